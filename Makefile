@@ -1,0 +1,46 @@
+# make serve   runs the service (sets everything up first)
+# make test    checks and tests
+# make bench   the benchmark that the README's figures come from
+
+PYTHON ?= >=3.11,<3.14
+UV := $(or $(shell command -v uv),.uv/bin/uv)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: serve test check format bench lock clean
+
+serve: $(INSTALLED)
+	$(BIN)/python -m deployments.launch serve_config.yaml
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(INSTALLED)
+	$(BIN)/python -m loadtests.benchmark
+
+# Regenerates the lock from pyproject.toml; for every supported Python, with hashes, without addresses.
+lock: $(UV)
+	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
+
+$(INSTALLED): requirements.lock pyproject.toml | $(UV)
+	$(UV) venv --quiet --allow-existing --python '$(PYTHON)' .venv
+	$(UV) pip sync --quiet --python $(BIN)/python requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/python -m pip install --quiet uv
+
+clean:
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache results
