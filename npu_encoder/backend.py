@@ -1,0 +1,93 @@
+"""What every device that runs the encoder offers, and the checks they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu_encoder.errors import InvalidWindowError
+from npu_encoder.weights import EncoderDimensions
+
+
+class EncoderBackend(Protocol):
+    """Whisper's encoder on one device.
+
+    The states of a window never depend on what else is in the batch, to the last bit, so a transcript is
+    the same alone and under load. ``encode`` may be called from several threads.
+    """
+
+    @property
+    def device(self) -> str:
+        """What computes, and how: ``cpu:openvino-bf16``."""
+        ...
+
+    @property
+    def dimensions(self) -> EncoderDimensions:
+        """The size of the model."""
+        ...
+
+    def encode(self, log_mels: Sequence[NDArray[np.float32]], states: Sequence[NDArray[np.float32]]) -> None:
+        """Encode a batch of windows in place. The GIL is released meanwhile.
+
+        Args:
+            log_mels: one ``[n_mels, frames]`` a window, C-contiguous; ``frames`` may differ between windows.
+            states: one ``[frames / 2, d_model]`` a window, C-contiguous and writeable; receives the result.
+
+        Raises:
+            InvalidWindowError: if an array does not fit the model; nothing has been computed then.
+        """
+        ...
+
+    def warm_up(self, frames: Sequence[int]) -> None:
+        """Pay now what the first window of each of these lengths would have to pay."""
+        ...
+
+    def close(self) -> None:
+        """Release the device; the backend must not be used afterwards."""
+        ...
+
+
+def check_windows(
+    dimensions: EncoderDimensions,
+    log_mels: Sequence[NDArray[np.float32]],
+    states: Sequence[NDArray[np.float32]],
+) -> None:
+    """Check the arrays that ``EncoderBackend.encode`` was given.
+
+    Raises:
+        InvalidWindowError: names the first array that does not fit, and how.
+    """
+    if len(log_mels) != len(states):
+        raise InvalidWindowError(f"{len(log_mels)} log-mels but {len(states)} arrays for their states")
+    for index, (log_mel, output) in enumerate(zip(log_mels, states, strict=True)):
+        _check_log_mel(f"log_mels[{index}]", log_mel, dimensions)
+        _check_array(f"states[{index}]", output, (log_mel.shape[1] // 2, dimensions.d_model))
+        if not output.flags.writeable:
+            raise InvalidWindowError(f"states[{index}] is read-only")
+
+
+def encode_silence(backend: EncoderBackend, frames: Sequence[int]) -> None:
+    """Encode one silent window of each length, so that ``backend`` is warm for them."""
+    n_mels, d_model = backend.dimensions.n_mels, backend.dimensions.d_model
+    for length in frames:
+        log_mel = np.zeros((n_mels, length), np.float32)
+        backend.encode([log_mel], [np.empty((length // 2, d_model), np.float32)])
+
+
+def _check_log_mel(name: str, log_mel: NDArray[np.float32], dimensions: EncoderDimensions) -> None:
+    frames = log_mel.shape[-1] if log_mel.ndim else 0
+    _check_array(name, log_mel, (dimensions.n_mels, frames))
+    if frames % 2 or not 0 < frames <= dimensions.max_frames:
+        raise InvalidWindowError(
+            f"{name} has {frames} frames; the model takes an even number up to {dimensions.max_frames}"
+        )
+
+
+def _check_array(name: str, array: NDArray[np.float32], shape: tuple[int, int]) -> None:
+    if array.shape != shape or array.dtype != np.float32:
+        raise InvalidWindowError(f"{name} is {array.dtype} {array.shape} instead of float32 {shape}")
+    if not array.flags.c_contiguous:
+        raise InvalidWindowError(f"{name} is not C-contiguous")
