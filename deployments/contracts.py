@@ -1,0 +1,221 @@
+"""What the stages hand to each other: small frozen records. Arrays travel as references, never by value."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+Task = Literal["transcribe", "translate"]
+
+
+class Area(enum.StrEnum):
+    """The two arrays a slot has room for."""
+
+    LOG_MEL = "log_mel"
+    ENCODER_STATES = "encoder_states"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotArray:
+    """An array in the shared-memory slab of this node."""
+
+    slot: int
+    generation: int
+    area: Area
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An array, or an upload's bytes, that travels through Ray's object store, for stages on another node.
+
+    On its way back from a stage it is the value itself; the ingress, which outlives every call of a request, puts it
+    into the store and passes the reference on. (A reference that a stage returned could outlive its object: Ray does
+    not count references inside the results of Serve calls.)
+    """
+
+    content: ObjectRef[Any] | NDArray[Any]
+
+
+ArrayRef = SlotArray | Stored
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledBlob:
+    """Bytes in a private file of this node's spool: an upload, or decoded audio."""
+
+    path: str
+
+
+BlobRef = SpooledBlob | Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Goes with every stage call of one window: who it is for, where its arrays live, when it is too late.
+
+    Attributes:
+        request_id: as in the ``x-request-id`` header.
+        slot: the slot granted by admission.
+        generation: of the slot at that moment; any other value found there later is a violation.
+        deadline: absolute, seconds since the epoch (clocks of one cluster are synchronised).
+        slab: path of the slab on the ingress's node; None when arrays travel through the object store.
+    """
+
+    request_id: str
+    slot: int
+    generation: int
+    deadline: float
+    slab: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of speech, the unit of scheduling. Times in seconds from the start of the audio."""
+
+    index: int
+    start_s: float
+    end_s: float
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, slots=True)
+class StageTiming:
+    """What one stage call cost, in seconds, and who did it.
+
+    Attributes:
+        queue_s: waited inside the replica before the work began.
+        run_s: the work itself; in a batch, the whole batch.
+        batch_size: windows that shared the run.
+        replica: Serve's replica id.
+        device: what computed, for example ``cpu:openvino-bf16``.
+    """
+
+    queue_s: float
+    run_s: float
+    batch_size: int
+    replica: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechOptions:
+    """How audio is cut into windows.
+
+    Attributes:
+        vad_filter: find speech with Silero VAD; otherwise cut windows of fixed length.
+        max_window_s: no window is longer, 30 at most.
+    """
+
+    vad_filter: bool
+    max_window_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How text is generated for every window of one request.
+
+    Attributes:
+        task: transcribe, or translate to English.
+        language: ISO code; None detects it from the encoder states.
+        prompt: text the model should believe came before.
+        temperature: 0 decodes greedily (or with the beam); above 0 samples.
+        beam_size: 1 is greedy.
+        word_times: align each word with the audio.
+    """
+
+    task: Task = "transcribe"
+    language: str | None = None
+    prompt: str | None = None
+    temperature: float = 0.0
+    beam_size: int = 1
+    word_times: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word with its times in seconds from the start of the audio and its probability in [0, 1]."""
+
+    text: str
+    start_s: float
+    end_s: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The text of one window.
+
+    Attributes:
+        text: without surrounding white space; empty where nobody speaks.
+        tokens: text token ids, in order.
+        language: ISO code.
+        language_probability: 1.0 where the language was given.
+        avg_logprob: mean log probability a token.
+        no_speech_prob: probability that the window holds no speech.
+        compression_ratio: length of the text over its zlib length; above 2.4 it repeats itself.
+        temperature: the one that produced this text.
+        words: empty unless word times were asked for.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    language: str
+    language_probability: float
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    temperature: float
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WindowMel:
+    """The log-mel of one window: ``[n_mels, frames]`` float32."""
+
+    log_mel: ArrayRef
+    timing: StageTiming
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAudio:
+    """What the first mel call of a request finds out.
+
+    Attributes:
+        duration_s: of the decoded audio.
+        windows: every stretch of speech, in order; empty for silence.
+        pcm: the decoded audio for later calls, 16 kHz mono int16; None when no later call needs it.
+        first: the log-mel of ``windows[0]``; None when there is no speech.
+        timing: of the whole call.
+    """
+
+    duration_s: float
+    windows: tuple[Window, ...]
+    pcm: BlobRef | None
+    first: ArrayRef | None
+    timing: StageTiming
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedWindow:
+    """Encoder states of one window: ``[frames / 2, d_model]`` float32."""
+
+    states: ArrayRef
+    timing: StageTiming
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedWindow:
+    """The transcript of one window and what it cost."""
+
+    transcript: Transcript
+    timing: StageTiming

@@ -1,0 +1,149 @@
+"""Every error a client can meet: one class each, with its HTTP status and OpenAI ``type`` and ``code``.
+
+A message tells the client what to do and never holds paths, stack traces or other internals.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class AmanuensisError(Exception):
+    """Base of all errors that reach a client.
+
+    Attributes:
+        status: HTTP status.
+        type: OpenAI's error family.
+        code: OpenAI-style machine-readable code.
+        message: one sentence for the client.
+        param: the request parameter at fault, if one is.
+        retry_after_s: seconds after which trying again makes sense, sent as ``Retry-After``.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions cross process borders by pickle, which would drop the keyword-only fields.
+        return _rebuild, (type(self), self.message, self.param, self.retry_after_s)
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """The OpenAI error document: ``{"error": {"message", "type", "param", "code"}}``."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def _rebuild(
+    cls: type[AmanuensisError], message: str, param: str | None, retry_after_s: float | None
+) -> AmanuensisError:
+    return cls(message, param=param, retry_after_s=retry_after_s)
+
+
+class InvalidRequestError(AmanuensisError):
+    """A parameter is missing, malformed or out of range."""
+
+    status, type, code = 400, "invalid_request_error", "invalid_request"
+
+
+class UnsupportedParameterError(InvalidRequestError):
+    """A parameter of the OpenAI API that this service knows but cannot honour."""
+
+    code = "unsupported_parameter"
+
+
+class InvalidAudioError(InvalidRequestError):
+    """The file cannot be decoded, or holds no usable audio."""
+
+    code = "invalid_audio"
+
+
+class AudioTooLongError(InvalidAudioError):
+    """The decoded audio is longer than the service accepts."""
+
+    code = "audio_too_long"
+
+
+class UnsupportedLanguageError(InvalidRequestError):
+    """The model does not know the language, or cannot translate."""
+
+    code = "unsupported_language"
+
+
+class NotFoundError(AmanuensisError):
+    """No such route."""
+
+    status, type, code = 404, "invalid_request_error", "not_found"
+
+
+class ModelNotFoundError(NotFoundError):
+    """The request names a model that is not served."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowedError(AmanuensisError):
+    """The route exists, with another method."""
+
+    status, type, code = 405, "invalid_request_error", "method_not_allowed"
+
+
+class PayloadTooLargeError(AmanuensisError):
+    """The upload is larger than the limit."""
+
+    status, type, code = 413, "invalid_request_error", "payload_too_large"
+
+
+class ClientDisconnectedError(AmanuensisError):
+    """The client went away; nobody reads this answer (status as nginx logs it)."""
+
+    status, type, code = 499, "invalid_request_error", "client_closed_request"
+
+
+class InternalError(AmanuensisError):
+    """An error nobody foresaw; the log has it under the request id."""
+
+
+class QueueFullError(AmanuensisError):
+    """The admission queue is full."""
+
+    status, type, code = 503, "overloaded_error", "queue_full"
+
+
+class ServiceUnavailableError(AmanuensisError):
+    """The service is starting, stopping or broken."""
+
+    status, type, code = 503, "server_error", "service_unavailable"
+
+
+class DeadlineExceededError(AmanuensisError):
+    """The request's deadline passed before it was answered."""
+
+    status, type, code = 504, "timeout_error", "deadline_exceeded"
+
+
+class StageTimeoutError(DeadlineExceededError):
+    """One stage took longer than its budget."""
+
+    code = "stage_timeout"
+
+
+class SlotViolationError(AmanuensisError):
+    """A stage met a slot that belongs to another request by now; its result was dropped."""
+
+    code = "slot_violation"
+
+
+class RequestCancelledError(AmanuensisError):
+    """The request was given up before this stage began its work."""
+
+    status, type, code = 499, "invalid_request_error", "request_cancelled"
+
+
+class ConfigurationError(Exception):
+    """The service cannot start as configured; for the operator, never sent to a client."""

@@ -1,0 +1,344 @@
+"""Text from encoder states: quality, independence from the batch, prompts, bounds, languages."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import ctranslate2
+import jiwer
+import numpy as np
+import pytest
+from spoken_clips import DEMO_MODEL, ROOT, Clip, encode, load_clips
+from tiny_whisper import D_MODEL, LANGUAGES, N_MELS, make_multilingual_model
+
+from deployments.contracts import DecodeOptions, Window
+from deployments.errors import ConfigurationError, UnsupportedLanguageError
+from deployments.text import quality
+from deployments.text.generation import DecodeItem, TextGenerator, max_new_tokens
+from deployments.text.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
+
+SHORT_CLIPS = 9
+GREEDY = DecodeOptions()
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[Clip]:
+    return load_clips()
+
+
+@pytest.fixture(scope="module")
+def items(clips: list[Clip]) -> list[DecodeItem]:
+    """Every clip as one greedy window."""
+    windows = [Window(0, 0.0, clip.duration_s) for clip in clips]
+    return [DecodeItem(states, window, GREEDY) for states, window in zip(encode(clips), windows, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def demo() -> TextGenerator:
+    return TextGenerator(DEMO_MODEL)
+
+
+@pytest.fixture(scope="module")
+def multilingual_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_multilingual_model(tmp_path_factory.mktemp("multilingual"))
+
+
+@pytest.fixture(scope="module")
+def multilingual(multilingual_dir: Path) -> TextGenerator:
+    return TextGenerator(multilingual_dir)
+
+
+def random_items(count: int, *, duration_s: float = 4.0, options: DecodeOptions = GREEDY) -> list[DecodeItem]:
+    rng = np.random.default_rng(7)
+    window = Window(0, 0.0, duration_s)
+    return [DecodeItem(3 * rng.standard_normal((100, D_MODEL), np.float32), window, options) for _ in range(count)]
+
+
+def with_options(items: Sequence[DecodeItem], options: DecodeOptions) -> list[DecodeItem]:
+    return [replace(item, options=options) for item in items]
+
+
+def words(text: str) -> str:
+    return re.sub(r"[^a-z' ]", "", text.lower())
+
+
+def test_word_error_rate_of_short_clips(demo: TextGenerator, clips: list[Clip], items: list[DecodeItem]) -> None:
+    texts = [transcript.text for transcript in demo.generate(items[:SHORT_CLIPS])]
+    error_rate = jiwer.wer([words(clip.spoken) for clip in clips[:SHORT_CLIPS]], [words(text) for text in texts])
+    assert error_rate <= 0.15
+
+
+@pytest.mark.parametrize("compute_type", ["int8", "float32"])
+@pytest.mark.parametrize("beam_size", [1, 5])
+def test_text_does_not_depend_on_the_batch(compute_type: str, beam_size: int, items: list[DecodeItem]) -> None:
+    generator = TextGenerator(DEMO_MODEL, compute_type=compute_type)
+    rng = np.random.default_rng(0)
+    # Disturbed states make the model hesitate between tokens, where a rounding difference would show.
+    noise = [rng.normal(0.0, 0.3, item.states.shape).astype(np.float32) for item in items[:6]]
+    hesitant = [replace(item, states=item.states + each) for item, each in zip(items, noise, strict=False)]
+    pool = with_options([*items, *hesitant], DecodeOptions(beam_size=beam_size))
+    alone = [generator.generate([item])[0].tokens for item in pool]
+    for size in (2, 3, 8, 16, len(pool)):
+        chosen = rng.permutation(len(pool))[:size]
+        together = generator.generate([pool[index] for index in chosen])
+        assert [transcript.tokens for transcript in together] == [alone[index] for index in chosen]
+
+
+def test_mixed_requests_keep_their_order_and_their_own_options(demo: TextGenerator, items: list[DecodeItem]) -> None:
+    mixed = [
+        replace(items[0], options=DecodeOptions(prompt="A train")),
+        items[1],
+        replace(items[2], options=DecodeOptions(beam_size=3)),
+        replace(items[3], options=DecodeOptions(word_times=True)),
+        replace(items[9], options=DecodeOptions(prompt="A train", beam_size=3)),
+        items[5],
+    ]
+    together = demo.generate(mixed)
+    assert [transcript.text for transcript in together] == [demo.generate([item])[0].text for item in mixed]
+    assert [bool(transcript.words) for transcript in together] == [False, False, False, True, False, False]
+
+
+def test_no_items(demo: TextGenerator) -> None:
+    assert demo.generate([]) == []
+
+
+def test_scores_are_those_of_faster_whisper(demo: TextGenerator, items: list[DecodeItem]) -> None:
+    transcript = demo.generate(items[:1])[0]
+    model = ctranslate2.models.Whisper(str(DEMO_MODEL), compute_type="int8", intra_threads=1)
+    start = Vocabulary(DEMO_MODEL, multilingual=False).prompt(GREEDY, "en")
+    result = model.generate(
+        ctranslate2.StorageView.from_array(items[0].states[None].copy()),
+        [start],
+        beam_size=1,
+        return_scores=True,
+        return_no_speech_prob=True,
+    )[0]
+    length = len(result.sequences_ids[0])
+    assert transcript.avg_logprob == pytest.approx(result.scores[0] * length / (length + 1), abs=1e-4)
+    assert transcript.no_speech_prob == pytest.approx(result.no_speech_prob, abs=1e-4)
+    assert (transcript.temperature, transcript.language, transcript.language_probability) == (0.0, "en", 1.0)
+
+
+def test_silence_gives_no_text_and_finite_scores(demo: TextGenerator) -> None:
+    silence = Clip("silence", np.zeros(3 * 16_000, np.int16), "")
+    item = DecodeItem(encode([silence])[0], Window(0, 0.0, 3.0), DecodeOptions(word_times=True))
+    transcript = demo.generate([item])[0]
+    assert (transcript.text, transcript.tokens, transcript.words) == ("", (), ())
+    assert math.isfinite(transcript.avg_logprob)
+    assert transcript.compression_ratio == 0.0
+
+
+def test_text_that_passes_for_silence_is_dropped(
+    demo: TextGenerator, items: list[DecodeItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "NO_SPEECH_THRESHOLD", -1.0)
+    monkeypatch.setattr(quality, "LOGPROB_THRESHOLD", 1.0)
+    transcript = demo.generate(with_options(items[:1], DecodeOptions(word_times=True)))[0]
+    assert (transcript.text, transcript.tokens, transcript.words) == ("", (), ())
+
+
+def test_states_as_long_as_a_mel_has_bins_are_refused(demo: TextGenerator, items: list[DecodeItem]) -> None:
+    trap = replace(items[0], states=items[0].states[:80])
+    with pytest.raises(ValueError, match="log-mel"):
+        demo.generate([items[1], trap])
+
+
+def test_read_only_and_half_precision_states(demo: TextGenerator, items: list[DecodeItem]) -> None:
+    expected = demo.generate(items[:1])[0].text
+    read_only = items[0].states.copy()
+    read_only.flags.writeable = False
+    half = items[0].states.astype(np.float16)
+    for states in (read_only, half):
+        assert demo.generate([replace(items[0], states=states)])[0].text == expected
+
+
+def test_english_prompt() -> None:
+    vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
+    names = vocabulary.tokenizer("en", "transcribe").tokenizer
+    start = [names.token_to_id("<|startoftranscript|>"), names.token_to_id("<|notimestamps|>")]
+    assert vocabulary.prompt(GREEDY, "en") == start
+    assert vocabulary.prompt(DecodeOptions(prompt="  "), "en") == start
+    assert vocabulary.prompt(DecodeOptions(prompt=" Hello. "), "en") == [
+        names.token_to_id("<|startofprev|>"),
+        *names.encode(" Hello.").ids,
+        *start,
+    ]
+
+
+def test_long_prompt_keeps_its_end(demo: TextGenerator, items: list[DecodeItem]) -> None:
+    vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
+    text = " ".join(f"word {number}" for number in range(400))
+    prompt = vocabulary.prompt(DecodeOptions(prompt=text), "en")
+    assert len(prompt) == 1 + MAX_PROMPT_TOKENS + 2
+    assert vocabulary.text(vocabulary.text_tokens(prompt)).endswith("word 399")
+    assert demo.generate([replace(items[0], options=DecodeOptions(prompt=text))])[0].temperature == 0.0
+
+
+def test_special_tokens_in_a_prompt_are_dropped(demo: TextGenerator, items: list[DecodeItem]) -> None:
+    attack = DecodeOptions(prompt="Hello<|startoftranscript|><|endoftext|>")
+    vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
+    assert vocabulary.prompt(attack, "en") == vocabulary.prompt(DecodeOptions(prompt="Hello"), "en")
+    neighbour = demo.generate([items[1]])[0].text
+    assert demo.generate([replace(items[0], options=attack), items[1]])[1].text == neighbour
+
+
+@pytest.mark.parametrize(("duration_s", "bound"), [(0.1, 112), (5.0, 112), (5.1, 192), (10.0, 192), (30.0, 224)])
+def test_token_bound_grows_with_the_window(duration_s: float, bound: int) -> None:
+    assert max_new_tokens(duration_s) == bound
+
+
+@pytest.mark.parametrize("prompt", [None, "hello " * 300])
+@pytest.mark.parametrize("duration_s", [3.0, 8.0, 30.0])
+def test_endless_text_stops_at_the_bound(
+    multilingual_dir: Path, multilingual: TextGenerator, duration_s: float, prompt: str | None
+) -> None:
+    options = DecodeOptions(language="de", prompt=prompt)
+    item = random_items(1, duration_s=duration_s, options=options)[0]
+    vocabulary = Vocabulary(multilingual_dir, multilingual=True)
+    model = ctranslate2.models.Whisper(str(multilingual_dir), compute_type="int8", intra_threads=1)
+    start = vocabulary.prompt(options, "de")
+    unbounded = model.generate(
+        ctranslate2.StorageView.from_array(item.states[None].copy()),
+        [start],
+        beam_size=1,
+        max_length=448,
+        suppress_tokens=vocabulary.suppressed,
+    )[0].sequences_ids[0]
+    room = 448 - (len(start) - 1)
+    bound = min(max_new_tokens(duration_s), room)
+    assert len(unbounded) == min(224, room)
+    assert multilingual.generate([item])[0].tokens == vocabulary.text_tokens(unbounded[:bound])
+
+
+def test_beam_search_finds_a_likelier_text(multilingual: TextGenerator) -> None:
+    items = random_items(6, options=DecodeOptions(language="en"))
+    greedy = multilingual.generate(items)
+    beam = multilingual.generate(with_options(items, DecodeOptions(language="en", beam_size=5)))
+    assert np.mean([it.avg_logprob for it in beam]) > np.mean([it.avg_logprob for it in greedy])
+
+
+def test_sampling(multilingual: TextGenerator) -> None:
+    item = random_items(1, options=DecodeOptions(language="en", temperature=1.0))[0]
+    first, second = multilingual.generate([item, item])
+    assert first.temperature == second.temperature == 1.0
+    assert first.tokens != second.tokens
+
+
+def test_fallback_draws_again_only_what_is_bad(items: list[DecodeItem]) -> None:
+    rng = np.random.default_rng(3)
+    noise = Clip("noise", (rng.standard_normal(8 * 16_000) * 6_000).clip(-32_768, 32_767).astype(np.int16), "")
+    bad = DecodeItem(encode([noise])[0], Window(0, 0.0, noise.duration_s), GREEDY)
+    plain = TextGenerator(DEMO_MODEL).generate([items[0], bad])
+    assert plain[1].avg_logprob < -1.0
+
+    clean, drawn = TextGenerator(DEMO_MODEL, fallback_temperatures=(0.4, 0.8)).generate([items[0], bad])
+    assert clean == plain[0]
+    assert drawn.temperature in (0.0, 0.4, 0.8)
+    assert drawn.temperature > 0 or drawn.tokens == plain[1].tokens
+    assert drawn.avg_logprob >= plain[1].avg_logprob
+
+
+def test_languages_of_the_models(demo: TextGenerator, multilingual: TextGenerator) -> None:
+    assert (demo.multilingual, demo.languages) == (False, ("en",))
+    assert multilingual.multilingual
+    assert sorted(multilingual.languages) == sorted(LANGUAGES)
+
+
+def test_multilingual_prompt(multilingual_dir: Path) -> None:
+    vocabulary = Vocabulary(multilingual_dir, multilingual=True)
+    names = vocabulary.tokenizer("de", "transcribe").tokenizer
+    options = DecodeOptions(task="translate")
+    wanted = ("<|startoftranscript|>", "<|de|>", "<|translate|>", "<|notimestamps|>")
+    assert vocabulary.prompt(options, "de") == [names.token_to_id(token) for token in wanted]
+
+
+def test_language_is_detected_from_the_states(multilingual_dir: Path, multilingual: TextGenerator) -> None:
+    items = random_items(12)
+    model = ctranslate2.models.Whisper(str(multilingual_dir), compute_type="int8", intra_threads=1)
+    detected = multilingual.generate(items)
+    for item, transcript in zip(items, detected, strict=True):
+        token, probability = model.detect_language(ctranslate2.StorageView.from_array(item.states[None].copy()))[0][0]
+        assert token == f"<|{transcript.language}|>"
+        assert transcript.language_probability == pytest.approx(probability, abs=1e-4)
+        given = replace(item, options=DecodeOptions(language=transcript.language))
+        assert multilingual.generate([given])[0].tokens == transcript.tokens
+    assert len({transcript.language for transcript in detected}) > 1
+
+
+def test_languages_and_tasks_mix_in_one_batch(multilingual: TextGenerator) -> None:
+    options = [
+        DecodeOptions(language="de"),
+        DecodeOptions(language="fr"),
+        GREEDY,
+        DecodeOptions(language="de", task="translate"),
+        DecodeOptions(language="ja", word_times=True),
+    ]
+    same = random_items(1)[0]
+    items = [replace(same, options=each) for each in options]
+    together = multilingual.generate(items)
+    assert together == [multilingual.generate([item])[0] for item in items]
+    assert len({transcript.tokens for transcript in together}) >= 4
+
+
+def test_transcripts_hold_text_tokens_only(multilingual_dir: Path, multilingual: TextGenerator) -> None:
+    end = Vocabulary(multilingual_dir, multilingual=True).end
+    for transcript in multilingual.generate(random_items(6)):
+        assert transcript.tokens
+        assert max(transcript.tokens) < end
+
+
+@pytest.mark.parametrize(
+    ("options", "param"), [(DecodeOptions(language="de"), "language"), (DecodeOptions(task="translate"), "model")]
+)
+def test_english_only_model_refuses(
+    demo: TextGenerator, items: list[DecodeItem], options: DecodeOptions, param: str
+) -> None:
+    for refuse in (lambda: demo.check(options), lambda: demo.generate([replace(items[0], options=options)])):
+        with pytest.raises(UnsupportedLanguageError) as refusal:
+            refuse()
+        assert refusal.value.param == param
+
+
+def test_model_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(str(tmp_path))):
+        TextGenerator(tmp_path)
+
+
+def test_model_without_a_tokenizer(tmp_path: Path) -> None:
+    for file in ("model.bin", "config.json", "vocabulary.json"):
+        (tmp_path / file).symlink_to(DEMO_MODEL / file)
+    with pytest.raises(ConfigurationError, match=re.escape(str(tmp_path / "tokenizer.json"))):
+        TextGenerator(tmp_path)
+
+
+def test_compute_type_the_cpu_lacks() -> None:
+    with pytest.raises(ConfigurationError, match="int8_float32"):
+        TextGenerator(DEMO_MODEL, compute_type="no_such_type")
+
+
+def test_the_decoder_needs_no_torch() -> None:
+    script = (
+        "import sys, deployments.text.generation, deployments.text.alignment\n"
+        "assert not {'torch', 'transformers', 'whisperx'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_what_the_http_process_imports_is_light() -> None:
+    script = (
+        "import sys, deployments.text.languages, deployments.text.segments\n"
+        "assert not {'numpy', 'ctranslate2', 'tokenizers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_n_mels_of_the_tiny_model_is_refused_too(multilingual: TextGenerator) -> None:
+    item = random_items(1)[0]
+    with pytest.raises(ValueError, match="log-mel"):
+        multilingual.generate([replace(item, states=item.states[:N_MELS])])
