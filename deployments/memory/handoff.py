@@ -1,0 +1,123 @@
+"""How a stage gets its input arrays and hands on its output, whatever lies between: the slab or the object store.
+
+A stage sees NumPy arrays. In shared memory they are views of a slot, so handing on costs nothing; through the object
+store an input arrives read-only and without a copy, an output is copied once.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import BinaryIO, assert_never
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from deployments.contracts import (
+    Area,
+    ArrayRef,
+    BlobRef,
+    SlotArray,
+    SpooledBlob,
+    Stored,
+    Ticket,
+)
+from deployments.errors import DeadlineExceededError, RequestCancelledError, SlotViolationError
+from deployments.memory.slab import Slab
+from deployments.memory.spool import PCM_SUFFIX, read_pcm, write_blob
+
+Float32 = NDArray[np.float32]
+Int16 = NDArray[np.int16]
+
+
+class Handoff:
+    """One stage replica's end of the hand-over. Not thread-safe in ``_slab_of``'s cache only: a race attaches twice."""
+
+    def __init__(self) -> None:
+        self._slab: Slab | None = None
+
+    def check(self, ticket: Ticket) -> None:
+        """Called before work begins, so that nothing is computed for a request that was given up.
+
+        Raises:
+            DeadlineExceededError, RequestCancelledError, SlotViolationError: as their names say.
+        """
+        if time.time() > ticket.deadline:
+            raise DeadlineExceededError("the request's deadline passed before this stage began")
+        if ticket.slab is None:
+            return
+        slab = self._slab_of(ticket.slab)
+        slab.check(ticket.slot, ticket.generation)
+        if slab.is_cancelled(ticket.slot, ticket.generation):
+            raise RequestCancelledError("the request was cancelled")
+
+    def output(self, ticket: Ticket, area: Area, shape: tuple[int, int]) -> Float32:
+        """An uninitialised float32 array of ``shape`` to write the stage's result into."""
+        if ticket.slab is None:
+            return np.empty(shape, np.float32)
+        return self._slab_of(ticket.slab).view(ticket.slot, ticket.generation, area, shape)
+
+    def publish(self, ticket: Ticket, area: Area, array: Float32) -> ArrayRef:
+        """Hands on an array that ``output`` gave out, now that it is filled.
+
+        Raises:
+            SlotViolationError: the slot passed to another request while it was being filled.
+        """
+        if ticket.slab is None:
+            return Stored(array)
+        self._slab_of(ticket.slab).check(ticket.slot, ticket.generation)
+        rows, columns = array.shape
+        return SlotArray(ticket.slot, ticket.generation, area, (rows, columns))
+
+    def input(self, ticket: Ticket, array: ArrayRef) -> Float32:
+        """The array behind a reference: a view of the slot, or read-only from the object store."""
+        match array:
+            case SlotArray():
+                if ticket.slab is None:
+                    raise SlotViolationError("an array in shared memory arrived without its slab")
+                return self._slab_of(ticket.slab).view(array.slot, array.generation, array.area, array.shape)
+            case Stored():
+                stored: Float32 = ray.get(array.content)
+                return stored
+        assert_never(array)
+
+    def store_pcm(self, ticket: Ticket, pcm: Int16) -> BlobRef:
+        """Keeps decoded audio for the later windows of a request."""
+        if ticket.slab is None:
+            return Stored(pcm)
+        return SpooledBlob(str(write_blob(Path(ticket.slab).parent, pcm.data, PCM_SUFFIX)))
+
+    def _slab_of(self, path: str) -> Slab:
+        slab = self._slab
+        if slab is None or str(slab.path) != path:
+            slab = self._slab = Slab.attach(Path(path))
+        return slab
+
+
+def open_upload(blob: BlobRef) -> BinaryIO:
+    """The bytes a client sent, as a seekable file."""
+    match blob:
+        case SpooledBlob():
+            return Path(blob.path).open("rb")
+        case Stored():
+            return io.BytesIO(ray.get(blob.content))
+    assert_never(blob)
+
+
+def load_pcm(blob: BlobRef, start: int, stop: int) -> Int16:
+    """Samples ``[start, stop)`` of decoded audio that ``store_pcm`` kept."""
+    match blob:
+        case SpooledBlob():
+            return read_pcm(Path(blob.path), start, stop)
+        case Stored():
+            samples: Int16 = ray.get(blob.content)
+            return samples[start:stop]
+    assert_never(blob)
+
+
+def drop(blob: BlobRef) -> None:
+    """Frees an upload or decoded audio; an object in Ray's store goes with its last reference."""
+    if isinstance(blob, SpooledBlob):
+        Path(blob.path).unlink(missing_ok=True)

@@ -1,0 +1,233 @@
+"""Drives one request through the graph: audio -> windows -> log-mel -> encoder states -> text, window by window.
+
+Knows no Ray: the stages are whatever implements ``Stages``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
+from deployments.contracts import (
+    ArrayRef,
+    BlobRef,
+    DecodedWindow,
+    DecodeOptions,
+    EncodedWindow,
+    PreparedAudio,
+    SpeechOptions,
+    Ticket,
+    Transcript,
+    Window,
+    WindowMel,
+)
+from deployments.errors import DeadlineExceededError, StageTimeoutError
+from deployments.memory.handoff import drop
+from deployments.scheduling.admission import Admission, Entry, Lease, Priority
+from deployments.statistics import StageStatistics, Statistics
+
+
+class Stages(Protocol):
+    """The graph, as calls. Each raises the typed errors of ``deployments.errors``."""
+
+    async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
+        """Decodes the upload, finds the windows, computes the first one's log-mel."""
+        ...
+
+    async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
+        """Computes a later window's log-mel."""
+        ...
+
+    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+        """Runs the encoder on one window's log-mel."""
+        ...
+
+    async def decode(
+        self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
+    ) -> DecodedWindow:
+        """Generates the text of one window."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """The longest a call of each stage may take, in seconds."""
+
+    mel_s: float
+    encoder_s: float
+    decoder_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request, parsed and validated.
+
+    Attributes:
+        deadline: absolute, seconds since the epoch.
+        detect_language: take the first window's language for all windows.
+    """
+
+    request_id: str
+    upload: BlobRef
+    speech: SpeechOptions
+    decode: DecodeOptions
+    priority: Priority
+    deadline: float
+    detect_language: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AudioReady:
+    """Comes first: what the audio holds."""
+
+    duration_s: float
+    windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowDone:
+    """Comes once a window, in order: its text and the device that encoded it."""
+
+    window: Window
+    transcript: Transcript
+    encoder_device: str
+
+
+T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DecodedWindow)
+
+
+class Pipeline:
+    """Schedules windows onto slots and stages. One an ingress; safe for any number of concurrent requests."""
+
+    def __init__(
+        self,
+        stages: Stages,
+        admission: Admission,
+        statistics: Statistics,
+        *,
+        budgets: Budgets,
+        max_windows_in_flight: int,
+        slab_path: str | None,
+    ) -> None:
+        self._stages = stages
+        self._admission = admission
+        self._statistics = statistics
+        self._budgets = budgets
+        self._max_windows_in_flight = max_windows_in_flight
+        self._slab_path = slab_path
+
+    async def run(self, job: Job, entry: Entry) -> AsyncGenerator[AudioReady | WindowDone]:
+        """Yields ``AudioReady``, then each window's text in order, each as soon as it and all before it are known.
+
+        Raises:
+            DeadlineExceededError: no slot, or no text, in time.
+            AmanuensisError: what a stage raised.
+        """
+        lease = await self._admission.acquire(job.priority, job.deadline, entry)
+        try:
+            prepared = await self._prepare(job, lease)
+            yield AudioReady(prepared.duration_s, prepared.windows)
+            if prepared.first is None:
+                return
+            try:
+                first = asyncio.create_task(self._first_window(job, lease, prepared))
+                async with aclosing(self._windows(job, prepared, first)) as results:
+                    async for result in results:
+                        yield result
+            finally:
+                if prepared.pcm is not None:
+                    drop(prepared.pcm)
+        finally:
+            lease.close()
+
+    async def _windows(
+        self, job: Job, prepared: PreparedAudio, first: asyncio.Task[WindowDone]
+    ) -> AsyncGenerator[WindowDone]:
+        """At most ``max_windows_in_flight`` windows are begun and not yet yielded, so a slow reader holds no slots."""
+        begun: deque[asyncio.Task[WindowDone]] = deque([first])
+        remaining = iter(prepared.windows[1:])
+        try:
+            if job.detect_language:
+                result = await begun[0]
+                job = replace(job, decode=replace(job.decode, language=result.transcript.language))
+            for window in remaining:
+                begun.append(asyncio.create_task(self._later_window(job, prepared, window)))
+                if len(begun) >= self._max_windows_in_flight:
+                    yield await begun[0]
+                    begun.popleft()
+            while begun:
+                yield await begun[0]
+                begun.popleft()
+        finally:
+            for task in begun:
+                task.cancel()
+            await asyncio.gather(*begun, return_exceptions=True)
+
+    async def _first_window(self, job: Job, lease: Lease, prepared: PreparedAudio) -> WindowDone:
+        if prepared.first is None:
+            raise ValueError("audio without speech has no first window")
+        try:
+            return await self._encode_and_decode(job, lease, prepared.windows[0], prepared.first, prepared.pcm)
+        finally:
+            lease.close()
+
+    async def _later_window(self, job: Job, prepared: PreparedAudio, window: Window) -> WindowDone:
+        if prepared.pcm is None:
+            raise ValueError("a later window needs the decoded audio")
+        lease = await self._admission.acquire(job.priority, job.deadline)
+        try:
+            call = self._stages.log_mel(self._ticket(job, lease), prepared.pcm, window)
+            mel = await self._call(lease, job, self._statistics.mel, self._budgets.mel_s, call)
+            return await self._encode_and_decode(job, lease, window, mel.log_mel, prepared.pcm)
+        finally:
+            lease.close()
+
+    async def _prepare(self, job: Job, lease: Lease) -> PreparedAudio:
+        call = self._stages.prepare(self._ticket(job, lease), job.upload, job.speech)
+        return await self._call(lease, job, self._statistics.mel, self._budgets.mel_s, call)
+
+    async def _encode_and_decode(
+        self, job: Job, lease: Lease, window: Window, log_mel: ArrayRef, pcm: BlobRef | None
+    ) -> WindowDone:
+        ticket = self._ticket(job, lease)
+        encode = self._stages.encode(ticket, log_mel)
+        encoded = await self._call(lease, job, self._statistics.encoder, self._budgets.encoder_s, encode)
+        decode = self._stages.decode(ticket, encoded.states, window, job.decode, pcm)
+        decoded = await self._call(lease, job, self._statistics.decoder, self._budgets.decoder_s, decode)
+        return WindowDone(window, decoded.transcript, encoded.timing.device)
+
+    async def _call(
+        self, lease: Lease, job: Job, stage: StageStatistics, budget_s: float, call: Coroutine[Any, Any, T]
+    ) -> T:
+        """One stage call. When it is given up its work goes on, and so does its hold on the slot."""
+        task = asyncio.ensure_future(call)
+        lease.attach(task)
+        stage.began()
+        task.add_done_callback(lambda _: stage.ended())
+        left_s = job.deadline - time.time()
+        began = time.monotonic()
+        try:
+            result = await asyncio.wait_for(asyncio.shield(task), min(budget_s, left_s))
+        except TimeoutError:
+            error = _timeout_error(stage, budget_s, left_s)
+            stage.failed(error)
+            raise error from None
+        except Exception as error:
+            stage.failed(error)
+            raise
+        stage.processed(time.monotonic() - began, result.timing)
+        return result
+
+    def _ticket(self, job: Job, lease: Lease) -> Ticket:
+        return Ticket(job.request_id, lease.slot, lease.generation, job.deadline, self._slab_path)
+
+
+def _timeout_error(stage: StageStatistics, budget_s: float, left_s: float) -> DeadlineExceededError:
+    if left_s <= budget_s:
+        return DeadlineExceededError("the request's deadline passed; send shorter audio or allow more time")
+    return StageTimeoutError(f"{stage.name} took longer than its budget of {budget_s:g} s; try again")

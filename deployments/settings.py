@@ -1,0 +1,181 @@
+"""Every setting of the service: one frozen, validated object, resolved here and nowhere else.
+
+Sources, strongest first: environment variables, the ``args`` of the application in ``serve_config.yaml``, the
+defaults below. Every field is read from ``AMANUENSIS_<FIELD>``; the prototype's variables (``WHISPER_MODEL``,
+``NUM_LOAD_WORKERS`` and so on) stay valid as aliases. Environment variables are those of the process that started
+Ray.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from deployments.errors import ConfigurationError
+
+ENV_PREFIX = "AMANUENSIS_"
+SEQUENTIAL_SLOTS = 1
+
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+def _setting(default: Any, field: str, environment: str, description: str, **bounds: Any) -> Any:
+    """A field that the prototype knew under another environment variable."""
+    names = AliasChoices(field, environment, ENV_PREFIX + field.upper())
+    return Field(default, validation_alias=names, description=description, **bounds)
+
+
+class Settings(BaseSettings):
+    """The service's configuration. Times in seconds, sizes in bytes unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=()
+    )
+
+    # Model
+    whisper_model: str = _setting(
+        "models/demo-en",
+        "whisper_model",
+        "WHISPER_MODEL",
+        "directory of a CTranslate2 Whisper model, a size name such as `base`, or a hub id",
+    )
+    model_aliases: tuple[str, ...] = Field(("whisper-1",), description="further names clients may ask for")
+    hf_token: SecretStr | None = _setting(None, "hf_token", "HF_TOKEN", "token for gated hub repositories")
+    audio_context: Literal["auto", "full", "trimmed"] = Field(
+        "auto",
+        description="`full` encodes 30 s for every window, `trimmed` only the speech; `auto`: as the model was trained",
+    )
+    align_model: str | None = Field(
+        None,
+        description="directory or hub id of a wav2vec2 model: WhisperX word alignment instead of cross-attention",
+    )
+    align_language: str = Field("en", description="ISO code of the language that `align_model` knows")
+
+    # Devices and stages
+    device: Literal["cpu"] = _setting("cpu", "device", "DEVICE", "device of the encoder")
+    encoder_backend: Literal["openvino", "ctranslate2"] = Field("openvino", description="library that runs the encoder")
+    encoder_precision: str = Field(
+        "auto",
+        description="`openvino`: `auto` (bf16 where the CPU has it), `bf16`, `f32`; `ctranslate2`: a compute type",
+    )
+    encoder_threads: Positive = Field(1, description="CPU threads of the encoder")
+    encoder_batch_size: Positive = Field(8, description="windows an encoder batch holds at most")
+    encoder_batch_wait_s: float = Field(0.0, ge=0, le=1, description="time an encoder batch waits to fill")
+    compute_type: Literal["auto", "default", "int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"] = _setting(
+        "int8",
+        "compute_type",
+        "COMPUTE_TYPE",
+        "CTranslate2 arithmetic of the decoder",
+    )
+    mel_replicas: Positive = _setting(1, "mel_replicas", "NUM_LOAD_WORKERS", "MelPreprocessor replicas")
+    mel_threads: Positive = Field(
+        2,
+        description="audio files one MelPreprocessor replica works on at a time, so that short ones pass long ones",
+    )
+    decoder_replicas: Positive = _setting(1, "decoder_replicas", "NUM_DECODER_WORKERS", "Decoder replicas")
+    decoder_threads: Positive = Field(1, description="CPU threads of one Decoder replica")
+    decoder_batch_size: Positive = _setting(
+        8, "decoder_batch_size", "BATCH_SIZE", "windows a decoder batch holds at most"
+    )
+    beam_size: Annotated[int, Field(ge=1, le=10)] = Field(1, description="beams while temperature is 0; 1 is greedy")
+    fallback_temperatures: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (), description="temperatures tried in turn when a text repeats itself or is improbable; empty: never"
+    )
+
+    # Flow
+    enable_pipeline: bool = _setting(
+        True, "enable_pipeline", "ENABLE_PIPELINE", "false: sequential mode, the same graph with one slot"
+    )
+    slots: Positive = Field(16, description="windows in flight; each needs room in the shared-memory slab")
+    max_queue_size: Annotated[int, Field(ge=0)] = _setting(
+        256,
+        "max_queue_size",
+        "MAX_QUEUE_SIZE",
+        "requests that may wait for a slot; more are refused with 503",
+    )
+    max_windows_in_flight: Positive = Field(4, description="slots one request may hold at a time")
+    handoff: Literal["auto", "shared_memory", "object_store"] = Field(
+        "auto", description="how arrays travel between stages; `auto`: shared memory when there is one node"
+    )
+    shared_memory_dir: Path = Field(Path("/dev/shm"), description="directory of the slab and of uploads")  # noqa: S108
+    request_timeout_s: Seconds = Field(60.0, description="deadline of a request that names none")
+    mel_budget_s: Seconds = Field(10.0, description="longest run of one mel call")
+    encoder_budget_s: Seconds = Field(5.0, description="longest run of one encoder call")
+    decoder_budget_s: Seconds = Field(30.0, description="longest run of one decoder call")
+
+    # Limits of what a client may send
+    max_upload_bytes: Positive = Field(100 * 2**20, description="of a whole request body")
+    max_audio_s: Seconds = Field(4 * 3600.0, description="of decoded audio")
+    max_channels: Positive = Field(8, description="audio channels")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  (the signature is pydantic-settings')
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.max_windows_in_flight > self.slots:
+            raise ValueError("max_windows_in_flight must not exceed slots")
+        return self
+
+    @classmethod
+    def resolve(cls, arguments: dict[str, Any]) -> Settings:
+        """The settings from YAML ``arguments`` and the environment.
+
+        Raises:
+            ConfigurationError: an unknown name or a bad value, with every problem listed.
+        """
+        try:
+            settings = cls(**arguments)
+        except ValidationError as error:
+            raise ConfigurationError(_readable(error)) from None
+        return settings if settings.enable_pipeline else settings._sequential()
+
+    def _sequential(self) -> Settings:
+        """One window at a time through one replica of each stage: the baseline pipelining is measured against."""
+        return self.model_copy(
+            update={
+                "slots": SEQUENTIAL_SLOTS,
+                "max_windows_in_flight": SEQUENTIAL_SLOTS,
+                "mel_replicas": 1,
+                "decoder_replicas": 1,
+                "encoder_batch_size": 1,
+                "decoder_batch_size": 1,
+            }
+        )
+
+    @classmethod
+    def table(cls) -> str:
+        """The Markdown table of all settings that the README shows."""
+        rows = ["| setting | environment | default | meaning |", "| --- | --- | --- | --- |"]
+        rows += [
+            f"| `{name}` | `{_environment_name(name, field)}` | `{_shown(field.default)}` | {field.description} |"
+            for name, field in cls.model_fields.items()
+        ]
+        return "\n".join(rows)
+
+
+def _environment_name(name: str, field: FieldInfo) -> str:
+    alias = field.validation_alias
+    return str(alias.choices[1]) if isinstance(alias, AliasChoices) else ENV_PREFIX + name.upper()
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def _readable(error: ValidationError) -> str:
+    problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+    return "invalid settings: " + "; ".join(problems)

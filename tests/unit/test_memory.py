@@ -1,0 +1,166 @@
+"""Shared memory: the private directory, the slab, the hand-over."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deployments.contracts import Area, SlotArray, SpooledBlob, Ticket
+from deployments.errors import (
+    ConfigurationError,
+    DeadlineExceededError,
+    RequestCancelledError,
+    SlotViolationError,
+)
+from deployments.memory.directory import SharedDirectory, remove_stale
+from deployments.memory.handoff import Handoff, drop, load_pcm, open_upload
+from deployments.memory.slab import Slab, SlabLayout
+from deployments.memory.spool import UPLOAD_SUFFIX, write_blob
+
+LAYOUT = SlabLayout(slots=3, n_mels=80, n_frames=3000, n_states=1500, d_model=192)
+
+
+@pytest.fixture
+def slab(tmp_path: Path) -> Slab:
+    return Slab.create(tmp_path / "slab", LAYOUT)
+
+
+def ticket(slab: Slab, slot: int, generation: int, seconds: float = 60) -> Ticket:
+    return Ticket("r", slot, generation, time.time() + seconds, str(slab.path))
+
+
+class TestDirectory:
+    def test_is_private_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        directory = SharedDirectory.create(tmp_path)
+        assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
+        directory.remove()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_live_service_keeps_its_directory(self, tmp_path: Path) -> None:
+        directory = SharedDirectory.create(tmp_path)
+        remove_stale(tmp_path)
+        assert directory.path.is_dir()
+        directory.remove()
+
+    def test_what_a_killed_service_left_is_removed(self, tmp_path: Path) -> None:
+        script = (
+            "import sys, time; from pathlib import Path; from deployments.memory.directory import SharedDirectory\n"
+            "SharedDirectory.create(Path(sys.argv[1])); print('made', flush=True); time.sleep(60)"
+        )
+        with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            assert len(list(tmp_path.iterdir())) == 1
+            process.send_signal(signal.SIGKILL)
+        remove_stale(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_unusable_base_is_a_clear_error(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match="AMANUENSIS_SHARED_MEMORY_DIR"):
+            SharedDirectory.create(tmp_path / "missing")
+
+
+class TestSlab:
+    def test_stages_see_what_others_wrote_without_a_copy(self, slab: Slab) -> None:
+        generation = slab.grant(1)
+        written = slab.view(1, generation, Area.LOG_MEL, (80, 400))
+        written[:] = np.arange(80 * 400, dtype=np.float32).reshape(80, 400)
+        other = Slab.attach(slab.path)
+        assert other.layout == LAYOUT
+        seen = other.view(1, generation, Area.LOG_MEL, (80, 400))
+        np.testing.assert_array_equal(seen, written)
+        assert seen.flags.writeable
+        assert seen.flags.c_contiguous
+
+    def test_areas_and_slots_do_not_overlap(self, slab: Slab) -> None:
+        shapes = {Area.LOG_MEL: (80, 3000), Area.ENCODER_STATES: (1500, 192)}
+        places = [(slot, area) for slot in range(LAYOUT.slots) for area in Area]
+        generations = [slab.grant(slot) for slot in range(LAYOUT.slots)]
+        for value, (slot, area) in enumerate(places):
+            slab.view(slot, generations[slot], area, shapes[area])[:] = value
+        for value, (slot, area) in enumerate(places):
+            assert (slab.view(slot, generations[slot], area, shapes[area]) == value).all()
+
+    def test_a_late_stage_meets_an_error_not_another_request(self, slab: Slab) -> None:
+        generation = slab.grant(0)
+        slab.take_back(0)
+        with pytest.raises(SlotViolationError):
+            slab.view(0, generation, Area.LOG_MEL, (80, 400))
+        slab.grant(0)
+        with pytest.raises(SlotViolationError):
+            slab.check(0, generation)
+
+    def test_too_large_a_shape_is_refused(self, slab: Slab) -> None:
+        with pytest.raises(ValueError, match="does not fit"):
+            slab.view(0, slab.grant(0), Area.LOG_MEL, (80, 3001))
+
+    def test_too_little_space_is_a_clear_error(self, tmp_path: Path) -> None:
+        status = os.statvfs(tmp_path)
+        slots = status.f_bavail * status.f_frsize // LAYOUT.slot_bytes + 2
+        layout = SlabLayout(slots, 80, 3000, 1500, 192)
+        with pytest.raises(ConfigurationError, match="AMANUENSIS_SLOTS"):
+            Slab.create(tmp_path / "huge", layout)
+        assert not (tmp_path / "huge").exists()
+
+    def test_the_file_is_private_and_wholly_reserved(self, slab: Slab) -> None:
+        status = slab.path.stat()
+        assert stat.S_IMODE(status.st_mode) == 0o600
+        assert status.st_blocks * 512 >= LAYOUT.total_bytes
+
+
+class TestHandoff:
+    def test_output_of_one_stage_is_input_of_the_next(self, slab: Slab) -> None:
+        now = ticket(slab, 2, slab.grant(2))
+        mel, encoder = Handoff(), Handoff()
+        array = mel.output(now, Area.LOG_MEL, (80, 300))
+        array[:] = 7
+        reference = mel.publish(now, Area.LOG_MEL, array)
+        assert reference == SlotArray(2, now.generation, Area.LOG_MEL, (80, 300))
+        np.testing.assert_array_equal(encoder.input(now, reference), array)
+
+    def test_nothing_begins_for_a_request_that_was_given_up(self, slab: Slab) -> None:
+        now = ticket(slab, 0, slab.grant(0))
+        handoff = Handoff()
+        handoff.check(now)
+        slab.cancel(0, now.generation)
+        with pytest.raises(RequestCancelledError):
+            handoff.check(now)
+        later = ticket(slab, 0, slab.grant(0))
+        handoff.check(later)
+        with pytest.raises(DeadlineExceededError):
+            handoff.check(ticket(slab, 0, later.generation, seconds=-1))
+
+    def test_a_result_that_comes_too_late_is_not_published(self, slab: Slab) -> None:
+        now = ticket(slab, 0, slab.grant(0))
+        handoff = Handoff()
+        array = handoff.output(now, Area.ENCODER_STATES, (200, 192))
+        slab.take_back(0)
+        with pytest.raises(SlotViolationError):
+            handoff.publish(now, Area.ENCODER_STATES, array)
+
+    def test_a_new_slab_replaces_the_old_one(self, tmp_path: Path) -> None:
+        handoff = Handoff()
+        for name in ("one", "two"):
+            slab = Slab.create(tmp_path / name, LAYOUT)
+            handoff.check(ticket(slab, 0, slab.grant(0)))
+
+    def test_decoded_audio_is_read_back_in_parts(self, slab: Slab) -> None:
+        now = ticket(slab, 0, slab.grant(0))
+        pcm = np.arange(-16_000, 16_000, dtype=np.int16)
+        blob = Handoff().store_pcm(now, pcm)
+        np.testing.assert_array_equal(load_pcm(blob, 10, 2000), pcm[10:2000])
+        drop(blob)
+        assert isinstance(blob, SpooledBlob)
+        assert not Path(blob.path).exists()
+
+    def test_an_upload_is_spooled_privately(self, tmp_path: Path) -> None:
+        path = write_blob(tmp_path, b"RIFF" * 1000, UPLOAD_SUFFIX)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with open_upload(SpooledBlob(str(path))) as file:
+            assert file.read() == b"RIFF" * 1000

@@ -1,0 +1,236 @@
+"""One request through scripted stages: order, fairness, cancellation, time-outs; slots always come back."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from deployments.contracts import (
+    Area,
+    ArrayRef,
+    BlobRef,
+    DecodedWindow,
+    DecodeOptions,
+    EncodedWindow,
+    PreparedAudio,
+    SlotArray,
+    SpeechOptions,
+    SpooledBlob,
+    StageTiming,
+    Ticket,
+    Transcript,
+    Window,
+    WindowMel,
+)
+from deployments.errors import DeadlineExceededError, InvalidAudioError, StageTimeoutError
+from deployments.scheduling.admission import Admission, Priority
+from deployments.scheduling.pipeline import AudioReady, Budgets, Job, Pipeline, WindowDone
+from deployments.statistics import Statistics
+
+TIMING = StageTiming(0.0, 0.001, 1, "replica", "cpu:test")
+UPLOAD = SpooledBlob("/nonexistent/upload")
+PCM = SpooledBlob("/nonexistent/pcm")
+
+
+async def at_once(_: int) -> None:
+    """No delay."""
+
+
+@dataclass
+class ScriptedStages:
+    """Windows of one second; the text of window i is its number. ``delay(i)`` runs before window i's text."""
+
+    windows: int = 1
+    delay: Callable[[int], Awaitable[None]] = at_once
+    languages: list[str | None] = field(default_factory=list)
+    running: int = 0
+    most_running: int = 0
+
+    async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
+        del upload, options
+        windows = tuple(Window(index, float(index), index + 1.0) for index in range(self.windows))
+        first = self._array(ticket) if windows else None
+        return PreparedAudio(float(self.windows), windows, PCM if len(windows) > 1 else None, first, TIMING)
+
+    async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
+        del pcm, window
+        return WindowMel(self._array(ticket), TIMING)
+
+    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+        del log_mel
+        return EncodedWindow(SlotArray(ticket.slot, ticket.generation, Area.ENCODER_STATES, (50, 4)), TIMING)
+
+    async def decode(
+        self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
+    ) -> DecodedWindow:
+        del ticket, states, pcm
+        self.languages.append(options.language)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await self.delay(window.index)
+        finally:
+            self.running -= 1
+        transcript = Transcript(str(window.index), (1,), options.language or "de", 1.0, -0.1, 0.0, 1.0, 0.0)
+        return DecodedWindow(transcript, TIMING)
+
+    @staticmethod
+    def _array(ticket: Ticket) -> SlotArray:
+        return SlotArray(ticket.slot, ticket.generation, Area.LOG_MEL, (80, 100))
+
+
+class Bench:
+    """A pipeline over scripted stages."""
+
+    def __init__(self, stages: ScriptedStages, *, slots: int = 8, in_flight: int = 4, budget_s: float = 10) -> None:
+        self.statistics = Statistics()
+        self.admission = Admission(slots, 100, None, self.statistics.queue)
+        self.pipeline = Pipeline(
+            stages,
+            self.admission,
+            self.statistics,
+            budgets=Budgets(budget_s, budget_s, budget_s),
+            max_windows_in_flight=in_flight,
+            slab_path=None,
+        )
+
+    async def texts(self, *, seconds: float = 60, detect: bool = False) -> list[str]:
+        job = Job(
+            request_id="r",
+            upload=UPLOAD,
+            speech=SpeechOptions(vad_filter=True, max_window_s=30),
+            decode=DecodeOptions(language=None if detect else "en"),
+            priority=Priority.NORMAL,
+            deadline=time.time() + seconds,
+            detect_language=detect,
+        )
+        texts: list[str] = []
+        with self.admission.enter() as entry:
+            async for event in self.pipeline.run(job, entry):
+                if isinstance(event, WindowDone):
+                    texts.append(event.transcript.text)
+                else:
+                    assert isinstance(event, AudioReady)
+        return texts
+
+    async def settled(self) -> bool:
+        """Every slot is back once the calls that were given up have ended."""
+        for _ in range(1000):
+            if self.admission.in_use == 0 and self.admission.waiting == 0:
+                return True
+            await asyncio.sleep(0.001)
+        return False
+
+
+def test_windows_come_in_order_whatever_order_they_finish_in() -> None:
+    async def scenario() -> None:
+        async def later_is_faster(index: int) -> None:
+            await asyncio.sleep(0.02 / (index + 1))
+
+        bench = Bench(ScriptedStages(20, later_is_faster))
+        assert await bench.texts() == [str(index) for index in range(20)]
+        assert await bench.settled()
+
+    asyncio.run(scenario())
+
+
+def test_silence_needs_no_encoder() -> None:
+    async def scenario() -> None:
+        bench = Bench(ScriptedStages(0))
+        assert await bench.texts() == []
+        assert bench.statistics.encoder.as_json(1)["total_processed"] == 0
+        assert await bench.settled()
+
+    asyncio.run(scenario())
+
+
+def test_a_long_file_holds_only_its_share_so_a_short_one_passes() -> None:
+    async def scenario() -> None:
+        async def slowly(_: int) -> None:
+            await asyncio.sleep(0.005)
+
+        stages = ScriptedStages(40, slowly)
+        bench = Bench(stages, slots=4, in_flight=3)
+        finished: list[str] = []
+
+        async def client(name: str, windows: int) -> None:
+            stages.windows = windows
+            await bench.texts()
+            finished.append(name)
+
+        long = asyncio.create_task(client("long", 40))
+        await asyncio.sleep(0.01)
+        short = asyncio.create_task(client("short", 1))
+        await asyncio.gather(long, short)
+        assert finished == ["short", "long"]
+        assert stages.most_running <= 4
+
+    asyncio.run(scenario())
+
+
+def test_the_first_window_decides_the_language_of_all() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages(5)
+        await Bench(stages).texts(detect=True)
+        assert stages.languages == [None, "de", "de", "de", "de"]
+
+    asyncio.run(scenario())
+
+
+def test_an_error_of_one_window_ends_the_request_and_frees_every_slot() -> None:
+    async def scenario() -> None:
+        async def third_fails(index: int) -> None:
+            await asyncio.sleep(0.001)
+            if index == 2:
+                raise InvalidAudioError("bad")
+
+        bench = Bench(ScriptedStages(10, third_fails))
+        with pytest.raises(InvalidAudioError):
+            await bench.texts()
+        assert await bench.settled()
+        assert bench.statistics.decoder.as_json(1)["total_errors"] == 1
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "budget_s", "error"), [(0.05, 10, DeadlineExceededError), (60, 0.05, StageTimeoutError)]
+)
+def test_a_slow_stage_ends_the_request_but_keeps_its_slot_until_it_is_done(
+    seconds: float, budget_s: float, error: type[Exception]
+) -> None:
+    async def scenario() -> None:
+        release = asyncio.Event()
+
+        async def hangs(_: int) -> None:
+            await release.wait()
+
+        bench = Bench(ScriptedStages(1, hangs), budget_s=budget_s)
+        with pytest.raises(error):
+            await bench.texts(seconds=seconds)
+        await asyncio.sleep(0.01)
+        assert bench.admission.in_use == 1
+        release.set()
+        assert await bench.settled()
+        assert bench.statistics.decoder.as_json(1)["total_timeouts"] == 1
+
+    asyncio.run(scenario())
+
+
+def test_cancelling_a_request_at_any_moment_loses_no_slot() -> None:
+    async def scenario() -> None:
+        async def slowly(_: int) -> None:
+            await asyncio.sleep(0.003)
+
+        bench = Bench(ScriptedStages(6, slowly), slots=3, in_flight=2)
+        for milliseconds in range(12):
+            task = asyncio.create_task(bench.texts())
+            await asyncio.sleep(milliseconds / 1000)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert await bench.settled()
+        assert await bench.texts() == [str(index) for index in range(6)]
+
+    asyncio.run(scenario())
