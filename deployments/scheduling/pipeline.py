@@ -53,6 +53,10 @@ class Stages(Protocol):
         """Generates the text of one window."""
         ...
 
+    async def encoder_device(self) -> str:
+        """The device of the encoder, from the encoder itself: proof that it answers."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Budgets:

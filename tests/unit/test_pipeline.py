@@ -2,83 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 import pytest
+from scripted_stages import ScriptedStages
 
-from deployments.contracts import (
-    Area,
-    ArrayRef,
-    BlobRef,
-    DecodedWindow,
-    DecodeOptions,
-    EncodedWindow,
-    PreparedAudio,
-    SlotArray,
-    SpeechOptions,
-    SpooledBlob,
-    StageTiming,
-    Ticket,
-    Transcript,
-    Window,
-    WindowMel,
-)
+from deployments.contracts import DecodeOptions, SpeechOptions, SpooledBlob
 from deployments.errors import DeadlineExceededError, InvalidAudioError, StageTimeoutError
 from deployments.scheduling.admission import Admission, Priority
 from deployments.scheduling.pipeline import AudioReady, Budgets, Job, Pipeline, WindowDone
 from deployments.statistics import Statistics
 
-TIMING = StageTiming(0.0, 0.001, 1, "replica", "cpu:test")
 UPLOAD = SpooledBlob("/nonexistent/upload")
-PCM = SpooledBlob("/nonexistent/pcm")
-
-
-async def at_once(_: int) -> None:
-    """No delay."""
-
-
-@dataclass
-class ScriptedStages:
-    """Windows of one second; the text of window i is its number. ``delay(i)`` runs before window i's text."""
-
-    windows: int = 1
-    delay: Callable[[int], Awaitable[None]] = at_once
-    languages: list[str | None] = field(default_factory=list)
-    running: int = 0
-    most_running: int = 0
-
-    async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
-        del upload, options
-        windows = tuple(Window(index, float(index), index + 1.0) for index in range(self.windows))
-        first = self._array(ticket) if windows else None
-        return PreparedAudio(float(self.windows), windows, PCM if len(windows) > 1 else None, first, TIMING)
-
-    async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
-        del pcm, window
-        return WindowMel(self._array(ticket), TIMING)
-
-    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
-        del log_mel
-        return EncodedWindow(SlotArray(ticket.slot, ticket.generation, Area.ENCODER_STATES, (50, 4)), TIMING)
-
-    async def decode(
-        self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
-    ) -> DecodedWindow:
-        del ticket, states, pcm
-        self.languages.append(options.language)
-        self.running += 1
-        self.most_running = max(self.most_running, self.running)
-        try:
-            await self.delay(window.index)
-        finally:
-            self.running -= 1
-        transcript = Transcript(str(window.index), (1,), options.language or "de", 1.0, -0.1, 0.0, 1.0, 0.0)
-        return DecodedWindow(transcript, TIMING)
-
-    @staticmethod
-    def _array(ticket: Ticket) -> SlotArray:
-        return SlotArray(ticket.slot, ticket.generation, Area.LOG_MEL, (80, 100))
 
 
 class Bench:

@@ -1,0 +1,59 @@
+"""Builds the graph that ``serve run serve_config.yaml`` deploys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from ray.serve import Application
+
+from deployments.decoder import Decoder
+from deployments.encoder import Encoder
+from deployments.errors import ConfigurationError
+from deployments.ingress import INGRESS_MAX_ONGOING, STAGE_HEADROOM, Ingress
+from deployments.mel import MelPreprocessor
+from deployments.model import load_model
+from deployments.settings import Settings
+
+ENCODER_RESOURCE = "npu"
+SHARED_CORES = {"num_cpus": 0}
+"""All stages share the cores: admission bounds the work, so replicas reserve none."""
+
+
+def build(arguments: dict[str, Any]) -> Application:
+    """The application from the ``args`` of ``serve_config.yaml``; the environment overrides them.
+
+    Raises:
+        ConfigurationError: bad settings, no model, or no node with the encoder's resource.
+    """
+    settings = Settings.resolve(arguments)
+    model = load_model(settings)
+    _check_resource()
+    stage = {
+        "max_ongoing_requests": settings.slots + STAGE_HEADROOM,
+        "logging_config": {"enable_access_log": False},  # one line a request is enough: the ingress writes it
+    }
+    mel = MelPreprocessor.options(num_replicas=settings.mel_replicas, ray_actor_options=SHARED_CORES, **stage).bind(
+        settings, model
+    )
+    encoder = Encoder.options(
+        num_replicas=1, ray_actor_options={**SHARED_CORES, "resources": {ENCODER_RESOURCE: 1}}, **stage
+    ).bind(settings, model)
+    decoder = Decoder.options(num_replicas=settings.decoder_replicas, ray_actor_options=SHARED_CORES, **stage).bind(
+        settings, model
+    )
+    application: Application = Ingress.options(
+        num_replicas=1, max_ongoing_requests=INGRESS_MAX_ONGOING, ray_actor_options=SHARED_CORES
+    ).bind(settings, model, mel, encoder, decoder)
+    return application
+
+
+def _check_resource() -> None:
+    """Serve would wait for a missing resource for ever."""
+    if ray.cluster_resources().get(ENCODER_RESOURCE, 0) >= 1:
+        return
+    raise ConfigurationError(
+        f"no Ray node offers the resource {ENCODER_RESOURCE!r}, which the encoder is pinned to. Start Ray with it: "
+        f"`ray start --head --resources '{{\"{ENCODER_RESOURCE}\": 1}}'`, or start both at once: "
+        f"`RAY_OVERRIDE_RESOURCES='{{\"{ENCODER_RESOURCE}\": 1}}' serve run serve_config.yaml`"
+    )

@@ -1,0 +1,162 @@
+"""What surrounds every request: its id, the upload limit, and errors in OpenAI's shape."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from contextlib import suppress
+from typing import cast
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
+
+from deployments.errors import (
+    AmanuensisError,
+    ClientDisconnectedError,
+    InternalError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    PayloadTooLargeError,
+)
+from deployments.service import TranscriptionService
+
+REQUEST_ID_HEADER = "x-request-id"
+"""Serve gives every request one, the client's own or a new one, and returns it with the response."""
+
+DEVICE_HEADER = "x-encoder-device"
+LINGER_S = 2.0
+
+logger = logging.getLogger("ray.serve")
+
+
+def service_of(request: Request) -> TranscriptionService:
+    """The service that this application was made for."""
+    return cast("TranscriptionService", request.app.state.service)
+
+
+def request_id_of(request: Request) -> str:
+    """As in the response's ``x-request-id``."""
+    return cast("str", request.state.request_id)
+
+
+class RequestContext:
+    """ASGI middleware: gives each request an id, names the encoder's device, bounds the body while it is read."""
+
+    def __init__(self, app: ASGIApp, service: TranscriptionService) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        scope.setdefault("state", {})["request_id"] = headers.get(REQUEST_ID_HEADER) or uuid.uuid4().hex
+        body = _BoundedBody(receive, headers, self._service.settings.max_upload_bytes)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                response = MutableHeaders(scope=message)
+                response[DEVICE_HEADER] = response.get(DEVICE_HEADER) or self._service.encoder_device or "unavailable"
+                if not body.complete:
+                    response["connection"] = "close"
+                await send(message)
+            elif body.complete or message.get("more_body", False):
+                await send(message)
+            else:
+                await send({**message, "more_body": True})
+                await body.discard()
+                await send({"type": "http.response.body"})
+
+        await self._app(scope, body.receive, send_with_headers)
+
+
+class _BoundedBody:
+    """A request's body, refused as soon as it is known to be larger than the limit.
+
+    Attributes:
+        complete: all of it was received, or there is none.
+    """
+
+    def __init__(self, receive: Receive, headers: Headers, limit: int) -> None:
+        self._receive = receive
+        self._limit = limit
+        declared = headers.get("content-length", "0")
+        self._declared = int(declared) if declared.isdecimal() else 0
+        self._received = 0
+        self.complete = not self._declared and "transfer-encoding" not in headers
+
+    async def receive(self) -> Message:
+        """ASGI's ``receive``.
+
+        Raises:
+            PayloadTooLargeError: the limit is passed, or will be.
+        """
+        if self._declared > self._limit:
+            raise _too_large(self._limit)
+        message = await self._next()
+        if self._received > self._limit:
+            raise _too_large(self._limit)
+        return message
+
+    async def discard(self) -> None:
+        """Reads on a little, so that a client that is still sending gets to see the answer before it is cut off."""
+        until = self._received + self._limit
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while not self.complete and self._received < until:
+                    await self._next()
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        self.complete = not message.get("more_body", False)
+        return message
+
+
+def _too_large(limit: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(
+        f"the upload is larger than {limit / 2**20:g} MiB; compress it (flac, mp3, ogg) or split it",
+        param="file",
+    )
+
+
+def error_response(request: Request, error: AmanuensisError) -> Response:
+    """The error as OpenAI's JSON document, counted by its code."""
+    service_of(request).statistics.failed(error.code)
+    headers = {} if error.retry_after_s is None else {"retry-after": f"{error.retry_after_s:.0f}"}
+    return JSONResponse(error.body(), error.status, headers)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    return error_response(request, as_amanuensis_error(request, error))
+
+
+def as_amanuensis_error(request: Request, error: Exception) -> AmanuensisError:
+    """Any exception as one that may be shown; what nobody foresaw is logged and hidden."""
+    if isinstance(error, AmanuensisError):
+        return error
+    if isinstance(error, ClientDisconnect):
+        return ClientDisconnectedError("the client closed the connection before its request was complete")
+    if isinstance(error, HTTPException):
+        return _from_starlette(request, error)
+    logger.error("request %s failed", request_id_of(request), exc_info=error)
+    return InternalError("an internal error occurred; tell the operator this request's x-request-id")
+
+
+def _from_starlette(request: Request, error: HTTPException) -> AmanuensisError:
+    if error.status_code == NotFoundError.status:
+        return NotFoundError(f"there is no {request.url.path}; see /docs")
+    if error.status_code == MethodNotAllowedError.status:
+        return MethodNotAllowedError(f"{request.url.path} does not answer {request.method}; see /docs")
+    return InvalidRequestError(str(error.detail))
+
+
+EXCEPTION_HANDLERS: dict[type[Exception], ExceptionHandler] = dict.fromkeys(
+    (AmanuensisError, HTTPException, ClientDisconnect, Exception), _on_error
+)

@@ -1,0 +1,221 @@
+"""``/openapi.json``, made from the very form that requests are checked with, and ``/docs``, a page of plain HTML."""
+
+from __future__ import annotations
+
+import html
+from functools import cache
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from deployments.http.context import DEVICE_HEADER, REQUEST_ID_HEADER
+from deployments.http.forms import PRIORITY_HEADER, REFUSED, TIMEOUT_HEADER, TranscriptionForm
+
+Json = dict[str, Any]
+
+ERRORS: dict[str, str] = {
+    "400": "a parameter or the audio is at fault",
+    "404": "no such model or route",
+    "405": "another method is needed",
+    "413": "the upload is larger than the limit",
+    "500": "an error nobody foresaw",
+    "503": "overloaded (with `Retry-After`), starting or broken",
+    "504": "the deadline passed",
+}
+NUMBER: Json = {"type": "number"}
+STRING: Json = {"type": "string"}
+INTEGER: Json = {"type": "integer"}
+
+
+async def openapi_json(_: Request) -> Response:
+    return JSONResponse(openapi())
+
+
+async def docs(_: Request) -> Response:
+    return HTMLResponse(_page(openapi()))
+
+
+@cache
+def openapi() -> Json:
+    """The OpenAPI 3.1 document of everything this service answers."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Amanuensis",
+            "version": "0.1.0",
+            "description": "Speech to text with OpenAI's audio API. Every response carries "
+            f"`{REQUEST_ID_HEADER}` and `{DEVICE_HEADER}`.",
+        },
+        "paths": {
+            "/v1/audio/transcriptions": {"post": _audio_operation("transcribe", "Audio to text in its own language")},
+            "/v1/audio/translations": {"post": _audio_operation("translate", "Audio to English text")},
+            "/v1/models": {"get": _read("listModels", "The models that are served", "ModelList")},
+            "/v1/models/{model}": {
+                "get": {
+                    **_read("retrieveModel", "One model", "Model", "404"),
+                    "parameters": [{"name": "model", "in": "path", "required": True, "schema": STRING}],
+                }
+            },
+            "/health": {"get": _read("health", "Status at a glance; 503 until the encoder answers", "Status", "503")},
+            "/health/live": {"get": _read("live", "The process answers", "Status")},
+            "/health/ready": {"get": _read("ready", "Requests will be served; 503 until then", "Status", "503")},
+            "/health/pipeline": {"get": _read("healthPipeline", "Status of each stage", "Status", "503")},
+            "/stats": {"get": _read("stats", "All statistics", "Statistics")},
+            "/stats/pipeline": {"get": _read("statsPipeline", "Queue, stages, slots, encoder", "Statistics")},
+            "/stats/stages": {"get": _read("statsStages", "The three stages", "Statistics")},
+            "/openapi.json": {"get": _read("openapi", "This document", "Statistics")},
+            "/docs": {"get": {"operationId": "docs", "summary": "This document for people", "responses": _docs()}},
+        },
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _audio_operation(operation: str, summary: str) -> Json:
+    refused = "; ".join(f"`{name}` ({reason})" for name, reason in REFUSED.items())
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "description": f"Known parameters of OpenAI's API that are refused with 400: {refused}.",
+        "parameters": [
+            _header(PRIORITY_HEADER, "high, normal or low"),
+            _header(TIMEOUT_HEADER, "shortens the deadline"),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/TranscriptionForm"}}},
+        },
+        "responses": {
+            "200": {
+                "description": "the text, in the format asked for",
+                "content": {
+                    "application/json": {
+                        "schema": {"anyOf": [_ref("Transcription"), _ref("VerboseTranscription")]},
+                    },
+                    "text/plain": {"schema": STRING},
+                    "application/x-subrip": {"schema": STRING},
+                    "text/vtt": {"schema": STRING},
+                    "text/event-stream": {"schema": STRING},
+                },
+            },
+            **_errors("400", "404", "413", "500", "503", "504"),
+        },
+    }
+
+
+def _read(operation: str, summary: str, schema: str, *errors: str) -> Json:
+    answer = {"application/json": {"schema": _ref(schema)}}
+    unavailable = {"503": {"description": ERRORS["503"], "content": answer}} if "503" in errors else {}
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "responses": {
+            "200": {"description": "as asked", "content": answer},
+            **_errors(*(status for status in errors if status != "503")),
+            **unavailable,
+        },
+    }
+
+
+def _docs() -> Json:
+    return {"200": {"description": "a page", "content": {"text/html": {"schema": STRING}}}}
+
+
+def _errors(*statuses: str) -> Json:
+    content = {"application/json": {"schema": _ref("Error")}}
+    return {status: {"description": ERRORS[status], "content": content} for status in statuses}
+
+
+def _header(name: str, description: str) -> Json:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": STRING}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _schemas() -> Json:
+    nullable_string = {"type": ["string", "null"]}
+    usage = _object(type=STRING, seconds=INTEGER)
+    segment = _object(
+        id=INTEGER, seek=INTEGER, start=NUMBER, end=NUMBER, text=STRING, tokens={"type": "array", "items": INTEGER},
+        temperature=NUMBER, avg_logprob=NUMBER, compression_ratio=NUMBER, no_speech_prob=NUMBER,
+    )  # fmt: skip
+    verbose = _object(
+        task=STRING, language=STRING, duration=NUMBER, text=STRING, usage=usage, device=nullable_string,
+        segments={"type": ["array", "null"], "items": segment},
+    )  # fmt: skip
+    verbose["properties"]["words"] = {
+        "type": "array",
+        "items": _object(word=STRING, start=NUMBER, end=NUMBER),
+    }
+    model = _object(
+        id=STRING, object=STRING, created=INTEGER, owned_by=STRING, serves=STRING,
+        languages={"type": "array", "items": STRING}, translates={"type": "boolean"}, notice=nullable_string,
+    )  # fmt: skip
+    return {
+        "TranscriptionForm": _form(),
+        "Transcription": _object(text=STRING, usage=usage),
+        "VerboseTranscription": verbose,
+        "Model": model,
+        "ModelList": _object(object=STRING, data={"type": "array", "items": _ref("Model")}),
+        "Status": {"type": "object", "properties": {"status": STRING}, "required": ["status"]},
+        "Statistics": {"type": "object"},
+        "Error": _object(error=_object(message=STRING, type=STRING, param=nullable_string, code=STRING)),
+    }
+
+
+def _object(**properties: Json) -> Json:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _form() -> Json:
+    schema = TranscriptionForm.model_json_schema()
+    file = {"type": "string", "contentMediaType": "application/octet-stream", "description": "the audio"}
+    return {**schema, "properties": {"file": file, **schema["properties"]}, "required": ["file"]}
+
+
+def _page(document: Json) -> str:
+    operations = "".join(
+        _operation(path, method, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    )
+    fields = "".join(
+        f"<tr><td><code>{name}</code></td><td>{_text(_kind(schema))}</td>"
+        f"<td>{_text(schema.get('description', ''))}</td></tr>"
+        for name, schema in document["components"]["schemas"]["TranscriptionForm"]["properties"].items()
+    )
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Amanuensis API</title>"
+        "<style>body{font:16px/1.5 system-ui;max-width:60em;margin:2em auto;padding:0 1em}"
+        "td{padding:.2em 1em .2em 0;vertical-align:top}code{background:#f3f3f3;padding:0 .3em}</style>"
+        f"<h1>Amanuensis</h1><p>{_text(document['info']['description'])} "
+        "<a href=/openapi.json>openapi.json</a></p>"
+        f"{operations}<h2>Fields of a transcription</h2><table>{fields}</table></html>"
+    )
+
+
+def _operation(path: str, method: str, operation: Json) -> str:
+    answers = "".join(
+        f"<tr><td>{status}</td><td>{_text(answer['description'])}</td></tr>"
+        for status, answer in operation["responses"].items()
+    )
+    return (
+        f"<h2><code>{method.upper()} {path}</code></h2><p>{_text(operation['summary'])}. "
+        f"{_text(operation.get('description', ''))}</p><table>{answers}</table>"
+    )
+
+
+def _kind(schema: Json) -> str:
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "anyOf" in schema:
+        return " | ".join(_kind(option) for option in schema["anyOf"] if option.get("type") != "null")
+    return str(schema.get("type", schema.get("const", "")))
+
+
+def _text(markdown: str) -> str:
+    """Escaped, with `code` shown as code."""
+    parts = html.escape(markdown).split("`")
+    return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))

@@ -1,0 +1,154 @@
+"""What a client may send with a transcription: one validated form. A known parameter is honoured or refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from starlette.datastructures import FormData, Headers, UploadFile
+
+from deployments.errors import InvalidRequestError, UnsupportedParameterError
+from deployments.scheduling.admission import Priority
+
+ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json"]
+Granularity = Literal["word", "segment"]
+PriorityName = Literal["high", "normal", "low"]
+
+PRIORITY_HEADER = "x-priority"
+TIMEOUT_HEADER = "x-timeout-seconds"
+LIST_FIELDS = frozenset({"timestamp_granularities"})
+STREAMABLE = frozenset({"json", "text"})
+
+REFUSED: dict[str, str] = {
+    "include": "log probabilities are not offered; verbose_json has avg_logprob for every segment",
+    "known_speaker_names": "speakers are not told apart by this version",
+    "known_speaker_references": "speakers are not told apart by this version",
+    "min_speakers": "speakers are not told apart by this version",
+    "max_speakers": "speakers are not told apart by this version",
+}
+"""Known parameters that cannot be honoured, with the reason."""
+
+
+def _no_speakers(value: object) -> object:
+    if str(value).lower() in {"false", "0", "no", "off", ""}:
+        return False
+    raise ValueError("speakers are not told apart by this version; leave it out or send false")
+
+
+NoSpeakers = Annotated[Literal[False], BeforeValidator(_no_speakers)]
+
+
+class TranscriptionForm(BaseModel):
+    """The fields beside ``file``, as OpenAI names them, then this service's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str | None = Field(None, description="a name from `GET /v1/models`; default: the one model that is served")
+    language: str | None = Field(None, description="ISO-639-1 code or English name; default: detected")
+    prompt: str | None = Field(None, description="text the model should believe came before")
+    temperature: float = Field(0.0, ge=0, le=1, allow_inf_nan=False, description="0 is deterministic")
+    response_format: ResponseFormat = "json"
+    timestamp_granularities: tuple[Granularity, ...] = Field(
+        (), description="needs `response_format=verbose_json`; default: `segment`"
+    )
+    stream: bool = Field(False, description="server-sent events, one delta a window; needs `json` or `text`")
+    chunking_strategy: Literal["auto"] | None = Field(None, description="`auto` finds speech, as `vad_filter` does")
+
+    vad_filter: bool = Field(True, description="find speech first; false cuts windows of fixed length")
+    beam_size: int | None = Field(None, ge=1, le=10, description="beams at temperature 0; default: as configured")
+    priority: PriorityName | None = Field(None, description=f"overrides the header `{PRIORITY_HEADER}`")
+    diarize: NoSpeakers = Field(False, description="only false: speakers are not told apart by this version")
+    enable_diarization: NoSpeakers = Field(False, description="the same as `diarize`")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.timestamp_granularities and self.response_format != "verbose_json":
+            raise ValueError("timestamp_granularities needs response_format=verbose_json")
+        if self.stream and self.response_format not in STREAMABLE:
+            raise ValueError(f"stream=true needs response_format json or text, not {self.response_format}")
+        if self.beam_size and self.temperature:
+            raise ValueError("beam_size needs temperature 0: a beam does not sample")
+        if self.chunking_strategy == "auto" and not self.vad_filter:
+            raise ValueError("chunking_strategy=auto contradicts vad_filter=false")
+        return self
+
+    @property
+    def granularities(self) -> frozenset[Granularity]:
+        """What verbose_json shows; OpenAI's default is segments."""
+        return frozenset(self.timestamp_granularities or ("segment",))
+
+    @property
+    def needs_word_times(self) -> bool:
+        """Subtitles and segments are cut at sentence ends, which only word times can place."""
+        return self.response_format in {"srt", "vtt", "verbose_json"}
+
+
+def parse_form(form: FormData) -> tuple[TranscriptionForm, UploadFile]:
+    """The fields and the file of a multipart form.
+
+    Raises:
+        InvalidRequestError: a field is missing, unknown, repeated or out of range; names it.
+        UnsupportedParameterError: a field of the OpenAI API that this service cannot honour.
+    """
+    values: dict[str, Any] = {}
+    upload: UploadFile | None = None
+    for key, value in form.multi_items():
+        name = key.removesuffix("[]")
+        if name in REFUSED:
+            raise UnsupportedParameterError(f"{name} is not supported: {REFUSED[name]}", param=name)
+        if name == "file":
+            upload = _only_file(upload, value)
+        elif isinstance(value, UploadFile):
+            raise InvalidRequestError(f"{name} must be a plain field, not a file", param=name)
+        elif name in LIST_FIELDS:
+            values.setdefault(name, []).append(value)
+        elif name in values:
+            raise InvalidRequestError(f"{name} is given twice", param=name)
+        else:
+            values[name] = value
+    if upload is None:
+        raise InvalidRequestError("the form has no file; send the audio as multipart field `file`", param="file")
+    return _validate(values), upload
+
+
+def priority_of(form: TranscriptionForm, headers: Headers) -> Priority:
+    """From the form, else from the header, else normal."""
+    name = form.priority or headers.get(PRIORITY_HEADER, "normal").lower()
+    if name.upper() not in Priority.__members__:
+        raise InvalidRequestError(f"{PRIORITY_HEADER} must be high, normal or low", param=PRIORITY_HEADER)
+    return Priority[name.upper()]
+
+
+def timeout_of(headers: Headers, longest_s: float) -> float:
+    """Seconds the client gives this request; never more than the service does."""
+    asked = headers.get(TIMEOUT_HEADER)
+    if asked is None:
+        return longest_s
+    try:
+        seconds = float(asked)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise InvalidRequestError(f"{TIMEOUT_HEADER} must be a positive number of seconds", param=TIMEOUT_HEADER)
+    return min(seconds, longest_s)
+
+
+def _only_file(known: UploadFile | None, value: UploadFile | str) -> UploadFile:
+    if known is not None:
+        raise InvalidRequestError("the form has two files; send one a request", param="file")
+    if not isinstance(value, UploadFile):
+        raise InvalidRequestError("file must be an uploaded file with a filename, not a plain field", param="file")
+    return value
+
+
+def _validate(values: dict[str, Any]) -> TranscriptionForm:
+    try:
+        return TranscriptionForm.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else None
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(TranscriptionForm.model_fields)
+            raise InvalidRequestError(f"unknown parameter {name}; known are file, {known}", param=name) from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidRequestError(f"{name}: {message}" if name else message, param=name) from None

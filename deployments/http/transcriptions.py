@@ -1,0 +1,162 @@
+"""``POST /v1/audio/transcriptions`` and ``/v1/audio/translations``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from deployments.contracts import Task
+from deployments.errors import InvalidRequestError
+from deployments.http.context import (
+    DEVICE_HEADER,
+    as_amanuensis_error,
+    request_id_of,
+    service_of,
+)
+from deployments.http.formats import (
+    Transcription,
+    as_json,
+    as_srt,
+    as_verbose_json,
+    as_vtt,
+    join_texts,
+    usage,
+)
+from deployments.http.forms import TranscriptionForm, parse_form, priority_of, timeout_of
+from deployments.scheduling.pipeline import AudioReady, WindowDone
+from deployments.service import TranscriptionRequest, TranscriptionService
+from deployments.text.segments import split_segments
+
+MAX_FIELDS = 64
+MAX_FIELD_BYTES = 64 * 1024
+
+Events = AsyncGenerator[AudioReady | WindowDone]
+
+
+async def transcriptions(request: Request) -> Response:
+    return await _answer(request, "transcribe")
+
+
+async def translations(request: Request) -> Response:
+    return await _answer(request, "translate")
+
+
+async def _answer(request: Request, task: Task) -> Response:
+    service = service_of(request)
+    began = time.monotonic()
+    with service.admission.enter() as entry:
+        deadline = time.time() + timeout_of(request.headers, service.settings.request_timeout_s)
+        form, audio = await _read(request)
+        asked = TranscriptionRequest(
+            request_id=request_id_of(request),
+            audio=audio,
+            task=task,
+            model=form.model,
+            language=form.language,
+            prompt=form.prompt,
+            temperature=form.temperature,
+            beam_size=form.beam_size,
+            vad_filter=form.vad_filter,
+            word_times=form.needs_word_times,
+            priority=priority_of(form, request.headers),
+            deadline=deadline,
+        )
+        events = service.transcribe(asked, entry)
+        if form.stream:
+            return await _stream(request, events)
+        service.statistics.pending_responses += 1
+        try:
+            transcription = await _collect(events, service, task)
+        finally:
+            service.statistics.pending_responses -= 1
+    service.statistics.requests.add(time.monotonic() - began)
+    service.statistics.audio_s += transcription.duration_s
+    return _formatted(transcription, form)
+
+
+async def _read(request: Request) -> tuple[TranscriptionForm, bytes]:
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise InvalidRequestError("send the audio as multipart/form-data, in a field named `file`", param="file")
+    async with request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as fields:
+        form, upload = parse_form(fields)
+        return form, await upload.read()
+
+
+async def _collect(events: Events, service: TranscriptionService, task: Task) -> Transcription:
+    duration_s = 0.0
+    windows: list[WindowDone] = []
+    async with aclosing(events) as all_events:
+        async for event in all_events:
+            if isinstance(event, AudioReady):
+                duration_s = event.duration_s
+            else:
+                windows.append(event)
+    return Transcription(
+        task=task,
+        duration_s=duration_s,
+        language=windows[0].transcript.language if windows else service.model.languages[0],
+        windows=windows,
+        segments=split_segments([(item.window, item.transcript) for item in windows]),
+        device=windows[0].encoder_device if windows else None,
+    )
+
+
+def _formatted(transcription: Transcription, form: TranscriptionForm) -> Response:
+    headers = {DEVICE_HEADER: transcription.device} if transcription.device else {}
+    match form.response_format:
+        case "json":
+            return JSONResponse(as_json(transcription), headers=headers)
+        case "verbose_json":
+            return JSONResponse(as_verbose_json(transcription, form.granularities), headers=headers)
+        case "text":
+            return PlainTextResponse(transcription.text + "\n", headers=headers)
+        case "srt":
+            return PlainTextResponse(as_srt(transcription.segments), headers=headers, media_type="application/x-subrip")
+        case "vtt":
+            return PlainTextResponse(as_vtt(transcription.segments), headers=headers, media_type="text/vtt")
+
+
+async def _stream(request: Request, events: Events) -> Response:
+    """Waits for the audio to be accepted, so that bad audio still gets its own status; then streams."""
+    first = await anext(events)
+    if not isinstance(first, AudioReady):
+        raise TypeError("the pipeline must say first what the audio holds")
+    return StreamingResponse(
+        _server_sent_events(request, events, first.duration_s),
+        media_type="text/event-stream",
+        headers={"cache-control": "no-store"},
+    )
+
+
+async def _server_sent_events(request: Request, events: Events, duration_s: float) -> AsyncIterator[bytes]:
+    statistics = service_of(request).statistics
+    statistics.pending_responses += 1
+    texts: list[str] = []
+    try:
+        async with aclosing(events) as windows:
+            async for event in windows:
+                if isinstance(event, WindowDone) and event.transcript.text:
+                    texts.append(event.transcript.text)
+                    yield _event({"type": "transcript.text.delta", "delta": _delta(texts)})
+        yield _event({"type": "transcript.text.done", "text": join_texts(texts), "usage": usage(duration_s)})
+    except Exception as error:  # noqa: BLE001  (the status is sent already; the stream itself must tell)
+        known = as_amanuensis_error(request, error)
+        statistics.failed(known.code)
+        yield _event({"type": "error", **known.body()})
+    finally:
+        statistics.pending_responses -= 1
+
+
+def _delta(texts: list[str]) -> str:
+    """The newest text, so that all deltas joined give the whole."""
+    return texts[-1] if len(texts) == 1 else " " + texts[-1]
+
+
+def _event(document: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(document, ensure_ascii=False)}\n\n".encode()

@@ -1,0 +1,51 @@
+"""Ingress: the deployment in front of the graph. Serves HTTP, owns admission, drives mel -> encoder -> decoder."""
+
+from __future__ import annotations
+
+import logging
+
+import ray
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
+
+from deployments.http.app import create_app
+from deployments.model import Model
+from deployments.service import TranscriptionService
+from deployments.settings import Settings
+from deployments.stages import ServeStages
+
+INGRESS_MAX_ONGOING = 10_000  # admission refuses long before: the proxy must never queue
+STAGE_HEADROOM = 16  # health probes and calls of requests that were given up, beside those of the slots
+
+logger = logging.getLogger("ray.serve")
+
+
+@serve.deployment
+@serve.ingress()
+class Ingress:
+    """One replica: admission is one queue."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: Model,
+        mel: DeploymentHandle,
+        encoder: DeploymentHandle,
+        decoder: DeploymentHandle,
+    ) -> None:
+        shared_memory = _uses_shared_memory(settings)
+        stages = ServeStages(mel, encoder, decoder, by_reference=not shared_memory)
+        self._service = TranscriptionService(settings, model, stages, shared_memory=shared_memory)
+        if model.notice:
+            logger.warning("%s", model.notice)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        return create_app(self._service)
+
+
+def _uses_shared_memory(settings: Settings) -> bool:
+    if settings.handoff != "auto":
+        return settings.handoff == "shared_memory"
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return len(alive) == 1

@@ -1,0 +1,139 @@
+"""Runs the whole service here: ``python -m deployments.launch serve_config.yaml`` (what ``make serve`` does).
+
+Starts Ray with the encoder's resource and Serve's fast paths, hands the configuration to ``serve run``, says when the
+service is ready, and on Ctrl-C or SIGTERM drains it before it leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FAST_PATHS = {
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""Ray reads these where it starts, so they cannot be part of the configuration file. The user's own values win."""
+
+ENCODER_RESOURCE = "npu"
+READY_TIMEOUT_S = 180.0
+POLL_S = 0.25
+FAILED = "DEPLOY_FAILED"
+
+
+def main(config_path: Path) -> int:
+    """Serves until a signal comes; returns the exit status."""
+    config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
+    name = config["applications"][0]["name"]
+    url = _url(config.get("http_options", {}))
+    stop = _stop_signals()
+    for variable, value in FAST_PATHS.items():
+        os.environ.setdefault(variable, value)
+
+    import ray  # noqa: PLC0415  (reads the environment when imported)
+    from ray import serve  # noqa: PLC0415
+
+    _say("starting Ray")
+    context = ray.init(resources={ENCODER_RESOURCE: float(len(config["applications"]))})
+    try:
+        address = context.address_info["gcs_address"]
+        subprocess.run(  # noqa: S603  (our own command)
+            [_serve_command(), "run", str(config_path), "--address", address, "--non-blocking"], check=True
+        )
+        failure = _wait_until_ready(url, name, stop)
+        if failure:
+            _say(failure)
+            return 1
+        if not stop.is_set():
+            _say(_welcome(url))
+        stop.wait()
+        _say("draining: requests that were accepted are answered first (Ctrl-C again ends at once)")
+        serve.delete(name)
+        return 0
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+        _say("stopped")
+
+
+def _stop_signals() -> threading.Event:
+    """Set by the first SIGINT or SIGTERM; the second one has its usual effect."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: object) -> None:
+        stop.set()
+        signal.signal(number, signal.default_int_handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    return stop
+
+
+def _serve_command() -> str:
+    """``serve`` of the environment that runs this."""
+    return str(Path(sys.executable).with_name("serve"))
+
+
+def _wait_until_ready(url: str, name: str, stop: threading.Event) -> str | None:
+    """None once the service is ready or a signal came, else what went wrong."""
+    from ray import serve  # noqa: PLC0415
+
+    began = time.monotonic()
+    while time.monotonic() - began < READY_TIMEOUT_S and not stop.is_set():
+        application = serve.status().applications.get(name)
+        if application is not None and application.status == FAILED:
+            return f"the service could not start:\n{application.message}"
+        if _is_ready(url):
+            return None
+        time.sleep(POLL_S)
+    return None if stop.is_set() else f"not ready after {READY_TIMEOUT_S:g} s; see the log above"
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health/ready", timeout=2) as response:  # noqa: S310  (our own http address)
+            return bool(json.load(response)["status"] == "ready")
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError):
+        return False
+
+
+def _url(http_options: dict[str, Any]) -> str:
+    host = http_options.get("host", "127.0.0.1")
+    return f"http://{'localhost' if host in {'0.0.0.0', '127.0.0.1'} else host}:{http_options.get('port', 8000)}"  # noqa: S104
+
+
+def _welcome(url: str) -> str:
+    with urllib.request.urlopen(f"{url}/health", timeout=5) as response:  # noqa: S310  (our own http address)
+        health = json.load(response)
+    lines = [
+        f"ready: {url}  (model {health['model']}, encoder on {health['device']})",
+        *([f"note: {health['notice']}"] if health["notice"] else []),
+        f"try:   curl {url}/v1/audio/transcriptions -F file=@tests/audio/01_espeak-plain.wav",
+        f"docs:  {url}/docs    statistics: {url}/stats    stop: Ctrl-C",
+    ]
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "serve_config.yaml").resolve()))
+    except KeyboardInterrupt:  # the second Ctrl-C
+        sys.exit(128 + signal.SIGINT)

@@ -1,0 +1,183 @@
+"""The transcription service behind the HTTP routes: checks against the model, spools, runs the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+from deployments.audio.frames import N_FRAMES
+from deployments.contracts import BlobRef, DecodeOptions, SpeechOptions, SpooledBlob, Stored, Task
+from deployments.errors import (
+    AmanuensisError,
+    InvalidAudioError,
+    ModelNotFoundError,
+    UnsupportedLanguageError,
+)
+from deployments.memory.directory import SharedDirectory
+from deployments.memory.handoff import drop
+from deployments.memory.slab import Slab, SlabLayout
+from deployments.memory.spool import UPLOAD_SUFFIX, write_blob
+from deployments.model import Model
+from deployments.scheduling.admission import Admission, Entry, Priority
+from deployments.scheduling.pipeline import AudioReady, Budgets, Job, Pipeline, Stages, WindowDone
+from deployments.settings import Settings
+from deployments.statistics import Statistics
+from deployments.text.languages import language_code
+
+PROBE_TIMEOUT_S = 2.0
+PROBE_PERIOD_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionRequest:
+    """What a client asks for, in the service's terms.
+
+    Attributes:
+        audio: the uploaded file.
+        model: a served name, or None.
+        language: as the client wrote it, or None.
+        deadline: absolute, seconds since the epoch.
+    """
+
+    request_id: str
+    audio: bytes
+    task: Task
+    model: str | None
+    language: str | None
+    prompt: str | None
+    temperature: float
+    beam_size: int | None
+    vad_filter: bool
+    word_times: bool
+    priority: Priority
+    deadline: float
+
+
+class TranscriptionService:
+    """One an ingress replica. Owns the shared directory, the slots and the statistics."""
+
+    def __init__(self, settings: Settings, model: Model, stages: Stages, *, shared_memory: bool) -> None:
+        self.settings = settings
+        self.model = model
+        self.statistics = Statistics()
+        self.shared_memory = shared_memory
+        self._stages = stages
+        self._directory = SharedDirectory.create(settings.shared_memory_dir) if shared_memory else None
+        slab = self._create_slab()
+        self.admission = Admission(settings.slots, settings.max_queue_size, slab, self.statistics.queue)
+        self._pipeline = Pipeline(
+            stages,
+            self.admission,
+            self.statistics,
+            budgets=Budgets(settings.mel_budget_s, settings.encoder_budget_s, settings.decoder_budget_s),
+            max_windows_in_flight=settings.max_windows_in_flight,
+            slab_path=str(slab.path) if slab else None,
+        )
+        self._device: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The model names clients may use, the real one first."""
+        return (self.model.name, *self.settings.model_aliases)
+
+    def check_model(self, name: str | None) -> None:
+        """
+        Raises:
+            ModelNotFoundError: another model is served.
+        """
+        if name is not None and name not in self.names:
+            raise ModelNotFoundError(f"the model {name!r} is not served here; use {self.model.name!r}", param="model")
+
+    async def transcribe(self, request: TranscriptionRequest, entry: Entry) -> AsyncGenerator[AudioReady | WindowDone]:
+        """Yields ``AudioReady``, then the text window by window.
+
+        Raises:
+            InvalidRequestError: the model cannot do what was asked, or the audio is unusable.
+            DeadlineExceededError: no slot, or no text, in time.
+        """
+        job = self._job(request)
+        try:
+            async with aclosing(self._pipeline.run(job, entry)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            drop(job.upload)
+
+    @property
+    def encoder_device(self) -> str | None:
+        """The device of the encoder if it answered the latest probe, else None."""
+        return self._device
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Probes the encoder for as long as the context lasts, then removes everything from shared memory."""
+        probing = asyncio.create_task(self._probe_for_ever())
+        try:
+            yield
+        finally:
+            probing.cancel()
+            if self._directory is not None:
+                self._directory.remove()
+
+    async def _probe_for_ever(self) -> None:
+        while True:
+            try:
+                self._device = await asyncio.wait_for(self._stages.encoder_device(), PROBE_TIMEOUT_S)
+            except (AmanuensisError, TimeoutError):
+                self._device = None
+            await asyncio.sleep(PROBE_PERIOD_S)
+
+    def _create_slab(self) -> Slab | None:
+        if self._directory is None:
+            return None
+        dimensions = self.model.dimensions
+        layout = SlabLayout(
+            self.settings.slots, dimensions.n_mels, N_FRAMES, dimensions.n_audio_ctx, dimensions.d_model
+        )
+        return Slab.create(self._directory.path / "slab", layout)
+
+    def _job(self, request: TranscriptionRequest) -> Job:
+        self.check_model(request.model)
+        if request.task == "translate" and not self.model.multilingual:
+            raise UnsupportedLanguageError(f"the model {self.model.name} cannot translate: it only knows English")
+        if not request.audio:
+            raise InvalidAudioError("the file is empty", param="file")
+        language = self._language(request.language)
+        return Job(
+            request_id=request.request_id,
+            upload=self._spool(request.audio),
+            speech=SpeechOptions(vad_filter=request.vad_filter, max_window_s=self.model.max_window_s),
+            decode=DecodeOptions(
+                task=request.task,
+                language=language,
+                prompt=request.prompt,
+                temperature=request.temperature,
+                beam_size=request.beam_size or (1 if request.temperature else self.settings.beam_size),
+                word_times=request.word_times,
+            ),
+            priority=request.priority,
+            deadline=request.deadline,
+            detect_language=language is None,
+        )
+
+    def _language(self, asked: str | None) -> str | None:
+        """The ISO code; None where it has to be detected."""
+        if asked is None:
+            return None if self.model.multilingual else self.model.languages[0]
+        code = language_code(asked)
+        if code is None:
+            raise UnsupportedLanguageError(f"{asked!r} is not a language; use an ISO-639-1 code", param="language")
+        if code not in self.model.languages:
+            known = ", ".join(self.model.languages)
+            raise UnsupportedLanguageError(f"the model {self.model.name} only knows: {known}", param="language")
+        return code
+
+    def _spool(self, audio: bytes) -> BlobRef:
+        if self._directory is None:
+            return Stored(ray.put(audio))
+        return SpooledBlob(str(write_blob(Path(self._directory.path), audio, UPLOAD_SUFFIX)))

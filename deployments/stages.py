@@ -1,0 +1,102 @@
+"""The graph's Serve handles as the ``Stages`` that the pipeline drives; Ray's exceptions become ours here."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from deployments.contracts import (
+    ArrayRef,
+    BlobRef,
+    DecodedWindow,
+    DecodeOptions,
+    EncodedWindow,
+    PreparedAudio,
+    SpeechOptions,
+    Stored,
+    Ticket,
+    Window,
+    WindowMel,
+)
+from deployments.errors import AmanuensisError, InternalError, ServiceUnavailableError
+
+logger = logging.getLogger("ray.serve")
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+class ServeStages:
+    """Calls the three deployments.
+
+    References into the object store must be passed by Ray, which counts them; otherwise calls are small and go the
+    cheapest way that Serve is configured for.
+    """
+
+    def __init__(
+        self,
+        mel: DeploymentHandle,
+        encoder: DeploymentHandle,
+        decoder: DeploymentHandle,
+        *,
+        by_reference: bool,
+    ) -> None:
+        options: dict[str, Any] = {"_by_reference": True} if by_reference else {}
+        self._mel = mel.options(**options)
+        self._encoder = encoder.options(**options)
+        self._decoder = decoder.options(**options)
+
+    async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
+        prepared = await _call(self._mel.prepare, PreparedAudio, ticket, upload, options)
+        return replace(prepared, pcm=_kept(prepared.pcm), first=_kept(prepared.first))
+
+    async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
+        mel = await _call(self._mel.log_mel, WindowMel, ticket, pcm, window)
+        return replace(mel, log_mel=_kept(mel.log_mel))
+
+    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+        encoded = await _call(self._encoder.encode, EncodedWindow, ticket, log_mel)
+        return replace(encoded, states=_kept(encoded.states))
+
+    async def decode(
+        self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
+    ) -> DecodedWindow:
+        return await _call(self._decoder.decode, DecodedWindow, ticket, states, window, options, pcm)
+
+    async def encoder_device(self) -> str:
+        """The device of the encoder, from the encoder itself: proof that it answers."""
+        return await _call(self._encoder.device, str)
+
+
+def _kept(value: V) -> V | Stored:
+    """A value that came back from a stage, in the store from now on; shared memory needs nothing of the kind."""
+    return Stored(ray.put(value.content)) if isinstance(value, Stored) else value
+
+
+async def _call(method: DeploymentHandle, result_type: type[T], *arguments: object) -> T:
+    try:
+        result = await method.remote(*arguments)
+    except AmanuensisError:
+        raise
+    except RayTaskError as error:
+        raise _cause(error) from error
+    except (RayError, RayServeException) as error:
+        logger.exception("stage call failed")
+        raise ServiceUnavailableError("a stage of the service failed; try again", retry_after_s=1) from error
+    if not isinstance(result, result_type):
+        raise InternalError("a stage gave an unexpected answer")
+    return result
+
+
+def _cause(error: RayTaskError) -> AmanuensisError:
+    cause = error.cause
+    if isinstance(cause, AmanuensisError):
+        return cause
+    logger.error("stage raised an unexpected error", exc_info=error)
+    return InternalError("an internal error occurred; the log has it under this request's id")

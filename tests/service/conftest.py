@@ -1,0 +1,43 @@
+"""One running service for all tests here: Ray, HTTP and the bundled model, started as a user starts it.
+
+It serves the graph three times: pipelined at ``/``, in sequential mode, and with arrays in Ray's object store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from openai import OpenAI
+from service_helpers import AUDIO, MAX_UPLOAD_BYTES, client_of
+
+from loadtests.service_process import Application, running
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of a ready service; afterwards it must stop cleanly."""
+    shared_memory = tmp_path_factory.mktemp("shm")
+    limits = {"max_upload_bytes": MAX_UPLOAD_BYTES}
+    applications = [
+        Application("amanuensis", "/", {**limits, "shared_memory_dir": str(shared_memory)}),
+        Application("sequential", "/sequential", {**limits, "enable_pipeline": False}),
+        Application("object-store", "/object-store", {**limits, "handoff": "object_store"}),
+    ]
+    with running(applications) as base_url:
+        assert list(shared_memory.iterdir()), "the slab lives in the configured directory"
+        yield base_url
+    assert list(shared_memory.iterdir()) == [], "a stopped service leaves nothing in shared memory"
+
+
+@pytest.fixture(scope="session")
+def client(service: str) -> OpenAI:
+    """The official client, pointed at the pipelined service."""
+    return client_of(service)
+
+
+@pytest.fixture(scope="session")
+def spoken() -> dict[str, str]:
+    """File name -> the words spoken in it."""
+    lines = (AUDIO / "transcripts.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    return {name: text for name, _, text in (line.split("\t") for line in lines)}

@@ -1,0 +1,72 @@
+"""What an operator and a client library look at: health, statistics, models, documentation."""
+
+from __future__ import annotations
+
+import requests
+from openai import OpenAI
+from openapi_spec_validator import validate
+from service_helpers import AUDIO
+
+
+def get(service: str, path: str) -> requests.Response:
+    return requests.get(f"{service}{path}", timeout=5)
+
+
+def test_health_tells_the_device_and_the_notice(service: str) -> None:
+    health = get(service, "/health").json()
+    assert health["status"] == "healthy"
+    assert health["device"].startswith("cpu:openvino")
+    assert health["handoff"] == "shared_memory"
+    assert "synthesisers" in health["notice"]
+    assert get(service, "/object-store/health").json()["handoff"] == "object_store"
+    assert get(service, "/sequential/health").json()["mode"] == "sequential"
+    assert get(service, "/sequential/health/pipeline").json()["status"] == "disabled"
+    assert get(service, "/health/live").json() == {"status": "live"}
+    assert get(service, "/health/ready").json()["status"] == "ready"
+    assert set(get(service, "/health/pipeline").json()["stages"]) == {
+        "stage1_load_mel",
+        "stage2_encoder",
+        "stage3_decoder_align",
+    }
+
+
+def test_every_response_names_the_device_and_the_request(service: str) -> None:
+    headers = {"x-request-id": "my-own-id"}
+    with (AUDIO / "01_espeak-plain.wav").open("rb") as file:
+        url = f"{service}/v1/audio/transcriptions"
+        answer = requests.post(url, files={"file": file}, headers=headers, timeout=30)
+    assert answer.headers["x-encoder-device"].startswith("cpu:openvino")
+    assert answer.headers["x-request-id"] == "my-own-id"
+    missing = get(service, "/nothing")
+    assert missing.headers["x-encoder-device"].startswith("cpu:openvino")
+    assert "," not in missing.headers["x-request-id"]
+
+
+def test_the_model_is_listed(client: OpenAI) -> None:
+    models = {model.id for model in client.models.list()}
+    assert models == {"demo-en", "whisper-1"}
+    assert client.models.retrieve("demo-en").id == "demo-en"
+
+
+def test_statistics_have_the_prototypes_shape(service: str) -> None:
+    pipeline = get(service, "/stats/pipeline").json()
+    assert set(pipeline) == {"queue", "stage1", "stage2", "stage3", "buffers", "encoder", "pipeline"}
+    assert {
+        "total_enqueued", "total_dequeued", "total_dropped", "total_timeouts", "current_size", "avg_wait_time",
+        "min_wait_time", "max_wait_time", "p99_wait_time", "utilization", "drop_rate",
+    } <= set(pipeline["queue"])  # fmt: skip
+    for stage in ("stage1", "stage2", "stage3"):
+        assert {
+            "total_processed", "total_errors", "total_timeouts", "avg_time", "min_time", "max_time",
+            "input_queue_size", "workers_active", "success_rate",
+        } <= set(pipeline[stage])  # fmt: skip
+    assert pipeline["pipeline"]["running"] is True
+    assert pipeline["buffers"]["in_use"] == 0
+    assert set(get(service, "/stats").json()) == {"requests", "pipeline", "stages"}
+
+
+def test_the_documentation_is_served_and_valid(service: str) -> None:
+    validate(get(service, "/openapi.json").json())
+    page = get(service, "/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "/v1/audio/transcriptions" in page.text

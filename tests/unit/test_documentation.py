@@ -1,0 +1,27 @@
+"""The OpenAPI document is valid and says what is really served."""
+
+from openapi_spec_validator import validate
+
+from deployments.http.app import ROUTES
+from deployments.http.documentation import openapi
+from deployments.http.forms import TranscriptionForm
+
+
+def test_the_document_is_valid() -> None:
+    validate(openapi())
+
+
+def test_every_route_is_documented_and_every_documented_path_is_routed() -> None:
+    routed = {
+        (route.path.replace(":path", ""), method.lower())
+        for route in ROUTES
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    documented = {(path, method) for path, methods in openapi()["paths"].items() for method in methods}
+    assert documented == routed
+
+
+def test_every_field_of_the_form_is_documented() -> None:
+    properties = openapi()["components"]["schemas"]["TranscriptionForm"]["properties"]
+    assert set(properties) == {"file", *TranscriptionForm.model_fields}

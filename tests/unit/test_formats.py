@@ -1,0 +1,48 @@
+"""The five response formats, to the letter."""
+
+from deployments.contracts import Transcript, Window, Word
+from deployments.http.formats import Transcription, as_json, as_srt, as_verbose_json, as_vtt, usage
+from deployments.scheduling.pipeline import WindowDone
+from deployments.text.segments import split_segments
+
+WORDS = (Word(" Good", 0.5, 0.7, 0.9), Word(" day.", 0.7, 1.25, 0.9), Word(" Sit.", 3661.5, 3662.0, 0.8))
+TRANSCRIPT = Transcript("Good day. Sit.", (5, 6, 7), "en", 1.0, -0.2, 0.01, 0.9, 0.0, WORDS)
+DONE = WindowDone(Window(0, 0.0, 3663.0), TRANSCRIPT, "cpu:test")
+TRANSCRIPTION = Transcription(
+    "transcribe", 3663.2, "en", [DONE], split_segments([(DONE.window, TRANSCRIPT)]), "cpu:test"
+)
+SILENCE = Transcription("transcribe", 2.0, "en", [], [], None)
+
+
+def test_json() -> None:
+    assert as_json(TRANSCRIPTION) == {"text": "Good day. Sit.", "usage": {"type": "duration", "seconds": 3664}}
+    assert as_json(SILENCE)["text"] == ""
+
+
+def test_srt() -> None:
+    assert as_srt(TRANSCRIPTION.segments) == (
+        "1\n00:00:00,500 --> 00:00:01,250\nGood day.\n\n2\n01:01:01,500 --> 01:01:02,000\nSit.\n"
+    )
+    assert as_srt(SILENCE.segments) == ""
+
+
+def test_vtt() -> None:
+    assert as_vtt(TRANSCRIPTION.segments) == (
+        "WEBVTT\n\n00:00:00.500 --> 00:00:01.250\nGood day.\n\n01:01:01.500 --> 01:01:02.000\nSit.\n"
+    )
+    assert as_vtt(SILENCE.segments) == "WEBVTT\n"
+
+
+def test_verbose_json_shows_what_was_asked_for() -> None:
+    words_only = as_verbose_json(TRANSCRIPTION, frozenset({"word"}))
+    assert words_only["segments"] is None
+    assert words_only["words"][0] == {"word": "Good", "start": 0.5, "end": 0.7}
+    segments_only = as_verbose_json(TRANSCRIPTION, frozenset({"segment"}))
+    assert "words" not in segments_only
+    assert [segment["text"] for segment in segments_only["segments"]] == ["Good day.", "Sit."]
+    assert segments_only["language"] == "english"
+    assert segments_only["device"] == "cpu:test"
+
+
+def test_usage_counts_whole_seconds_rounded_up() -> None:
+    assert [usage(seconds)["seconds"] for seconds in (0.0, 0.2, 1.0, 1.01)] == [0, 1, 1, 2]

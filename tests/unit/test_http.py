@@ -1,0 +1,133 @@
+"""The HTTP application over scripted stages: what only happens when something else goes wrong."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scripted_stages import ScriptedStages
+from starlette.testclient import TestClient
+from tiny_whisper import make_multilingual_model
+
+from deployments.errors import ServiceUnavailableError
+from deployments.http.app import create_app
+from deployments.model import load_model
+from deployments.service import TranscriptionService
+from deployments.settings import Settings
+
+ENGLISH = Path(__file__).parents[2] / "models" / "demo-en"
+FILE = {"file": ("a.wav", b"never decoded here")}
+
+
+class BrokenStages(ScriptedStages):
+    """The encoder does not answer."""
+
+    async def encoder_device(self) -> str:
+        raise ServiceUnavailableError("the encoder is gone")
+
+
+def service(stages: ScriptedStages, directory: Path, model: Path = ENGLISH, **settings: object) -> TranscriptionService:
+    resolved = Settings.resolve({"whisper_model": str(model), "shared_memory_dir": str(directory), **settings})
+    return TranscriptionService(resolved, load_model(resolved), stages, shared_memory=True)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(service(ScriptedStages(3), tmp_path))) as running:
+        yield running
+
+
+def post(client: TestClient, **fields: str):  # type: ignore[no-untyped-def]  # the client's own response type
+    return client.post("/v1/audio/transcriptions", files=FILE, data=fields)
+
+
+def test_windows_become_one_text(client: TestClient) -> None:
+    answer = post(client)
+    assert answer.status_code == 200
+    assert answer.json()["text"] == "0 1 2"
+    assert answer.headers["x-encoder-device"] == "cpu:test"
+
+
+def test_a_stopped_service_leaves_nothing_in_shared_memory(tmp_path: Path) -> None:
+    with TestClient(create_app(service(ScriptedStages(3), tmp_path))) as client:
+        assert post(client).status_code == 200
+        (directory,) = tmp_path.iterdir()
+        assert {path.name for path in directory.iterdir()} == {"lock", "slab"}, "no upload is left behind"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_in_the_middle_of_a_stream_is_told_in_the_stream(tmp_path: Path) -> None:
+    async def second_fails(index: int) -> None:
+        if index == 1:
+            raise ServiceUnavailableError("the decoder is gone")
+
+    with TestClient(create_app(service(ScriptedStages(3, second_fails), tmp_path))) as client:
+        answer = post(client, stream="true")
+    events = [json.loads(line.removeprefix("data: ")) for line in answer.text.strip().split("\n\n")]
+    assert answer.status_code == 200
+    assert [event["type"] for event in events] == ["transcript.text.delta", "error"]
+    assert events[1]["error"]["code"] == "service_unavailable"
+
+
+def test_what_nobody_foresaw_is_hidden_and_has_the_shape_of_every_error(tmp_path: Path) -> None:
+    async def breaks(_: int) -> None:
+        raise RuntimeError("secret /etc/passwd")
+
+    app = create_app(service(ScriptedStages(1, breaks), tmp_path))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = post(client)
+    assert answer.status_code == 500
+    assert answer.json()["error"]["code"] == "internal_error"
+    assert "secret" not in answer.text
+    assert answer.headers["x-encoder-device"]
+
+
+def test_until_the_encoder_answers_health_is_red_and_live_is_green(tmp_path: Path) -> None:
+    with TestClient(create_app(service(BrokenStages(), tmp_path))) as client:
+        assert client.get("/health").status_code == 503
+        assert client.get("/health").json()["status"] == "unhealthy"
+        assert client.get("/health/ready").status_code == 503
+        assert client.get("/health/pipeline").json()["stages"]["stage2_encoder"]["status"] == "unhealthy"
+        assert client.get("/health/live").status_code == 200
+        assert client.get("/health").headers["x-encoder-device"] == "unavailable"
+
+
+def test_a_full_queue_is_refused_before_the_body_is_read(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        asked = service(ScriptedStages(1), tmp_path, slots=1, max_windows_in_flight=1, max_queue_size=0)
+        with asked.admission.enter():
+            client = TestClient(create_app(asked))
+            answer = await asyncio.to_thread(post, client)
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "queue_full"
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.headers["connection"] == "close"
+
+    asyncio.run(scenario())
+
+
+@pytest.fixture
+def multilingual(tmp_path: Path) -> Iterator[tuple[TestClient, ScriptedStages]]:
+    model = tmp_path / "model"
+    make_multilingual_model(model)
+    stages = ScriptedStages(2)
+    (tmp_path / "shm").mkdir()
+    with TestClient(create_app(service(stages, tmp_path / "shm", model))) as client:
+        yield client, stages
+
+
+def test_a_multilingual_model_translates_and_detects(multilingual: tuple[TestClient, ScriptedStages]) -> None:
+    client, stages = multilingual
+    answer = client.post("/v1/audio/translations", files=FILE, data={"response_format": "verbose_json"})
+    assert answer.status_code == 200
+    assert answer.json()["task"] == "translate"
+    assert stages.languages == [None, "de"], "the first window decides the language of all"
+    assert answer.json()["language"] == "german"
+
+
+def test_a_language_may_be_named_in_any_way(multilingual: tuple[TestClient, ScriptedStages]) -> None:
+    client, stages = multilingual
+    for name in ("fr", "French", "FR"):
+        assert post(client, language=name).status_code == 200
+    assert set(stages.languages) == {"fr"}
