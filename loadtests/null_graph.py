@@ -1,0 +1,97 @@
+"""The real ingress, hand-over and Serve calls, with stages that compute nothing: what is left is what they cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from deployments.contracts import (
+    Area,
+    ArrayRef,
+    BlobRef,
+    DecodedWindow,
+    DecodeOptions,
+    EncodedWindow,
+    PreparedAudio,
+    SpeechOptions,
+    StageTiming,
+    Ticket,
+    Transcript,
+    Window,
+)
+from deployments.ingress import INGRESS_MAX_ONGOING, STAGE_HEADROOM, Ingress
+from deployments.memory.handoff import Handoff, open_upload
+from deployments.model import load_model
+from deployments.settings import Settings
+
+SECONDS = 4.0
+MEL_SHAPE = (80, 400)
+STATES_SHAPE = (200, 192)
+TIMING = StageTiming(0.0, 0.0, 1, "null", "none")
+TRANSCRIPT = Transcript("Nothing was computed.", (1, 2, 3), "en", 1.0, 0.0, 0.0, 1.0, 0.0)
+
+
+@serve.deployment
+class NullMel:
+    """Reads the upload, hands on an unwritten log-mel."""
+
+    def __init__(self) -> None:
+        self._handoff = Handoff()
+
+    async def prepare(self, ticket: Ticket, upload: BlobRef, _options: SpeechOptions) -> PreparedAudio:
+        self._handoff.check(ticket)
+        with open_upload(upload) as file:
+            file.read()
+        array = self._handoff.output(ticket, Area.LOG_MEL, MEL_SHAPE)
+        log_mel = self._handoff.publish(ticket, Area.LOG_MEL, array)
+        return PreparedAudio(SECONDS, (Window(0, 0.0, SECONDS),), None, log_mel, TIMING)
+
+
+@serve.deployment
+class NullEncoder:
+    """Opens the log-mel, hands on unwritten states; batched as the real one is."""
+
+    def __init__(self) -> None:
+        self._handoff = Handoff()
+
+    async def device(self) -> str:
+        return TIMING.device
+
+    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+        result: EncodedWindow = await self._encode_batch((ticket, log_mel))
+        return result
+
+    @serve.batch(max_batch_size=8, batch_wait_timeout_s=0)
+    async def _encode_batch(self, jobs: list[tuple[Ticket, ArrayRef]]) -> list[EncodedWindow]:
+        return [self._encode(ticket, log_mel) for ticket, log_mel in jobs]
+
+    def _encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+        self._handoff.input(ticket, log_mel)
+        array = self._handoff.output(ticket, Area.ENCODER_STATES, STATES_SHAPE)
+        return EncodedWindow(self._handoff.publish(ticket, Area.ENCODER_STATES, array), TIMING)
+
+
+@serve.deployment
+class NullDecoder:
+    """Opens the states, says a constant text."""
+
+    def __init__(self) -> None:
+        self._handoff = Handoff()
+
+    async def decode(
+        self, ticket: Ticket, states: ArrayRef, _window: Window, _options: DecodeOptions, _pcm: BlobRef | None
+    ) -> DecodedWindow:
+        self._handoff.input(ticket, states)
+        return DecodedWindow(TRANSCRIPT, TIMING)
+
+
+def build(arguments: dict[str, Any]) -> Application:
+    """The graph of ``deployments.app``, with null stages."""
+    settings = Settings.resolve(arguments)
+    options = {"max_ongoing_requests": settings.slots + STAGE_HEADROOM, "ray_actor_options": {"num_cpus": 0}}
+    stages = [deployment.options(**options).bind() for deployment in (NullMel, NullEncoder, NullDecoder)]
+    ingress = Ingress.options(max_ongoing_requests=INGRESS_MAX_ONGOING, ray_actor_options={"num_cpus": 0})
+    application: Application = ingress.bind(settings, load_model(settings), *stages)
+    return application

@@ -1,0 +1,91 @@
+"""Starts the service as a user does, waits until it is ready, stops it. For load tests and service tests alike."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+import yaml
+
+ROOT = Path(__file__).parents[1]
+GRAPH = "deployments.app:build"
+READY_S = 180.0
+STOPPED_S = 90.0
+
+
+@dataclass(frozen=True)
+class Application:
+    """One deployment of the graph: its route, its builder, its settings."""
+
+    name: str
+    route: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    builder: str = GRAPH
+
+    def as_config(self) -> dict[str, Any]:
+        arguments = {"whisper_model": str(ROOT / "models" / "demo-en"), **self.settings}
+        return {"name": self.name, "route_prefix": self.route, "import_path": self.builder, "args": arguments}
+
+
+@contextmanager
+def running(applications: Sequence[Application]) -> Iterator[str]:
+    """The base URL of a service with these applications, all ready.
+
+    Raises:
+        RuntimeError: it did not start, or did not stop cleanly; with its log.
+    """
+    port = _free_port()
+    base_url = f"http://127.0.0.1:{port}"
+    config = {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": "127.0.0.1", "port": port},
+        "applications": [application.as_config() for application in applications],
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        config_path, log_path = Path(directory) / "serve_config.yaml", Path(directory) / "service.log"
+        config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        with log_path.open("wb") as log:
+            command = [sys.executable, "-m", "deployments.launch", str(config_path)]
+            process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        try:
+            for application in applications:
+                _wait_until_ready(base_url + application.route.rstrip("/"), process, log_path)
+            yield base_url
+            process.send_signal(signal.SIGINT)
+            if process.wait(STOPPED_S):
+                raise RuntimeError(f"the service did not stop cleanly:\n{log_path.read_text(encoding='utf-8')}")
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if _is_ready(url):
+            return
+        time.sleep(0.25)
+    raise RuntimeError(f"the service did not become ready:\n{log.read_text(encoding='utf-8')}")
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return bool(requests.get(f"{url}/health/ready", timeout=2).ok)
+    except requests.RequestException:
+        return False
