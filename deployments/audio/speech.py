@@ -16,6 +16,7 @@ import numpy as np
 import openvino
 from faster_whisper.utils import get_assets_path
 from numpy.typing import NDArray
+from openvino.properties import hint, inference_num_threads, num_streams
 
 from deployments.audio import SAMPLE_RATE
 from deployments.contracts import SpeechOptions, Window
@@ -29,7 +30,7 @@ MIN_WINDOW_S = 1.0
 PADDING = SAMPLE_RATE // 5  # samples kept around speech: the VAD misses quiet consonants
 
 _CONTEXT = 64  # samples of the previous chunk that the model sees as well
-_BATCH = 16  # chunks of one inference: fixed, because OpenVINO compiles anew for every shape
+_BATCH = 32  # chunks of one inference: fixed, because OpenVINO compiles anew for every shape
 
 _MEMORY = (("h", "hn"), ("c", "cn"))  # the LSTM's state, as the model calls it before and after a batch
 
@@ -176,9 +177,14 @@ def _compiled_model() -> Any:
     core = openvino.Core()
     model = core.read_model(Path(get_assets_path()) / "silero_vad_v6.onnx")
     model.reshape({"input": [_BATCH, _CONTEXT + CHUNK]})
-    return core.compile_model(
-        model, "CPU", {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    )
+    settings = {
+        inference_num_threads: 1,
+        num_streams: 1,
+        hint.inference_precision: "f32",
+        # Other processes share these cores: the scheduler knows better where to run.
+        hint.enable_cpu_pinning: False,
+    }
+    return core.compile_model(model, "CPU", settings)
 
 
 def _detector() -> _Detector:
