@@ -110,7 +110,7 @@ class Settings(BaseSettings):
 
     # Limits of what a client may send
     max_upload_bytes: Positive = Field(100 * 2**20, description="of a whole request body")
-    max_audio_s: Seconds = Field(4 * 3600.0, description="of decoded audio")
+    max_audio_s: Seconds = Field(3600.0, description="of decoded audio; longer needs a larger `mel_budget_s` too")
     max_channels: Positive = Field(8, description="audio channels")
 
     @classmethod

@@ -178,6 +178,11 @@ class Statistics:
         self.failures: dict[str, int] = {}
         self.audio_s = 0.0
 
+    def answered(self, seconds: float, audio_s: float) -> None:
+        """One request that got its whole text, after ``seconds``."""
+        self.requests.add(seconds)
+        self.audio_s += audio_s
+
     def failed(self, code: str) -> None:
         """One request that was answered with an error of this ``code``."""
         self.failures[code] = self.failures.get(code, 0) + 1

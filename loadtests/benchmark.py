@@ -1,15 +1,14 @@
 """The benchmark behind the README's figures: ``make bench`` or ``python -m loadtests.benchmark``.
 
-One running service holds the graph three times: pipelined, in sequential mode, and with stages that compute nothing.
-They and the peers take turns, round after round, so that whatever else the machine does hits all of them alike:
-compare the columns of one run, never figures of two runs.
+The service pipelined, in sequential mode, and with stages that compute nothing, and the peers: each has the machine to
+itself, and they take turns, round after round, so that whatever else the machine does hits all of them alike. Compare
+the rows of one run, never figures of two runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from loadtests.clips import Clip, clips
 from loadtests.closed_loop import LoadResult
 from loadtests.peers import PEERS
 from loadtests.service_process import Application, running
+from loadtests.text import words
 
 ROOT = Path(__file__).parents[1]
 CLIENTS = 16
@@ -34,8 +34,9 @@ WARM_UP_S = 3.0
 SHOWN_MS = 0.01
 APPLICATIONS = (
     Application("pipelined", "/"),
-    Application("sequential", "/sequential", {"enable_pipeline": False}),
-    Application("null", "/null", builder="loadtests.null_graph:build"),
+    Application("full context", "/", {"audio_context": "full"}),
+    Application("sequential", "/", {"enable_pipeline": False}),
+    Application("null", "/", builder="loadtests.null_graph:build"),
 )
 
 
@@ -66,16 +67,15 @@ def main() -> None:
     options = _options()
     corpus = clips()
     subjects: dict[str, Subject] = defaultdict(Subject)
-    with running(APPLICATIONS) as base_url:
+    for round_number in range(1, options.rounds + 1):
         for application in APPLICATIONS:
-            closed_loop.run(base_url + application.route.rstrip("/"), corpus, clients=CLIENTS, seconds=WARM_UP_S)
-        for round_number in range(1, options.rounds + 1):
-            for application in APPLICATIONS:
-                sys.stderr.write(f"round {round_number}: {application.name}\n")
-                _measure_service(subjects[application.name], base_url + application.route.rstrip("/"), corpus, options)
-            for peer in options.peers:
-                sys.stderr.write(f"round {round_number}: {peer}\n")
-                _measure_peer(subjects[peer], peer, corpus, options.seconds)
+            sys.stderr.write(f"round {round_number}: {application.name}\n")
+            with running([application]) as base_url:
+                closed_loop.run(base_url, corpus, clients=CLIENTS, seconds=WARM_UP_S)
+                _measure_service(subjects[application.name], base_url, corpus, options)
+        for peer in options.peers:
+            sys.stderr.write(f"round {round_number}: {peer}\n")
+            _measure_peer(subjects[peer], peer, corpus, options.seconds)
     report = _report(subjects, corpus, options)
     sys.stdout.write(report)
     if options.output:
@@ -85,8 +85,8 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=5, help="turns each contender gets")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of a turn")
+    parser.add_argument("--rounds", type=int, default=3, help="turns each contender gets")
+    parser.add_argument("--seconds", type=float, default=15.0, help="length of a turn")
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS), help="in-process peers to run")
     parser.add_argument("--output", type=Path, help="also write the report to this file")
     return parser.parse_args()
@@ -187,12 +187,8 @@ def _identical(subjects: dict[str, Subject], first: str, second: str) -> str:
 
 
 def _wer(subject: Subject, corpus: Sequence[Clip]) -> float:
-    pairs = [(_words(clip.spoken), _words(text)) for clip in corpus for text in subject.texts.get(clip.name, ())]
+    pairs = [(words(clip.spoken), words(text)) for clip in corpus for text in subject.texts.get(clip.name, ())]
     return float(jiwer.wer([spoken for spoken, _ in pairs], [text for _, text in pairs]))
-
-
-def _words(text: str) -> str:
-    return " ".join(re.sub(r"[^a-z' ]", " ", text.lower()).split())
 
 
 def _cpu(subject: Subject) -> str:

@@ -48,24 +48,34 @@ async def _run(base_url: str, clips: Sequence[Clip], clients: int, seconds: floa
     following = itertools.cycle(clips)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=clients)) as session:
         began = time.perf_counter()
-        url, until = f"{base_url}/v1/audio/transcriptions", began + seconds
-        await asyncio.gather(*(_client(session, url, following, until, result) for _ in range(clients)))
+        until = began + seconds
+        await asyncio.gather(*(_client(session, base_url, following, until, result) for _ in range(clients)))
         result.seconds = time.perf_counter() - began
     return result
 
 
 async def _client(
-    session: aiohttp.ClientSession, url: str, following: Iterator[Clip], until: float, result: LoadResult
+    session: aiohttp.ClientSession, base_url: str, following: Iterator[Clip], until: float, result: LoadResult
 ) -> None:
     while time.perf_counter() < until:
         clip = next(following)
-        form = aiohttp.FormData()
-        form.add_field("file", clip.wav, filename="clip.wav", content_type="audio/wav")
         began = time.perf_counter()
-        async with session.post(url, data=form) as answer:
-            document = await answer.json()
-            if answer.status != OK:
-                raise RuntimeError(f"{answer.status}: {document}")
+        text = await post(session, base_url, clip.wav)
         result.latencies_s.append(time.perf_counter() - began)
         result.audio_s += clip.seconds
-        result.texts.setdefault(clip.name, set()).add(document["text"])
+        result.texts.setdefault(clip.name, set()).add(text)
+
+
+async def post(session: aiohttp.ClientSession, base_url: str, audio: bytes) -> str:
+    """The service's text of one upload.
+
+    Raises:
+        RuntimeError: any answer but 200.
+    """
+    form = aiohttp.FormData()
+    form.add_field("file", audio, filename="clip.wav", content_type="audio/wav")
+    async with session.post(f"{base_url}/v1/audio/transcriptions", data=form) as answer:
+        document = await answer.json()
+        if answer.status != OK:
+            raise RuntimeError(f"{answer.status}: {document}")
+    return str(document["text"])

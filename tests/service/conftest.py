@@ -5,9 +5,12 @@ It serves the graph three times: pipelined at ``/``, in sequential mode, and wit
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 from openai import OpenAI
 from service_helpers import AUDIO, MAX_UPLOAD_BYTES, client_of
 
@@ -24,10 +27,26 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         Application("sequential", "/sequential", {**limits, "enable_pipeline": False}),
         Application("object-store", "/object-store", {**limits, "handoff": "object_store"}),
     ]
-    with running(applications) as base_url:
-        assert list(shared_memory.iterdir()), "the slab lives in the configured directory"
-        yield base_url
+    with ThreadPoolExecutor() as clients:
+        with running(applications) as base_url:
+            assert list(shared_memory.iterdir()), "the slab lives in the configured directory"
+            yield base_url
+            before = enqueued(base_url)
+            last = [clients.submit(transcribe_long_file, base_url) for _ in range(8)]
+            while enqueued(base_url) < before + len(last):
+                time.sleep(0.005)
+        assert all(request.result() for request in last), "what was accepted before Ctrl-C is answered"
     assert list(shared_memory.iterdir()) == [], "a stopped service leaves nothing in shared memory"
+
+
+def transcribe_long_file(base_url: str) -> str:
+    with (AUDIO / "12_flite-rms-long.wav").open("rb") as file:
+        return client_of(base_url).audio.transcriptions.create(file=file, model="whisper-1").text
+
+
+def enqueued(base_url: str) -> int:
+    """Requests that were let in since the start."""
+    return int(requests.get(f"{base_url}/stats/pipeline", timeout=5).json()["queue"]["total_enqueued"])
 
 
 @pytest.fixture(scope="session")

@@ -14,16 +14,14 @@ import requests
 from openai import OpenAI
 from service_helpers import AUDIO, client_of
 
+from loadtests.text import words
+
 SHORT = sorted(path.name for path in AUDIO.glob("0*.wav"))
 LONG = sorted(path.name for path in AUDIO.glob("1*.wav"))
 MODES = ("", "/sequential", "/object-store")
 
 WER = 0.15
 """Measured 0.114 on the short and 0.110 on the long clips; the margin is for another CPU's arithmetic."""
-
-
-def words(text: str) -> str:
-    return " ".join(re.sub(r"[^a-z' ]", " ", text.lower()).split())
 
 
 def transcribe(client: OpenAI, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from deployments.errors import ConfigurationError, UnsupportedLanguageError
 from deployments.text import quality
 from deployments.text.generation import DecodeItem, TextGenerator, max_new_tokens
 from deployments.text.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
+from loadtests.text import words
 
 SHORT_CLIPS = 9
 GREEDY = DecodeOptions()
@@ -64,10 +66,6 @@ def with_options(items: Sequence[DecodeItem], options: DecodeOptions) -> list[De
     return [replace(item, options=options) for item in items]
 
 
-def words(text: str) -> str:
-    return re.sub(r"[^a-z' ]", "", text.lower())
-
-
 def test_word_error_rate_of_short_clips(demo: TextGenerator, clips: list[Clip], items: list[DecodeItem]) -> None:
     texts = [transcript.text for transcript in demo.generate(items[:SHORT_CLIPS])]
     error_rate = jiwer.wer([words(clip.spoken) for clip in clips[:SHORT_CLIPS]], [words(text) for text in texts])
@@ -88,6 +86,23 @@ def test_text_does_not_depend_on_the_batch(compute_type: str, beam_size: int, it
         chosen = rng.permutation(len(pool))[:size]
         together = generator.generate([pool[index] for index in chosen])
         assert [transcript.tokens for transcript in together] == [alone[index] for index in chosen]
+
+
+def test_the_encoder_never_runs(tmp_path: Path, demo: TextGenerator, items: list[DecodeItem]) -> None:
+    """A model whose encoder is ruined gives the same texts: all it needs comes with the states."""
+    ruined = tmp_path / "ruined"
+    shutil.copytree(DEMO_MODEL, ruined, ignore=shutil.ignore_patterns("recipe"))
+    data = bytearray((DEMO_MODEL / "model.bin").read_bytes())
+    name = b"encoder/conv1/weight\0"
+    header = data.index(name) + len(name)  # rank, three dimensions, dtype, bytes
+    n_bytes = int.from_bytes(data[header + 14 : header + 18], "little")
+    data[header + 18 : header + 18 + n_bytes] = bytes(n_bytes)
+    (ruined / "model.bin").write_bytes(data)
+    mel = ctranslate2.StorageView.from_array(np.ones((1, N_MELS, 400), np.float32))
+    healthy, spoiled = (np.array(ctranslate2.models.Whisper(str(path)).encode(mel)) for path in (DEMO_MODEL, ruined))
+    assert np.abs(healthy - spoiled).max() > 1
+    with_ruined_encoder = TextGenerator(ruined).generate(items)
+    assert [transcript.text for transcript in with_ruined_encoder] == [t.text for t in demo.generate(items)]
 
 
 def test_mixed_requests_keep_their_order_and_their_own_options(demo: TextGenerator, items: list[DecodeItem]) -> None:
