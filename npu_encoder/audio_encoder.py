@@ -1,0 +1,173 @@
+"""Whisper's audio encoder with the matrix products of its layers on a device.
+
+After ``AudioEncoder`` of openai/whisper (``whisper/model.py``) and "Robust Speech Recognition via Large-Scale
+Weak Supervision" (Radford et al., 2022), section 2.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu_encoder.gemm import GemmExecutor, GemmWeight, PendingGemm, Precision
+from npu_encoder.host_layers import Conv, attention, gelu, layer_norm
+from npu_encoder.quantization import dequantize, quantize_rows, quantize_weight, to_bfloat16
+from npu_encoder.weights import EncoderDimensions, EncoderWeights, LayerWeights, LinearWeights
+
+# As many commands as one context of the device takes; more windows in progress would only cost memory.
+MAX_WINDOWS_IN_PROGRESS = 4
+
+FloatArray: TypeAlias = NDArray[np.float32]
+Steps: TypeAlias = Generator[PendingGemm, NDArray[np.int32] | NDArray[np.float32], FloatArray]
+"""Work on one window: yields a product that was started, is sent its result, returns a float32 array."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """The precision of each linear layer of a block.
+
+    Attributes:
+        qkv: query, key and value in one product.
+        out: behind the attention.
+        fc1: into the MLP.
+        fc2: out of the MLP; behind GELU, its input has the widest outliers.
+    """
+
+    qkv: Precision
+    out: Precision
+    fc1: Precision
+    fc2: Precision
+
+
+PlanName = Literal["int8", "bf16", "int8-bf16-fc2"]
+
+PLANS: Final[Mapping[PlanName, LayerPlan]] = MappingProxyType(
+    {
+        "int8": LayerPlan("int8", "int8", "int8", "int8"),
+        "bf16": LayerPlan("bf16", "bf16", "bf16", "bf16"),
+        "int8-bf16-fc2": LayerPlan("int8", "int8", "int8", "bf16"),
+    }
+)
+
+
+class AudioEncoder:
+    """The encoder: linear layers on ``executor``, everything else on the host in float32.
+
+    While the device multiplies for one window, the host works on another. A window's states depend on no other window,
+    to the last bit. ``encode`` may be called from several threads.
+
+    Args:
+        weights: of the whole encoder; its linear layers are loaded into the executor here.
+        executor: the device.
+        plan: precision of each linear layer.
+
+    Raises:
+        NoKernelError: if the device has no kernel for a layer.
+    """
+
+    def __init__(self, weights: EncoderWeights, executor: GemmExecutor, plan: LayerPlan) -> None:
+        self._dimensions = weights.dimensions
+        self._conv1 = Conv(weights.conv1, stride=1)
+        self._conv2 = Conv(weights.conv2, stride=2)
+        self._positions = weights.positions
+        n_heads = weights.dimensions.n_heads
+        self._blocks = [
+            _Block(f"layer_{index}", layer, n_heads, executor, plan) for index, layer in enumerate(weights.layers)
+        ]
+        self._final_norm = weights.final_norm
+
+    @property
+    def dimensions(self) -> EncoderDimensions:
+        """The size of the model."""
+        return self._dimensions
+
+    def encode(self, log_mels: Sequence[FloatArray], states: Sequence[FloatArray]) -> None:
+        """Encode a batch of windows in place.
+
+        Args:
+            log_mels: one ``[n_mels, frames]`` a window; ``frames`` may differ between windows.
+            states: one ``[frames / 2, d_model]`` a window; receives the result.
+                The arrays are those that ``check_windows`` lets pass.
+
+        Raises:
+            DeviceError: if the device failed; some of the states may have been written then.
+        """
+        waiting = (self._window(log_mel, output) for log_mel, output in zip(log_mels, states, strict=True))
+        running = [(window, next(window)) for window in islice(waiting, MAX_WINDOWS_IN_PROGRESS)]
+        while running:
+            # The oldest, where none is done: the device works in order.
+            index = next((i for i, (_, product) in enumerate(running) if product.done()), 0)
+            window, product = running.pop(index)
+            try:
+                running.append((window, window.send(product.result())))
+            except StopIteration:
+                running.extend((window, next(window)) for window in islice(waiting, 1))
+
+    def _window(self, log_mel: FloatArray, states: FloatArray) -> Steps:
+        x = gelu(self._conv1(log_mel.T))
+        x = gelu(self._conv2(x))
+        x += self._positions[: len(x)]
+        for block in self._blocks:
+            x = yield from block(x)
+        return layer_norm(x, self._final_norm, out=states)
+
+
+class _Block:
+    """One transformer layer."""
+
+    def __init__(self, name: str, weights: LayerWeights, n_heads: int, executor: GemmExecutor, plan: LayerPlan) -> None:
+        self._n_heads = n_heads
+        self._attention_norm = weights.attention_norm
+        self._qkv = _Linear(f"{name}/qkv", _fuse(weights, n_heads), executor, plan.qkv)
+        self._out = _Linear(f"{name}/out", weights.attention_out, executor, plan.out)
+        self._mlp_norm = weights.mlp_norm
+        self._fc1 = _Linear(f"{name}/fc1", weights.mlp_in, executor, plan.fc1)
+        self._fc2 = _Linear(f"{name}/fc2", weights.mlp_out, executor, plan.fc2)
+
+    def __call__(self, x: FloatArray) -> Steps:
+        """``[ctx, d_model]`` to the same, in place."""
+        qkv = yield from self._qkv(layer_norm(x, self._attention_norm))
+        x += yield from self._out(attention(qkv, self._n_heads))
+        hidden = yield from self._fc1(layer_norm(x, self._mlp_norm))
+        x += yield from self._fc2(gelu(hidden))
+        return x
+
+
+class _Linear:
+    """``x @ weight + bias`` on the device, in one precision."""
+
+    def __init__(self, name: str, weights: LinearWeights, executor: GemmExecutor, precision: Precision) -> None:
+        self._name = name
+        self._executor = executor
+        self._precision = precision
+        self._bias = weights.bias
+        if precision == "int8":
+            values, self._scales = quantize_weight(weights.weight)
+            executor.load(GemmWeight(name, values, precision))
+        else:
+            executor.load(GemmWeight(name, to_bfloat16(np.ascontiguousarray(weights.weight.T)), precision))
+
+    def __call__(self, x: FloatArray) -> Steps:
+        """``[m, n_in]``, which is overwritten, to ``[m, n_out]``."""
+        if self._precision == "bf16":
+            product = yield self._executor.start(self._name, to_bfloat16(x))
+            return np.add(product, self._bias, dtype=np.float32)
+        values, scales = quantize_rows(x)
+        product = yield self._executor.start(self._name, values)
+        return dequantize(product, scales, self._scales, self._bias)
+
+
+def _fuse(layer: LayerWeights, n_heads: int) -> LinearWeights:
+    """Query, key and value as one layer ``[3 * d_model, d_model]``, with the scale of the attention in the query."""
+    d_head = len(layer.query.bias) // n_heads
+    scale = np.float32(d_head**-0.5)
+    return LinearWeights(
+        np.concatenate([layer.query.weight * scale, layer.key.weight, layer.value.weight]),
+        np.concatenate([layer.query.bias * scale, layer.key.bias, layer.value.bias]),
+    )
