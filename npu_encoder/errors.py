@@ -17,3 +17,35 @@ class UnsupportedPrecisionError(EncoderError):
 
 class InvalidWindowError(EncoderError, ValueError):
     """A window's log-mel or states array does not fit the model."""
+
+
+class DeviceError(EncoderError):
+    """The NPU did not do what it was asked; what it computed has been dropped. Trying again may succeed."""
+
+
+class DeviceTimeoutError(DeviceError):
+    """A run did not end in time, or the driver killed it."""
+
+
+class DeviceAbortError(DeviceError):
+    """A run was aborted by the driver, or given up because another run on the same context failed."""
+
+
+class DeviceLostError(DeviceError):
+    """The device cannot be opened, or is gone."""
+
+
+class PoisonedOutputError(DeviceError):
+    """A run claims to be complete, but its known-answer rows are wrong."""
+
+
+class DeviceFailedError(DeviceError):
+    """Final: rebuilding the device's contexts did not help. The message says what happened; trying again is useless."""
+
+
+class NoKernelError(EncoderError):
+    """No compiled kernel fits the model, or a kernel's files cannot be trusted."""
+
+
+class DriverMissingError(EncoderError):
+    """pyxrt cannot be imported; the message says how to install it."""

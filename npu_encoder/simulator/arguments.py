@@ -1,0 +1,77 @@
+"""What the device makes of a run's arguments.
+
+The convention is mlir-aie's: ``kernel(3, instructions, words, a, b, c)``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from npu_encoder.simulator.buffers import POISON, Buffer
+from npu_encoder.simulator.enums import CommandState
+from npu_encoder.simulator.kernels import KernelShape, SimulatedXclbin
+
+OPCODE, INSTRUCTIONS, WORDS, A, B, C = range(6)
+N_ARGUMENTS = 6
+BUFFER_ARGUMENTS = (INSTRUCTIONS, A, B, C)
+RUN_INSTRUCTIONS = 3  # the opcode
+
+Arguments = dict[int, "int | Buffer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gemm:
+    """A run that makes sense: ``c = a @ b``."""
+
+    shape: KernelShape
+    a: Buffer
+    b: Buffer
+    c: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Nonsense:
+    """A run that does not.
+
+    Attributes:
+        reason: why.
+        state: what the device says in the end. It never says why, and may claim to have completed.
+    """
+
+    reason: str
+    state: CommandState = CommandState.ERT_CMD_STATE_ERROR
+
+
+def interpret(arguments: Arguments, xclbin: SimulatedXclbin) -> Gemm | Nonsense:
+    """Check the arguments as they are at the start of a run."""
+    if arguments.get(OPCODE) != RUN_INSTRUCTIONS:
+        return Nonsense(f"the opcode is {arguments.get(OPCODE)}, not {RUN_INSTRUCTIONS}")
+    shape = _shape(arguments, xclbin)
+    return shape if isinstance(shape, Nonsense) else _gemm(arguments, shape)
+
+
+def _shape(arguments: Arguments, xclbin: SimulatedXclbin) -> KernelShape | Nonsense:
+    buffer, words = arguments.get(INSTRUCTIONS), arguments.get(WORDS)
+    if not isinstance(buffer, Buffer) or not isinstance(words, int) or words <= 0:
+        return Nonsense("there are no instructions", CommandState.ERT_CMD_STATE_COMPLETED)
+    if 4 * words > buffer.size:
+        return Nonsense(f"{words} instructions do not fit in {buffer.size} bytes")
+    instructions = buffer.device[: 4 * words]
+    if np.isin(instructions.view(np.uint32), (0, POISON)).all():
+        return Nonsense("the instructions never reached the device", CommandState.ERT_CMD_STATE_COMPLETED)
+    shape = xclbin.shapes.get(hashlib.sha256(instructions.tobytes()).hexdigest())
+    return shape or Nonsense("the instructions are not those of a kernel of this xclbin")
+
+
+def _gemm(arguments: Arguments, shape: KernelShape) -> Gemm | Nonsense:
+    operands = [arguments.get(index) for index in (A, B, C)]
+    for name, operand, size in zip("ABC", operands, shape.operand_bytes, strict=True):
+        if not isinstance(operand, Buffer):
+            return Nonsense(f"the buffer {name} is not set")
+        if operand.size < size:
+            return Nonsense(f"the buffer {name} has {operand.size} bytes, the kernel needs {size}")
+    a, b, c = (operand for operand in operands if isinstance(operand, Buffer))
+    return Gemm(shape, a, b, c)

@@ -1,0 +1,52 @@
+"""What kind of device is simulated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from npu_encoder.simulator.clock import Clock, RealClock
+from npu_encoder.simulator.kernels import COLUMNS
+from npu_encoder.simulator.latency import LatencyModel
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorConfig:
+    """The device and the strictness of its module.
+
+    Attributes:
+        latency: how long things take.
+        clock: whose time they take.
+        columns_per_context: columns of cores that a context has for itself; None lets all contexts share all eight
+            in turn, as the firmware does by default.
+        max_contexts: hardware contexts that exist at a time.
+        max_commands: commands in flight on a context; starting one more blocks until one has ended.
+        max_opens: times that a process may open the device before it is refused.
+        tdr_s: after this the driver kills a command.
+        strict: raise ``StrictnessError`` where the real module or device would silently go wrong.
+        exact_commands: commands of each context that are computed; the later ones only take their time and yield ones,
+            except for the last row of each tile, which is always computed. None computes everything.
+    """
+
+    latency: LatencyModel = field(default_factory=LatencyModel)
+    clock: Clock = field(default_factory=RealClock)
+    columns_per_context: int | None = None
+    max_contexts: int = 16
+    max_commands: int = 4
+    max_opens: int = 64
+    tdr_s: float = 2.0
+    strict: bool = False
+    exact_commands: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.columns_per_context is not None and not 0 < self.columns_per_context <= COLUMNS:
+            raise ValueError(f"columns_per_context is {self.columns_per_context}, not 1 to {COLUMNS}")
+
+    @property
+    def partitions(self) -> int:
+        """Parts of the device that compute at the same time."""
+        return COLUMNS // self.columns_per_context if self.columns_per_context else 1
+
+    @property
+    def share(self) -> float:
+        """What part of the device's columns a partition has."""
+        return self.columns_per_context / COLUMNS if self.columns_per_context else 1.0

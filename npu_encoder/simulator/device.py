@@ -1,0 +1,143 @@
+"""The simulated device: who may open it, and its hardware contexts."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from pathlib import Path
+
+from npu_encoder.simulator.arguments import Arguments, Nonsense, interpret
+from npu_encoder.simulator.buffers import Buffer
+from npu_encoder.simulator.config import SimulatorConfig
+from npu_encoder.simulator.enums import BufferFlags
+from npu_encoder.simulator.errors import StrictnessError
+from npu_encoder.simulator.execution import Command, Execution, Queue
+from npu_encoder.simulator.faults import LOST, NO_CONTEXT, FaultPlan, RunFault, Site
+from npu_encoder.simulator.kernels import InvalidKernelError, SimulatedXclbin, parse_xclbin
+
+BDF = "0000:00:00.0"
+
+
+class Context:
+    """A hardware context. Its place on the device is free again when nothing refers to it any more."""
+
+    def __init__(self, npu: Npu, handle: int, xclbin: SimulatedXclbin, partition: int) -> None:
+        self.npu = npu
+        self.handle = handle
+        self.xclbin = xclbin
+        self.queue = Queue(partition)
+
+
+class Npu:
+    """One device as one process sees it. Safe to share between threads.
+
+    A *handle* is the number of times that the device had been lost when it was opened: all that was made from it works
+    until the device is lost once more.
+    """
+
+    def __init__(self, config: SimulatorConfig, faults: FaultPlan) -> None:
+        self.config = config
+        self.faults = faults
+        self.execution = Execution(config)
+        self._lock = threading.RLock()
+        self._losses = 0
+        self._opens = 0
+        self._xclbins: dict[str, SimulatedXclbin] = {}
+        self._contexts = [0] * config.partitions
+
+    def open(self, index: int | str) -> int:
+        """Open the device; returns a handle.
+
+        Raises:
+            RuntimeError: if there is none, or the process has opened it too often.
+        """
+        self.faults.strike(Site.OPEN)
+        self._opens += 1
+        if index not in (0, BDF) or self._opens > self.config.max_opens:
+            raise RuntimeError(f" No such device with index '{index}'")
+        self.config.clock.sleep(self.config.latency.open_s)
+        return self._losses
+
+    def read_xclbin(self, path: str) -> SimulatedXclbin:
+        """Read a file.
+
+        Raises:
+            RuntimeError: if it is missing or no simulated kernel.
+        """
+        self.faults.strike(Site.XCLBIN)
+        try:
+            return parse_xclbin(Path(path).read_bytes())
+        except OSError as error:
+            raise RuntimeError(f"Failed to open file '{path}' for reading") from error
+        except InvalidKernelError as error:
+            raise RuntimeError(f"Invalid xclbin: '{path}': {error}") from error
+
+    def register(self, handle: int, uuid: str, xclbin: SimulatedXclbin) -> None:
+        """Make an xclbin known to the device."""
+        self._check(handle, "CONFIG_HWCTX")
+        self._xclbins[uuid] = xclbin
+
+    def create_context(self, handle: int, uuid: str) -> Context:
+        """Take a place on the device, in the partition with the fewest contexts.
+
+        Raises:
+            RuntimeError: if all are taken, or the xclbin has not been registered.
+        """
+        self._check(handle, "CREATE_HWCTX")
+        self.faults.strike(Site.CONTEXT)
+        if uuid not in self._xclbins:
+            raise RuntimeError(f"No such xclbin '{uuid}': Invalid argument")
+        with self._lock:
+            if sum(self._contexts) >= self.config.max_contexts:
+                raise RuntimeError(NO_CONTEXT)
+            partition = self._contexts.index(min(self._contexts))
+            self._contexts[partition] += 1
+        context = Context(self, handle, self._xclbins[uuid], partition)
+        weakref.finalize(context, self._release, partition).atexit = False
+        self.config.clock.sleep(self.config.latency.context_s)
+        return context
+
+    def create_buffer(self, handle: int, size: int, flags: BufferFlags, group: int) -> Buffer:
+        """Allocate memory.
+
+        Raises:
+            RuntimeError: if there is none, or not of this kind.
+        """
+        self._check(handle, "CREATE_BO")
+        self.faults.strike(Site.BUFFER)
+        if flags not in (BufferFlags.host_only, BufferFlags.cacheable):
+            raise RuntimeError(f"unsupported buffer flags {int(flags):#x} (err=95): Operation not supported")
+        if size <= 0:
+            raise RuntimeError("size must be a positive number: Invalid argument")
+        self.config.clock.sleep(self.config.latency.buffer(size))
+        return Buffer(size, int(flags), group)
+
+    def start(self, context: Context, arguments: Arguments) -> Command:
+        """Start a run with the arguments as they are.
+
+        Raises:
+            RuntimeError: if the device is gone.
+            StrictnessError: if the config is strict and the run cannot compute anything.
+        """
+        self._check(context.handle, "EXEC_CMD")
+        task = interpret(arguments, context.xclbin)
+        if self.config.strict and isinstance(task, Nonsense):
+            raise StrictnessError(task.reason)
+        fault = self.faults.strike(Site.RUN, None if isinstance(task, Nonsense) else task.shape)
+        if fault is not None and fault.loses_device:
+            self._lose()
+            raise RuntimeError(LOST)
+        return self.execution.start(context.queue, task, (fault and fault.run) or RunFault())
+
+    def _lose(self) -> None:
+        self._losses += 1
+        self._xclbins.clear()
+        self.execution.abort_all()
+
+    def _check(self, handle: int, operation: str) -> None:
+        if handle != self._losses:
+            raise RuntimeError(f"DRM_IOCTL_AMDXDNA_{operation} IOCTL failed (err=-19): No such device")
+
+    def _release(self, partition: int) -> None:
+        with self._lock:
+            self._contexts[partition] -= 1
