@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never
 
 from npu_encoder.backend import EncoderBackend
 
-BackendName = Literal["openvino", "ctranslate2"]
+BackendName = Literal["openvino", "ctranslate2", "xrt"]
 
 
-def load_backend(model_dir: Path, *, backend: BackendName, precision: str = "auto", threads: int = 1) -> EncoderBackend:
+@dataclass(frozen=True, slots=True)
+class NpuOptions:
+    """What only the backend ``xrt`` needs to know.
+
+    Attributes:
+        kernels: directory of the compiled kernels; None only with the simulator, which then makes its own.
+        n_contexts: hardware contexts for each xclbin; more than one hides the host's share of a run.
+        simulator: use the simulator instead of the hardware; the device's name then ends with ``-simulated``.
+    """
+
+    kernels: Path | None = None
+    n_contexts: int = 1
+    simulator: bool = False
+
+
+def load_backend(
+    model_dir: Path,
+    *,
+    backend: BackendName,
+    precision: str = "auto",
+    threads: int = 1,
+    npu: NpuOptions | None = None,
+) -> EncoderBackend:
     """Load the encoder of a CTranslate2 Whisper directory. Only the chosen runtime is imported.
 
     Args:
         model_dir: holds ``model.bin``.
         backend: the runtime.
-        precision: for openvino ``auto``, ``bf16`` or ``f32``; for ctranslate2 a compute type such as ``int8``.
-        threads: CPU threads that compute.
+        precision: for openvino ``auto``, ``bf16`` or ``f32``; for ctranslate2 a compute type such as ``int8``; for xrt
+            ``auto``, ``int8``, ``bf16`` or ``int8-bf16-fc2``.
+        threads: CPU threads that compute; xrt computes in the calling thread.
+        npu: for xrt only.
 
     Raises:
         ModelFormatError: if the directory holds no readable Whisper model.
         UnsupportedPrecisionError: if the device cannot compute in ``precision``.
+        DriverMissingError: if the NPU's driver is not installed.
+        NoKernelError: if a layer fits none of the NPU's kernels.
+        DeviceError: if the NPU does not work.
     """
     match backend:
         case "openvino":
@@ -32,5 +60,16 @@ def load_backend(model_dir: Path, *, backend: BackendName, precision: str = "aut
             from npu_encoder.ctranslate2_backend import CTranslate2Backend  # noqa: PLC0415
 
             return CTranslate2Backend(model_dir, compute_type=precision, threads=threads)
+        case "xrt":
+            from npu_encoder.xrt_backend import XrtBackend  # noqa: PLC0415
+
+            options = npu or NpuOptions()
+            return XrtBackend.open(
+                model_dir,
+                options.kernels,
+                precision=precision,
+                n_contexts=options.n_contexts,
+                simulator=options.simulator,
+            )
         case unknown:
             assert_never(unknown)

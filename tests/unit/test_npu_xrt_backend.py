@@ -1,0 +1,142 @@
+"""The encoder over the simulated NPU, from ``load_backend`` on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faster_whisper.feature_extractor import FeatureExtractor
+from numpy.typing import NDArray
+from spoken_clips import SAMPLE_RATE, Clip, load_clips
+
+from npu_encoder.audio_encoder import PLANS, AudioEncoder
+from npu_encoder.backend import EncoderBackend
+from npu_encoder.driver import Driver
+from npu_encoder.errors import (
+    DeviceAbortError,
+    DeviceError,
+    DeviceFailedError,
+    InvalidWindowError,
+    NoKernelError,
+    UnsupportedPrecisionError,
+)
+from npu_encoder.gemm import NumpyGemm
+from npu_encoder.kernels import read_kernels
+from npu_encoder.loading import NpuOptions, load_backend
+from npu_encoder.simulator import FaultPlan, SimulatorConfig, create_module, faults
+from npu_encoder.weights import read_dimensions, read_weights
+from npu_encoder.xrt_backend import XrtBackend, write_simulated_kernels
+from npu_encoder.xrt_gemm import XrtGemm
+
+DEMO_MODEL = Path(__file__).parents[2] / "models" / "demo-en"
+FRAMES = (400, 256, 448)
+
+# More than loading takes, and a few windows.
+MANY_RUNS = 60
+
+
+@pytest.fixture(scope="module")
+def log_mels() -> list[NDArray[np.float32]]:
+    random = np.random.default_rng(3)
+    return [random.uniform(-1, 1, (80, frames)).astype(np.float32) for frames in FRAMES]
+
+
+def simulated(precision: str) -> EncoderBackend:
+    npu = NpuOptions(simulator=True, n_contexts=2)
+    return load_backend(DEMO_MODEL, backend="xrt", precision=precision, npu=npu)
+
+
+def encode(backend: EncoderBackend | AudioEncoder, log_mels: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    states = [np.empty((log_mel.shape[1] // 2, 192), np.float32) for log_mel in log_mels]
+    backend.encode(log_mels, states)
+    return states
+
+
+def encode_until_it_fails(backend: XrtBackend, log_mels: list[NDArray[np.float32]]) -> None:
+    for _ in range(MANY_RUNS):
+        encode(backend, log_mels)
+
+
+@pytest.mark.parametrize(
+    ("precision", "device"),
+    [
+        ("int8", "npu:xdna2-int8-simulated"),
+        ("bf16", "npu:xdna2-bf16-simulated"),
+        ("int8-bf16-fc2", "npu:xdna2-int8-bf16-simulated"),
+    ],
+)
+def test_states_are_those_of_the_same_encoder_on_the_host(
+    log_mels: list[NDArray[np.float32]], precision: str, device: str
+) -> None:
+    backend = simulated(precision)
+    assert backend.device == device
+    host = AudioEncoder(read_weights(DEMO_MODEL), NumpyGemm(), next(PLANS[name] for name in PLANS if name == precision))
+    for states, expected in zip(encode(backend, log_mels), encode(host, log_mels), strict=True):
+        np.testing.assert_allclose(states, expected, atol=0 if precision == "int8" else 0.05)
+    backend.close()
+
+
+def test_window_does_not_depend_on_its_batch(log_mels: list[NDArray[np.float32]]) -> None:
+    backend = simulated("int8")
+    for log_mel, states in zip(log_mels, encode(backend, log_mels), strict=True):
+        np.testing.assert_array_equal(encode(backend, [log_mel])[0], states)
+    backend.close()
+
+
+def speech(clip: Clip) -> NDArray[np.float32]:
+    """``[80, frames]``, padded to a multiple of 4 s."""
+    samples = 4 * SAMPLE_RATE * math.ceil(clip.duration_s / 4)
+    audio = np.zeros(samples, np.float32)
+    audio[: len(clip.pcm)] = clip.pcm / 32_768.0
+    return np.ascontiguousarray(FeatureExtractor()(audio)[:, : samples // 160])
+
+
+def faulty(directory: Path, fault: faults.Fault) -> XrtBackend:
+    write_simulated_kernels(directory, read_dimensions(DEMO_MODEL))
+    driver = Driver(create_module(SimulatorConfig(), FaultPlan([fault])), simulated=True)
+    return XrtBackend(DEMO_MODEL, XrtGemm(driver, read_kernels(directory, simulated=True)), precision="int8")
+
+
+@pytest.mark.parametrize(("precision", "window_cosine"), [("int8", 0.99), ("bf16", 0.999)])
+def test_states_of_real_speech_are_close_to_float32(precision: str, window_cosine: float) -> None:
+    log_mels = [speech(clip) for clip in load_clips()[:3]]
+    backend, reference = simulated(precision), load_backend(DEMO_MODEL, backend="ctranslate2", precision="float32")
+    for states, expected in zip(encode(backend, log_mels), encode(reference, log_mels), strict=True):
+        cosine = np.vdot(states, expected) / (np.linalg.norm(states) * np.linalg.norm(expected))
+        assert cosine >= window_cosine
+    backend.close()
+
+
+def test_window_fails_with_the_device_and_the_next_one_succeeds(
+    tmp_path: Path, log_mels: list[NDArray[np.float32]]
+) -> None:
+    backend = faulty(tmp_path, faults.run_aborts(faults.nth(MANY_RUNS)))
+    expected = encode(backend, log_mels[:1])
+    with pytest.raises(DeviceAbortError):
+        encode_until_it_fails(backend, log_mels)
+    assert backend.health.recoveries == 1
+    np.testing.assert_array_equal(encode(backend, log_mels[:1])[0], expected[0])
+    backend.close()
+
+
+def test_failed_device_stays_failed_and_says_why(tmp_path: Path, log_mels: list[NDArray[np.float32]]) -> None:
+    backend = faulty(tmp_path, faults.output_zeros(faults.from_nth(MANY_RUNS)))
+    with pytest.raises(DeviceError, match="known-answer"):
+        encode_until_it_fails(backend, log_mels)
+    with pytest.raises(DeviceFailedError, match="known-answer"):
+        encode(backend, log_mels)
+    assert backend.health.status == "failed"
+    backend.close()
+
+
+def test_windows_that_do_not_fit_and_unknown_precisions_are_refused(tmp_path: Path) -> None:
+    backend = simulated("auto")
+    with pytest.raises(InvalidWindowError):
+        backend.encode([np.zeros((80, 401), np.float32)], [np.zeros((200, 192), np.float32)])
+    backend.close()
+    with pytest.raises(UnsupportedPrecisionError, match="int3"):
+        simulated("int3")
+    with pytest.raises(NoKernelError, match="no kernel manifest"):
+        load_backend(DEMO_MODEL, backend="xrt", npu=NpuOptions(kernels=tmp_path, simulator=True))
