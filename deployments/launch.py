@@ -18,6 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 FAST_PATHS = {
@@ -31,6 +32,7 @@ FAST_PATHS = {
 ENCODER_RESOURCE = "npu"
 READY_TIMEOUT_S = 180.0
 POLL_S = 0.25
+LEAVE_S = 5.0
 FAILED = "DEPLOY_FAILED"
 
 
@@ -64,8 +66,10 @@ def main(config_path: Path) -> int:
         serve.delete(name)
         return 0
     finally:
+        started = psutil.Process().children(recursive=True)
         serve.shutdown()
         ray.shutdown()
+        _end(started)
         _say("stopped")
 
 
@@ -80,6 +84,14 @@ def _stop_signals() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     return stop
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """Waits for processes that were told to end; Ray's own ones sometimes do not."""
+    _, left = psutil.wait_procs(processes, LEAVE_S)
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, LEAVE_S)
 
 
 def _serve_command() -> str:
