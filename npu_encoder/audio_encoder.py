@@ -20,9 +20,6 @@ from npu_encoder.host_layers import Conv, attention, gelu, layer_norm
 from npu_encoder.quantization import dequantize, quantize_rows, quantize_weight, to_bfloat16
 from npu_encoder.weights import EncoderDimensions, EncoderWeights, LayerWeights, LinearWeights
 
-# As many commands as one context of the device takes; more windows in progress would only cost memory.
-MAX_WINDOWS_IN_PROGRESS = 4
-
 FloatArray: TypeAlias = NDArray[np.float32]
 Steps: TypeAlias = Generator[PendingGemm, NDArray[np.int32] | NDArray[np.float32], FloatArray]
 """Work on one window: yields a product that was started, is sent its result, returns a float32 array."""
@@ -66,12 +63,17 @@ class AudioEncoder:
         weights: of the whole encoder; its linear layers are loaded into the executor here.
         executor: the device.
         plan: precision of each linear layer.
+        windows_in_progress: of one call; each has at most one product on the device, so more than the device takes
+            would only cost memory.
 
     Raises:
         NoKernelError: if the device has no kernel for a layer.
     """
 
-    def __init__(self, weights: EncoderWeights, executor: GemmExecutor, plan: LayerPlan) -> None:
+    def __init__(
+        self, weights: EncoderWeights, executor: GemmExecutor, plan: LayerPlan, *, windows_in_progress: int = 4
+    ) -> None:
+        self._windows_in_progress = windows_in_progress
         self._dimensions = weights.dimensions
         self._conv1 = Conv(weights.conv1, stride=1)
         self._conv2 = Conv(weights.conv2, stride=2)
@@ -99,7 +101,7 @@ class AudioEncoder:
             DeviceError: if the device failed; some of the states may have been written then.
         """
         waiting = (self._window(log_mel, output) for log_mel, output in zip(log_mels, states, strict=True))
-        running = [(window, next(window)) for window in islice(waiting, MAX_WINDOWS_IN_PROGRESS)]
+        running = [(window, next(window)) for window in islice(waiting, self._windows_in_progress)]
         while running:
             # The oldest, where none is done: the device works in order.
             index = next((i for i, (_, product) in enumerate(running) if product.done()), 0)

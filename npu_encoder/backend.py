@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from npu_encoder.errors import InvalidWindowError
 from npu_encoder.weights import EncoderDimensions
+
+HealthStatus = Literal["healthy", "degraded", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceHealth:
+    """What a device can still do.
+
+    Attributes:
+        status: ``degraded`` if part of it failed, or another device stands in; ``failed`` if it cannot encode.
+        reason: what happened; None if nothing did.
+        recoveries: failures after which it works again.
+    """
+
+    status: HealthStatus
+    reason: str | None = None
+    recoveries: int = 0
+
+
+HEALTHY: Final = DeviceHealth("healthy")
 
 
 class EncoderBackend(Protocol):
@@ -29,15 +50,24 @@ class EncoderBackend(Protocol):
         """The size of the model."""
         ...
 
-    def encode(self, log_mels: Sequence[NDArray[np.float32]], states: Sequence[NDArray[np.float32]]) -> None:
+    @property
+    def health(self) -> DeviceHealth:
+        """What the device can still do."""
+        ...
+
+    def encode(self, log_mels: Sequence[NDArray[np.float32]], states: Sequence[NDArray[np.float32]]) -> str:
         """Encode a batch of windows in place. The GIL is released meanwhile.
 
         Args:
             log_mels: one ``[n_mels, frames]`` a window, C-contiguous; ``frames`` may differ between windows.
             states: one ``[frames / 2, d_model]`` a window, C-contiguous and writeable; receives the result.
 
+        Returns:
+            The device that computed, as ``device`` names it.
+
         Raises:
             InvalidWindowError: if an array does not fit the model; nothing has been computed then.
+            DeviceError: if the device failed; the states are worthless then.
         """
         ...
 

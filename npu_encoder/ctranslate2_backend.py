@@ -9,7 +9,7 @@ import ctranslate2
 import numpy as np
 from numpy.typing import NDArray
 
-from npu_encoder.backend import check_windows, encode_silence
+from npu_encoder.backend import HEALTHY, DeviceHealth, check_windows, encode_silence
 from npu_encoder.errors import ModelFormatError, UnsupportedPrecisionError
 from npu_encoder.weights import EncoderDimensions, read_dimensions
 
@@ -45,12 +45,17 @@ class CTranslate2Backend:
     def dimensions(self) -> EncoderDimensions:
         return self._dimensions
 
-    def encode(self, log_mels: Sequence[NDArray[np.float32]], states: Sequence[NDArray[np.float32]]) -> None:
+    @property
+    def health(self) -> DeviceHealth:
+        return HEALTHY
+
+    def encode(self, log_mels: Sequence[NDArray[np.float32]], states: Sequence[NDArray[np.float32]]) -> str:
         check_windows(self._dimensions, log_mels, states)
         for log_mel, output in zip(log_mels, states, strict=True):
             batch_of_one = np.require(log_mel, requirements="W")[np.newaxis]
             encoded = self._model.encode(ctranslate2.StorageView.from_array(batch_of_one), to_cpu=True)
             output[:] = np.asarray(encoded)[0]
+        return self.device
 
     def warm_up(self, frames: Sequence[int]) -> None:
         encode_silence(self, frames)

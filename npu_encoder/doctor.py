@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu_encoder.backend import EncoderBackend
-from npu_encoder.driver import Driver, load_driver, simulator_requested
+from npu_encoder.driver import Driver, load_driver
 from npu_encoder.errors import EncoderError, NoKernelError, PoisonedOutputError
 from npu_encoder.gemm import GemmWeight, NumpyGemm
 from npu_encoder.kernels import Kernel, capacity, read_kernels
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="CTranslate2 Whisper directory")
     parser.add_argument("--simulator", action="store_true", help="check the simulator instead of the hardware")
     options = parser.parse_args(arguments)
-    question = Question(options.model, options.kernels, options.simulator or simulator_requested())
+    question = Question(options.model, options.kernels, options.simulator)
     try:
         examine(question, _print)
     except EncoderError as error:

@@ -1,21 +1,19 @@
 """The one place that imports pyxrt, the Python binding of the NPU's driver.
 
 pyxrt is on no package index: it comes with the system packages of XRT. A simulator stands in for it only where it was
-asked for, by argument or by ``AMANUENSIS_NPU_SIMULATOR=1``; a missing driver is an error, never a reason to simulate.
+asked for; a missing driver is an error, never a reason to simulate.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from npu_encoder.errors import DeviceLostError, DriverMissingError
-
-SIMULATOR_VARIABLE = "AMANUENSIS_NPU_SIMULATOR"
 
 OPEN_ATTEMPTS = 3
 OPEN_PAUSE_S = 0.2
@@ -48,25 +46,25 @@ class Driver:
     clock: Clock = time
 
 
-def load_driver(*, simulator: bool = False) -> Driver:
-    """The driver of the NPU; with ``simulator``, or where the environment asks for it, the simulator.
+def load_driver(*, simulator: bool = False, scenario: Path | None = None) -> Driver:
+    """The driver of the NPU, or its simulator.
+
+    Args:
+        simulator: whether to use it.
+        scenario: for the simulator: the file that says how fast its device is, and what goes wrong with it.
 
     Raises:
         DriverMissingError: if pyxrt cannot be imported; the message says what to install.
+        InvalidScenarioError: names what is wrong with ``scenario``.
     """
-    if simulator or simulator_requested():
-        from npu_encoder.simulator import create_module  # noqa: PLC0415
-
-        return Driver(create_module(), simulated=True)
     try:
+        if simulator:
+            from npu_encoder.simulator.scenario import simulate  # noqa: PLC0415
+
+            return Driver(simulate(scenario), simulated=True)
         return Driver(importlib.import_module("pyxrt"), simulated=False)
     except ImportError as error:
         raise DriverMissingError(_how_to_install(error)) from error
-
-
-def simulator_requested() -> bool:
-    """Whether the environment asks for the simulator."""
-    return os.environ.get(SIMULATOR_VARIABLE, "") not in {"", "0"}
 
 
 def open_device(driver: Driver, index: int = 0) -> Any:

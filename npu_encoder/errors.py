@@ -47,5 +47,9 @@ class NoKernelError(EncoderError):
     """No compiled kernel fits the model, or a kernel's files cannot be trusted."""
 
 
+class InvalidScenarioError(EncoderError):
+    """The file that tells the simulator what to be cannot be read."""
+
+
 class DriverMissingError(EncoderError):
     """pyxrt cannot be imported; the message says how to install it."""

@@ -19,11 +19,13 @@ class NpuOptions:
         kernels: directory of the compiled kernels; None only with the simulator, which then makes its own.
         n_contexts: hardware contexts for each xclbin; more than one hides the host's share of a run.
         simulator: use the simulator instead of the hardware; the device's name then ends with ``-simulated``.
+        scenario: for the simulator: see ``npu_encoder/simulator/scenario.py``.
     """
 
     kernels: Path | None = None
     n_contexts: int = 1
     simulator: bool = False
+    scenario: Path | None = None
 
 
 def load_backend(
@@ -61,15 +63,13 @@ def load_backend(
 
             return CTranslate2Backend(model_dir, compute_type=precision, threads=threads)
         case "xrt":
+            from npu_encoder.driver import load_driver  # noqa: PLC0415
             from npu_encoder.xrt_backend import XrtBackend  # noqa: PLC0415
 
             options = npu or NpuOptions()
+            driver = load_driver(simulator=options.simulator, scenario=options.scenario)
             return XrtBackend.open(
-                model_dir,
-                options.kernels,
-                precision=precision,
-                n_contexts=options.n_contexts,
-                simulator=options.simulator,
+                model_dir, driver, options.kernels, precision=precision, n_contexts=options.n_contexts
             )
         case unknown:
             assert_never(unknown)

@@ -13,7 +13,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino.properties import hint, inference_num_threads, num_streams
 
-from npu_encoder.backend import check_windows, encode_silence
+from npu_encoder.backend import HEALTHY, DeviceHealth, check_windows, encode_silence
 from npu_encoder.errors import UnsupportedPrecisionError
 from npu_encoder.openvino_graph import build_encoder
 from npu_encoder.weights import EncoderDimensions, read_weights
@@ -58,7 +58,11 @@ class OpenVinoBackend:
     def dimensions(self) -> EncoderDimensions:
         return self._weights.dimensions
 
-    def encode(self, log_mels: Sequence[NDArray[np.float32]], states: Sequence[NDArray[np.float32]]) -> None:
+    @property
+    def health(self) -> DeviceHealth:
+        return HEALTHY
+
+    def encode(self, log_mels: Sequence[NDArray[np.float32]], states: Sequence[NDArray[np.float32]]) -> str:
         check_windows(self.dimensions, log_mels, states)
         # OpenVINO shares only writeable memory and does not keep it alive; this list does.
         inputs = [np.require(log_mel, requirements="W") for log_mel in log_mels]
@@ -71,6 +75,7 @@ class OpenVinoBackend:
                 running.append(request)
                 # Nobody may write into the arrays once this call is over, also when one window fails.
                 unfinished.callback(request.wait)
+        return self.device
 
     def warm_up(self, frames: Sequence[int]) -> None:
         encode_silence(self, frames)

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu_encoder.audio_encoder import PLANS, AudioEncoder, LayerPlan, PlanName
-from npu_encoder.backend import check_windows, encode_silence
-from npu_encoder.driver import load_driver
+from npu_encoder.backend import DeviceHealth, check_windows, encode_silence
+from npu_encoder.driver import Driver
 from npu_encoder.errors import NoKernelError, UnsupportedPrecisionError
 from npu_encoder.kernels import read_kernels
 from npu_encoder.weights import EncoderDimensions, read_dimensions, read_weights
-from npu_encoder.xrt_gemm import DeviceHealth, XrtGemm
+from npu_encoder.xrt_gemm import XrtGemm
 
-DEFAULT_PLAN: PlanName = "int8"
+DEFAULT_PLAN: PlanName = "bf16"
 
 # Window lengths, in mel frames, that simulated kernels are made for; any other is padded to the next.
 SIMULATED_FRAMES = (400, 800, 1600, 3000)
@@ -51,23 +51,21 @@ class XrtBackend:
 
     @classmethod
     def open(
-        cls, model_dir: Path, kernels: Path | None, *, precision: str, n_contexts: int, simulator: bool
+        cls, model_dir: Path, driver: Driver, kernels: Path | None, *, precision: str = "auto", n_contexts: int = 1
     ) -> XrtBackend:
         """Open the device with the kernels of a directory.
 
         Args:
             model_dir: CTranslate2 Whisper directory.
+            driver: what ``load_driver`` returned.
             kernels: compiled for the model; None makes simulated ones, for the simulator.
             precision: as above.
             n_contexts: hardware contexts for each xclbin.
-            simulator: use the simulator instead of pyxrt.
 
         Raises:
-            DriverMissingError: if pyxrt is not installed.
             EncoderError: as above.
         """
         _plan(precision)
-        driver = load_driver(simulator=simulator)
         with ExitStack() as resources:
             if kernels is None and driver.simulated:
                 kernels = Path(resources.enter_context(TemporaryDirectory(prefix="simulated-kernels-")))
@@ -90,18 +88,12 @@ class XrtBackend:
 
     @property
     def health(self) -> DeviceHealth:
-        """What the device can still do."""
         return self._executor.health
 
-    def encode(self, log_mels: Sequence[NDArray[np.float32]], states: Sequence[NDArray[np.float32]]) -> None:
-        """Encode a batch of windows in place.
-
-        Raises:
-            InvalidWindowError: if an array does not fit the model.
-            DeviceError: if the device failed; the states are worthless then.
-        """
+    def encode(self, log_mels: Sequence[NDArray[np.float32]], states: Sequence[NDArray[np.float32]]) -> str:
         check_windows(self.dimensions, log_mels, states)
         self._encoder.encode(log_mels, states)
+        return self.device
 
     def warm_up(self, frames: Sequence[int]) -> None:
         encode_silence(self, frames)

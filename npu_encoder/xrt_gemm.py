@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from npu_encoder.backend import DeviceHealth, HealthStatus
 from npu_encoder.driver import Driver, open_device
 from npu_encoder.errors import DeviceFailedError, NoKernelError
 from npu_encoder.gemm import GemmWeight
@@ -22,23 +23,6 @@ MAX_CONTEXTS = 16
 
 # More than the 2 s after which the driver kills a run by itself.
 RUN_TIMEOUT_S = 2.5
-
-HealthStatus = Literal["healthy", "degraded", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceHealth:
-    """What the device can still do.
-
-    Attributes:
-        status: ``degraded`` if some contexts failed, ``failed`` if none is left for some of the products.
-        reason: what happened to the context that failed last; None if none did.
-        recoveries: contexts that were rebuilt after a failure and work again.
-    """
-
-    status: HealthStatus
-    reason: str | None
-    recoveries: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +72,7 @@ class XrtGemm:
 
     @property
     def health(self) -> DeviceHealth:
-        """What the device can still do."""
+        """``degraded`` if some contexts failed, ``failed`` if none is left for some of the products."""
         contexts = [context for group in self._contexts.values() for context in group]
         failed = [context for context in contexts if context.status == "failed"]
         status: HealthStatus = "degraded" if failed else "healthy"

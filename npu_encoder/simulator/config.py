@@ -8,6 +8,8 @@ from npu_encoder.simulator.clock import Clock, RealClock
 from npu_encoder.simulator.kernels import COLUMNS
 from npu_encoder.simulator.latency import LatencyModel
 
+TDR_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class SimulatorConfig:
@@ -33,7 +35,7 @@ class SimulatorConfig:
     max_contexts: int = 16
     max_commands: int = 4
     max_opens: int = 64
-    tdr_s: float = 2.0
+    tdr_s: float = TDR_S
     strict: bool = False
     exact_commands: int | None = None
 

@@ -107,6 +107,12 @@ class FaultPlan:
     _counts: Counter[Site] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def begin_anew(self, faults: Sequence[Fault]) -> None:
+        """Replace the faults, and count calls from here on."""
+        with self._lock:
+            self.faults = faults
+            self._counts.clear()
+
     def strike(self, site: Site, shape: KernelShape | None = None) -> Fault | None:
         """Count a call; return the first fault that is due at it.
 

@@ -17,7 +17,7 @@ from spoken_clips import DEMO_MODEL, Clip, load_clips
 from deployments.contracts import DecodeOptions, Window
 from deployments.text.generation import DecodeItem, TextGenerator
 from loadtests.text import words
-from npu_encoder.audio_encoder import MAX_WINDOWS_IN_PROGRESS, PLANS, AudioEncoder, PlanName
+from npu_encoder.audio_encoder import PLANS, AudioEncoder, PlanName
 from npu_encoder.errors import DeviceTimeoutError
 from npu_encoder.gemm import GemmExecutor, GemmWeight, NumpyGemm, PendingGemm
 from npu_encoder.host_layers import gelu
@@ -231,7 +231,7 @@ def test_the_order_of_the_device_changes_nothing(
     for actual, single in zip(run(device, weights, *windows), alone, strict=True):
         np.testing.assert_array_equal(actual, single)
     assert device.started == len(windows) * 4 * weights.dimensions.n_layers
-    assert device.most_in_flight == MAX_WINDOWS_IN_PROGRESS
+    assert device.most_in_flight == 4
 
 
 def test_the_host_works_while_the_device_multiplies(weights: EncoderWeights, log_mels: list[FloatArray]) -> None:

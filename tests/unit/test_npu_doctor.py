@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from npu_encoder import doctor
-from npu_encoder.driver import SIMULATOR_VARIABLE, load_driver
+from npu_encoder.driver import load_driver
 from npu_encoder.errors import DriverMissingError
 from npu_encoder.simulator.kernels import KernelShape, write_kernels
 
@@ -24,21 +24,13 @@ def test_simulated_device_is_well_and_says_that_it_is_simulated(capsys: pytest.C
 
 
 @without_pyxrt
-def test_missing_driver_is_never_replaced_by_the_simulator(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(SIMULATOR_VARIABLE, raising=False)
+def test_missing_driver_is_never_replaced_by_the_simulator(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.main([]) == 1
     output = capsys.readouterr().out
     assert "DriverMissingError" in output
     assert "/dev/accel/accel0" in output
     with pytest.raises(DriverMissingError, match="XRT system packages"):
         load_driver()
-
-
-def test_environment_asks_for_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SIMULATOR_VARIABLE, "1")
-    assert load_driver().simulated
 
 
 def test_kernels_that_do_not_fit_the_model_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

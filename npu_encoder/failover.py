@@ -1,0 +1,76 @@
+"""The NPU, and the CPU in its place once the NPU has failed for good: for operators who chose that."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu_encoder.backend import DeviceHealth, EncoderBackend
+from npu_encoder.errors import DeviceError, DeviceFailedError, DriverMissingError, NoKernelError
+from npu_encoder.weights import EncoderDimensions
+
+logger = logging.getLogger(__name__)
+
+
+class FailoverBackend:
+    """Encodes on the NPU until it fails for good, from then on on the CPU; ``device`` and ``health`` say which.
+
+    Errors after which the NPU may recover are raised as they are: the caller tries again.
+
+    Args:
+        open_npu: gives the NPU's backend.
+        cpu: stands in; loaded already, so that nobody waits for it when it is needed.
+    """
+
+    def __init__(self, open_npu: Callable[[], EncoderBackend], cpu: EncoderBackend) -> None:
+        self._cpu = cpu
+        self._npu: EncoderBackend | None = None
+        self._failure: str | None = None
+        try:
+            self._npu = open_npu()
+        except (DeviceError, DriverMissingError, NoKernelError) as error:
+            self._give_up(error)
+
+    @property
+    def device(self) -> str:
+        return self._active.device
+
+    @property
+    def dimensions(self) -> EncoderDimensions:
+        return self._cpu.dimensions
+
+    @property
+    def health(self) -> DeviceHealth:
+        if self._failure is None:
+            return self._active.health
+        return DeviceHealth("degraded", f"the CPU stands in for the NPU: {self._failure}")
+
+    def encode(self, log_mels: Sequence[NDArray[np.float32]], states: Sequence[NDArray[np.float32]]) -> str:
+        try:
+            return self._active.encode(log_mels, states)
+        except DeviceFailedError as error:
+            self._give_up(error)
+        return self._cpu.encode(log_mels, states)
+
+    def warm_up(self, frames: Sequence[int]) -> None:
+        self._cpu.warm_up(frames)
+        try:
+            self._active.warm_up(frames)
+        except DeviceError as error:
+            self._give_up(error)
+
+    def close(self) -> None:
+        for backend in (self._npu, self._cpu):
+            if backend is not None:
+                backend.close()
+
+    @property
+    def _active(self) -> EncoderBackend:
+        return self._npu if self._npu is not None and self._failure is None else self._cpu
+
+    def _give_up(self, error: Exception) -> None:
+        logger.error("the NPU has failed, the CPU encodes from now on: %s", error)
+        self._failure = str(error)
