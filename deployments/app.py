@@ -19,6 +19,9 @@ ENCODER_RESOURCE = "npu"
 SHARED_CORES = {"num_cpus": 0}
 """All stages share the cores: admission bounds the work, so replicas reserve none."""
 
+SELF_HEALING = {"health_check_period_s": 1.0}
+"""A dead replica is replaced after 2 to 3 s plus its start, instead of 10 to 15 s."""
+
 
 def build(arguments: dict[str, Any]) -> Application:
     """The application from the ``args`` of ``serve_config.yaml``; the environment overrides them.
@@ -30,6 +33,7 @@ def build(arguments: dict[str, Any]) -> Application:
     model = load_model(settings)
     _check_resource()
     stage = {
+        **SELF_HEALING,
         "max_ongoing_requests": settings.slots + STAGE_HEADROOM,
         # One line a request is enough: the ingress writes it. At INFO, Serve would format one a call in every stage.
         "logging_config": {"enable_access_log": False, "log_level": "WARNING"},
@@ -44,7 +48,7 @@ def build(arguments: dict[str, Any]) -> Application:
         settings, model
     )
     application: Application = Ingress.options(
-        num_replicas=1, max_ongoing_requests=INGRESS_MAX_ONGOING, ray_actor_options=SHARED_CORES
+        num_replicas=1, max_ongoing_requests=INGRESS_MAX_ONGOING, ray_actor_options=SHARED_CORES, **SELF_HEALING
     ).bind(settings, model, mel, encoder, decoder)
     return application
 

@@ -213,6 +213,23 @@ class EncodedWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class EncoderHealth:
+    """What the Encoder says of its device.
+
+    Attributes:
+        device: what computes, for example ``cpu:openvino-bf16``.
+        status: ``degraded`` if part of the device failed or another one stands in, ``failed`` if it cannot encode.
+        reason: what happened; None if nothing did.
+        recoveries: failures of the device after which it works again.
+    """
+
+    device: str
+    status: Literal["healthy", "degraded", "failed"]
+    reason: str | None = None
+    recoveries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DecodedWindow:
     """The transcript of one window and what it cost."""
 

@@ -12,6 +12,7 @@ class AmanuensisError(Exception):
     """Base of all errors that reach a client.
 
     Attributes:
+        retryable: the same call may succeed when it is made again: the failure was not the request's.
         status: HTTP status.
         type: OpenAI's error family.
         code: OpenAI-style machine-readable code.
@@ -20,6 +21,7 @@ class AmanuensisError(Exception):
         retry_after_s: seconds after which trying again makes sense, sent as ``Retry-After``.
     """
 
+    retryable: ClassVar[bool] = False
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
@@ -119,6 +121,32 @@ class ServiceUnavailableError(AmanuensisError):
     """The service is starting, stopping or broken."""
 
     status, type, code = 503, "server_error", "service_unavailable"
+
+
+class StageLostError(ServiceUnavailableError):
+    """The replica that worked on a call died, or could not be reached."""
+
+    code = "stage_lost"
+    retryable = True
+
+
+class DeviceUnreliableError(ServiceUnavailableError):
+    """The encoder's device failed in a way that it may recover from."""
+
+    code = "device_error"
+    retryable = True
+
+
+class DeviceBrokenError(ServiceUnavailableError):
+    """The encoder's device has failed for good."""
+
+    code = "device_failed"
+
+
+class CircuitOpenError(ServiceUnavailableError):
+    """A stage failed repeatedly; it is left alone for a while."""
+
+    code = "circuit_open"
 
 
 class DeadlineExceededError(AmanuensisError):

@@ -11,7 +11,7 @@ from pathlib import Path
 import ray
 
 from deployments.audio.frames import N_FRAMES
-from deployments.contracts import BlobRef, DecodeOptions, SpeechOptions, SpooledBlob, Stored, Task
+from deployments.contracts import BlobRef, DecodeOptions, EncoderHealth, SpeechOptions, SpooledBlob, Stored, Task
 from deployments.errors import (
     AmanuensisError,
     InvalidAudioError,
@@ -24,6 +24,7 @@ from deployments.memory.slab import Slab, SlabLayout
 from deployments.memory.spool import UPLOAD_SUFFIX, write_blob
 from deployments.model import Model
 from deployments.scheduling.admission import Admission, Entry, Priority
+from deployments.scheduling.breaker import CircuitBreaker
 from deployments.scheduling.pipeline import AudioReady, Budgets, Job, Pipeline, Stages, WindowDone
 from deployments.settings import Settings
 from deployments.statistics import Statistics
@@ -78,7 +79,7 @@ class TranscriptionService:
             max_windows_in_flight=settings.max_windows_in_flight,
             slab_path=str(slab.path) if slab else None,
         )
-        self._device: str | None = None
+        self._encoder_health: EncoderHealth | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,9 +110,33 @@ class TranscriptionService:
             drop(job.upload)
 
     @property
+    def encoder_health(self) -> EncoderHealth | None:
+        """What the encoder answered to the latest probe; None if it did not."""
+        return self._encoder_health
+
+    @property
+    def encoder_works(self) -> bool:
+        """It answered the latest probe, and can encode."""
+        return self._encoder_health is not None and self._encoder_health.status != "failed"
+
+    @property
     def encoder_device(self) -> str | None:
         """The device of the encoder if it answered the latest probe, else None."""
-        return self._device
+        return self._encoder_health.device if self._encoder_health else None
+
+    @property
+    def breakers(self) -> tuple[CircuitBreaker, ...]:
+        """Of the three stages, in their order."""
+        return tuple(stage.breaker for stage in (self._pipeline.mel, self._pipeline.encoder, self._pipeline.decoder))
+
+    def check_stages(self) -> None:
+        """Called before anything is read or queued for a request.
+
+        Raises:
+            CircuitOpenError: a stage is broken at the moment.
+        """
+        for breaker in self.breakers:
+            breaker.check()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -126,10 +151,13 @@ class TranscriptionService:
 
     async def _probe_for_ever(self) -> None:
         while True:
+            was_well = self.encoder_works
             try:
-                self._device = await asyncio.wait_for(self._stages.encoder_device(), PROBE_TIMEOUT_S)
+                self._encoder_health = await asyncio.wait_for(self._stages.encoder_health(), PROBE_TIMEOUT_S)
             except (AmanuensisError, TimeoutError):
-                self._device = None
+                self._encoder_health = None
+            if self.encoder_works and not was_well:
+                self._pipeline.encoder.breaker.succeeded()
             await asyncio.sleep(PROBE_PERIOD_S)
 
     def _create_slab(self) -> Slab | None:

@@ -17,6 +17,7 @@ from deployments.contracts import (
     DecodedWindow,
     DecodeOptions,
     EncodedWindow,
+    EncoderHealth,
     PreparedAudio,
     SpeechOptions,
     Stored,
@@ -24,7 +25,7 @@ from deployments.contracts import (
     Window,
     WindowMel,
 )
-from deployments.errors import AmanuensisError, InternalError, ServiceUnavailableError
+from deployments.errors import AmanuensisError, InternalError, StageLostError
 
 logger = logging.getLogger("ray.serve")
 
@@ -69,9 +70,9 @@ class ServeStages:
     ) -> DecodedWindow:
         return await _call(self._decoder.decode, DecodedWindow, ticket, states, window, options, pcm)
 
-    async def encoder_device(self) -> str:
-        """The device of the encoder, from the encoder itself: proof that it answers."""
-        return await _call(self._encoder.device, str)
+    async def encoder_health(self) -> EncoderHealth:
+        """What the encoder says of its device: proof that it answers."""
+        return await _call(self._encoder.health, EncoderHealth)
 
 
 def _kept(value: V) -> V | Stored:
@@ -87,8 +88,10 @@ async def _call(method: DeploymentHandle, result_type: type[T], *arguments: obje
     except RayTaskError as error:
         raise _cause(error) from error
     except (RayError, RayServeException) as error:
-        logger.exception("stage call failed")
-        raise ServiceUnavailableError("a stage of the service failed; try again", retry_after_s=1) from error
+        logger.warning("a stage call was lost: %s", type(error).__name__)
+        raise StageLostError(
+            "a part of the service failed while it worked on this; try again", retry_after_s=1
+        ) from error
     if not isinstance(result, result_type):
         raise InternalError("a stage gave an unexpected answer")
     return result

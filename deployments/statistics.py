@@ -105,7 +105,7 @@ class StageStatistics:
     def __init__(self, name: str) -> None:
         self.name = name
         self.device = ""
-        self._errors = self._timeouts = self._active = 0
+        self._errors = self._timeouts = self._retries = self._active = 0
         self._calls = Durations()
         self._runs = Durations()
         self._queues = Durations()
@@ -134,6 +134,10 @@ class StageStatistics:
         else:
             self._errors += 1
 
+    def retried(self) -> None:
+        """A failed call is made again; the failure is counted too."""
+        self._retries += 1
+
     @property
     def busy_fraction(self) -> float:
         """Share of the time since the start in which this stage computed; above 1 with several replicas."""
@@ -149,6 +153,7 @@ class StageStatistics:
             "total_processed": self._calls.count,
             "total_errors": self._errors,
             "total_timeouts": self._timeouts,
+            "total_retries": self._retries,
             "avg_time": self._calls.mean_s,
             "min_time": self._calls.min_s,
             "max_time": self._calls.max_s,
@@ -177,6 +182,11 @@ class Statistics:
         self.requests = Durations()
         self.failures: dict[str, int] = {}
         self.audio_s = 0.0
+
+    @property
+    def stages(self) -> tuple[StageStatistics, ...]:
+        """In the order that a request passes them."""
+        return self.mel, self.encoder, self.decoder
 
     def answered(self, seconds: float, audio_s: float) -> None:
         """One request that got its whole text, after ``seconds``."""

@@ -12,6 +12,8 @@ from deployments.service import TranscriptionService
 
 Json = dict[str, Any]
 UNAVAILABLE = 503
+SILENT = "the encoder does not answer"
+BREAKER_STATUS = {"closed": "healthy", "half_open": "degraded", "open": "unhealthy"}
 
 
 async def live(_: Request) -> Response:
@@ -20,51 +22,65 @@ async def live(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """The encoder answers too: requests will be served."""
-    device = service_of(request).encoder_device
-    if device is None:
-        return JSONResponse({"status": "starting", "reason": "the encoder does not answer"}, UNAVAILABLE)
-    return JSONResponse({"status": "ready", "device": device})
+    """The encoder answers too, its device works, and no stage is being left alone: requests will be served."""
+    service = service_of(request)
+    encoder = service.encoder_health
+    if encoder is None:
+        return JSONResponse({"status": "unavailable", "reason": SILENT}, UNAVAILABLE)
+    if not service.encoder_works:
+        return JSONResponse({"status": "failed", "reason": encoder.reason, "device": encoder.device}, UNAVAILABLE)
+    broken = next((breaker for breaker in service.breakers if breaker.state == "open"), None)
+    if broken is not None:
+        return JSONResponse({"status": "unavailable", "reason": broken.reason, "device": encoder.device}, UNAVAILABLE)
+    return JSONResponse({"status": "ready", "device": encoder.device})
 
 
 async def health(request: Request) -> Response:
     """Everything a person wants to know at a glance."""
     service = service_of(request)
-    device = service.encoder_device
+    encoder = service.encoder_health
+    status = _status(service)
     document = {
-        "status": "unhealthy" if device is None else "healthy",
+        "status": status,
+        "reason": SILENT if encoder is None else encoder.reason,
         "model": service.model.name,
         "languages": list(service.model.languages),
         "audio_context": service.model.audio_context,
-        "device": device,
+        "device": service.encoder_device,
+        "device_recoveries": encoder.recoveries if encoder else 0,
         "handoff": "shared_memory" if service.shared_memory else "object_store",
         "mode": "pipelined" if service.settings.enable_pipeline else "sequential",
         "notice": service.model.notice,
     }
-    return JSONResponse(document, UNAVAILABLE if device is None else 200)
+    return JSONResponse(document, UNAVAILABLE if status == "unhealthy" else 200)
 
 
 async def health_pipeline(request: Request) -> Response:
     """The prototype's view: one status, then each stage."""
     service = service_of(request)
-    device = service.encoder_device
-    status = _pipeline_status(service, device)
-    stages = {
-        "stage1_load_mel": {"status": "healthy", "workers": service.settings.mel_replicas},
-        "stage2_encoder": {
-            "status": "unhealthy" if device is None else "healthy",
-            "workers": 1,
-            "device": device,
-        },
-        "stage3_decoder_align": {"status": "healthy", "workers": service.settings.decoder_replicas},
+    status = _status(service)
+    if status == "healthy" and not service.settings.enable_pipeline:
+        status = "disabled"
+    workers = (service.settings.mel_replicas, 1, service.settings.decoder_replicas)
+    stages: dict[str, Json] = {
+        stage.name: {"status": BREAKER_STATUS[breaker.state], "workers": count, "breaker": breaker.state}
+        for stage, breaker, count in zip(service.statistics.stages, service.breakers, workers, strict=True)
+    }
+    encoder = service.encoder_health
+    stages[service.statistics.encoder.name] |= {
+        "status": encoder.status if encoder is not None and service.encoder_works else "unhealthy",
+        "device": service.encoder_device,
+        "reason": SILENT if encoder is None else encoder.reason,
     }
     return JSONResponse({"status": status, "stages": stages}, UNAVAILABLE if status == "unhealthy" else 200)
 
 
-def _pipeline_status(service: TranscriptionService, device: str | None) -> str:
-    if device is None:
+def _status(service: TranscriptionService) -> str:
+    encoder = service.encoder_health
+    if encoder is None or not service.encoder_works:
         return "unhealthy"
-    return "healthy" if service.settings.enable_pipeline else "disabled"
+    closed = all(breaker.state == "closed" for breaker in service.breakers)
+    return "healthy" if encoder.status == "healthy" and closed else "degraded"
 
 
 async def stats_pipeline(request: Request) -> Response:
@@ -95,10 +111,9 @@ async def stats(request: Request) -> Response:
 
 
 def _stages(service: TranscriptionService) -> Json:
-    statistics, settings = service.statistics, service.settings
-    replicas = ((statistics.mel, settings.mel_replicas), (statistics.encoder, 1))
-    stages = (*replicas, (statistics.decoder, settings.decoder_replicas))
-    return {stage.name: stage.as_json(count) for stage, count in stages}
+    replicas = (service.settings.mel_replicas, 1, service.settings.decoder_replicas)
+    stages = zip(service.statistics.stages, replicas, service.breakers, strict=True)
+    return {stage.name: stage.as_json(count) | {"breaker": breaker.state} for stage, count, breaker in stages}
 
 
 def _pipeline(service: TranscriptionService) -> Json:

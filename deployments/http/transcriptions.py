@@ -49,6 +49,7 @@ async def translations(request: Request) -> Response:
 
 async def _answer(request: Request, task: Task) -> Response:
     service = service_of(request)
+    service.check_stages()
     began = time.monotonic()
     with service.admission.enter() as entry:
         deadline = time.time() + timeout_of(request.headers, service.settings.request_timeout_s)

@@ -6,12 +6,11 @@ Knows no Ray: the stages are whatever implements ``Stages``.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from deployments.contracts import (
     ArrayRef,
@@ -19,6 +18,7 @@ from deployments.contracts import (
     DecodedWindow,
     DecodeOptions,
     EncodedWindow,
+    EncoderHealth,
     PreparedAudio,
     SpeechOptions,
     Ticket,
@@ -26,10 +26,11 @@ from deployments.contracts import (
     Window,
     WindowMel,
 )
-from deployments.errors import DeadlineExceededError, StageTimeoutError
 from deployments.memory.handoff import drop
 from deployments.scheduling.admission import Admission, Entry, Lease, Priority
-from deployments.statistics import StageStatistics, Statistics
+from deployments.scheduling.retries import RetryBudget
+from deployments.scheduling.stage_calls import StageCalls
+from deployments.statistics import Statistics
 
 
 class Stages(Protocol):
@@ -53,8 +54,8 @@ class Stages(Protocol):
         """Generates the text of one window."""
         ...
 
-    async def encoder_device(self) -> str:
-        """The device of the encoder, from the encoder itself: proof that it answers."""
+    async def encoder_health(self) -> EncoderHealth:
+        """What the encoder says of its device: proof that it answers."""
         ...
 
 
@@ -102,9 +103,6 @@ class WindowDone:
     encoder_device: str
 
 
-T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DecodedWindow)
-
-
 class Pipeline:
     """Schedules windows onto slots and stages. One an ingress; safe for any number of concurrent requests."""
 
@@ -120,8 +118,10 @@ class Pipeline:
     ) -> None:
         self._stages = stages
         self._admission = admission
-        self._statistics = statistics
-        self._budgets = budgets
+        self.retries = RetryBudget()
+        self.mel = StageCalls(statistics.mel, budgets.mel_s, self.retries)
+        self.encoder = StageCalls(statistics.encoder, budgets.encoder_s, self.retries)
+        self.decoder = StageCalls(statistics.decoder, budgets.decoder_s, self.retries)
         self._max_windows_in_flight = max_windows_in_flight
         self._slab_path = slab_path
 
@@ -185,55 +185,25 @@ class Pipeline:
             raise ValueError("a later window needs the decoded audio")
         lease = await self._admission.acquire(job.priority, job.deadline)
         try:
-            call = self._stages.log_mel(self._ticket(job, lease), prepared.pcm, window)
-            mel = await self._call(lease, job, self._statistics.mel, self._budgets.mel_s, call)
-            return await self._encode_and_decode(job, lease, window, mel.log_mel, prepared.pcm)
+            ticket, pcm = self._ticket(job, lease), prepared.pcm
+            mel = await self.mel(lease, job.deadline, lambda: self._stages.log_mel(ticket, pcm, window))
+            return await self._encode_and_decode(job, lease, window, mel.log_mel, pcm)
         finally:
             lease.close()
 
     async def _prepare(self, job: Job, lease: Lease) -> PreparedAudio:
-        call = self._stages.prepare(self._ticket(job, lease), job.upload, job.speech)
-        return await self._call(lease, job, self._statistics.mel, self._budgets.mel_s, call)
+        ticket = self._ticket(job, lease)
+        return await self.mel(lease, job.deadline, lambda: self._stages.prepare(ticket, job.upload, job.speech))
 
     async def _encode_and_decode(
         self, job: Job, lease: Lease, window: Window, log_mel: ArrayRef, pcm: BlobRef | None
     ) -> WindowDone:
         ticket = self._ticket(job, lease)
-        encode = self._stages.encode(ticket, log_mel)
-        encoded = await self._call(lease, job, self._statistics.encoder, self._budgets.encoder_s, encode)
-        decode = self._stages.decode(ticket, encoded.states, window, job.decode, pcm)
-        decoded = await self._call(lease, job, self._statistics.decoder, self._budgets.decoder_s, decode)
+        encoded = await self.encoder(lease, job.deadline, lambda: self._stages.encode(ticket, log_mel))
+        decoded = await self.decoder(
+            lease, job.deadline, lambda: self._stages.decode(ticket, encoded.states, window, job.decode, pcm)
+        )
         return WindowDone(window, decoded.transcript, encoded.timing.device)
-
-    async def _call(
-        self, lease: Lease, job: Job, stage: StageStatistics, budget_s: float, call: Coroutine[Any, Any, T]
-    ) -> T:
-        """One stage call. When it is given up its work goes on, and so does its hold on the slot."""
-        task = asyncio.ensure_future(call)
-        lease.attach(task)
-        stage.began()
-        task.add_done_callback(lambda _: stage.ended())
-        left_s = job.deadline - time.time()
-        began = time.monotonic()
-        # Unlike wait_for, wait neither cancels the call when time is up nor when the request is cancelled.
-        await asyncio.wait((task,), timeout=max(0.0, min(budget_s, left_s)))
-        if not task.done():
-            late = _timeout_error(stage, budget_s, left_s)
-            stage.failed(late)
-            raise late
-        try:
-            result = task.result()
-        except Exception as error:
-            stage.failed(error)
-            raise
-        stage.processed(time.monotonic() - began, result.timing)
-        return result
 
     def _ticket(self, job: Job, lease: Lease) -> Ticket:
         return Ticket(job.request_id, lease.slot, lease.generation, job.deadline, self._slab_path)
-
-
-def _timeout_error(stage: StageStatistics, budget_s: float, left_s: float) -> DeadlineExceededError:
-    if left_s <= budget_s:
-        return DeadlineExceededError("the request's deadline passed; send shorter audio or allow more time")
-    return StageTimeoutError(f"{stage.name} took longer than its budget of {budget_s:g} s; try again")

@@ -10,6 +10,7 @@ from deployments.contracts import (
     DecodedWindow,
     DecodeOptions,
     EncodedWindow,
+    EncoderHealth,
     PreparedAudio,
     SlotArray,
     SpeechOptions,
@@ -67,8 +68,8 @@ class ScriptedStages:
         transcript = Transcript(str(window.index), (1,), options.language or "de", 1.0, -0.1, 0.0, 1.0, 0.0)
         return DecodedWindow(transcript, TIMING)
 
-    async def encoder_device(self) -> str:
-        return TIMING.device
+    async def encoder_health(self) -> EncoderHealth:
+        return EncoderHealth(TIMING.device, "healthy")
 
     @staticmethod
     def _array(ticket: Ticket) -> SlotArray:

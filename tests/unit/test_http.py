@@ -10,6 +10,7 @@ from scripted_stages import ScriptedStages
 from starlette.testclient import TestClient
 from tiny_whisper import make_multilingual_model
 
+from deployments.contracts import EncoderHealth
 from deployments.errors import ServiceUnavailableError
 from deployments.http.app import create_app
 from deployments.model import load_model
@@ -23,7 +24,7 @@ FILE = {"file": ("a.wav", b"never decoded here")}
 class BrokenStages(ScriptedStages):
     """The encoder does not answer."""
 
-    async def encoder_device(self) -> str:
+    async def encoder_health(self) -> EncoderHealth:
         raise ServiceUnavailableError("the encoder is gone")
 
 
