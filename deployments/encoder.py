@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ray import serve
 
-from deployments.contracts import Area, ArrayRef, EncodedWindow, StageTiming, Ticket
-from deployments.errors import AmanuensisError
+from deployments.contracts import Area, ArrayRef, EncodedWindow, EncoderHealth, StageTiming, Ticket
+from deployments.encoder_backend import load_encoder
+from deployments.errors import AmanuensisError, DeviceBrokenError, DeviceUnreliableError
 from deployments.memory.handoff import Float32, Handoff
 from deployments.model import Model
 from deployments.replica import replica_name
 from deployments.settings import Settings
-from npu_encoder.loading import load_backend
+from npu_encoder.errors import DeviceError, DeviceFailedError
 
 FRAMES_PER_STATE = 2
+MAX_BATCHES = 2
+
+logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +46,20 @@ class Encoder:
     """Owns the device. Requests meet in one batch here; the device sees one batch at a time."""
 
     def __init__(self, settings: Settings, model: Model) -> None:
-        self._backend = load_backend(
-            model.path,
-            backend=settings.encoder_backend,
-            precision=settings.encoder_precision,
-            threads=settings.encoder_threads,
-        )
+        self._backend = load_encoder(settings, model)
         self._backend.warm_up(model.frame_buckets)
         self._d_model = model.dimensions.d_model
         self._handoff = Handoff()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        batches = MAX_BATCHES if settings.device == "npu" else 1
+        self._threads = ThreadPoolExecutor(batches, thread_name_prefix="encoder")
         self._replica = replica_name()
         self._encode_batch.set_max_batch_size(settings.encoder_batch_size)
         self._encode_batch.set_batch_wait_timeout_s(settings.encoder_batch_wait_s)
 
-    async def device(self) -> str:
-        """What computes here, for health and for the response of every request."""
-        return self._backend.device
+    async def health(self) -> EncoderHealth:
+        """What computes here, and how it is."""
+        health = self._backend.health
+        return EncoderHealth(self._backend.device, health.status, health.reason, health.recoveries)
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         """Encodes one window, together with whatever other windows wait."""
@@ -67,18 +69,33 @@ class Encoder:
         encoded: EncodedWindow = result
         return encoded
 
-    @serve.batch
+    # The next batch waits at the device's door: an NPU begins with it while the host finishes the last one.
+    @serve.batch(max_concurrent_batches=MAX_BATCHES)
     async def _encode_batch(self, jobs: list[_Job]) -> list[EncodedWindow | AmanuensisError]:
         # One bad job must not fail its neighbours, so errors travel as results.
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, jobs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, jobs)
 
     def _run(self, jobs: list[_Job]) -> list[EncodedWindow | AmanuensisError]:
         began = time.monotonic()
         opened = [self._open(job) for job in jobs]
         ready = [item for item in opened if isinstance(item, _Arrays)]
-        self._backend.encode([item.log_mel for item in ready], [item.states for item in ready])
-        run_s = time.monotonic() - began
-        return [self._publish(item, began, run_s, len(ready)) if isinstance(item, _Arrays) else item for item in opened]
+        device = self._encode(ready)
+        if isinstance(device, AmanuensisError):
+            return [device if isinstance(item, _Arrays) else item for item in opened]
+        timing = StageTiming(0.0, time.monotonic() - began, len(ready), self._replica, device)
+        return [self._publish(item, timing, began) if isinstance(item, _Arrays) else item for item in opened]
+
+    def _encode(self, windows: list[_Arrays]) -> str | AmanuensisError:
+        """The device that encoded them, or why none did."""
+        try:
+            return self._backend.encode([window.log_mel for window in windows], [window.states for window in windows])
+        except DeviceFailedError:
+            return DeviceBrokenError("the encoder's device has failed; the operator has to see to it", retry_after_s=30)
+        except DeviceError as error:
+            logger.warning("device error: %s", error)
+            return DeviceUnreliableError(
+                "the encoder's device failed while it worked on this; try again", retry_after_s=1
+            )
 
     def _open(self, job: _Job) -> _Arrays | AmanuensisError:
         try:
@@ -89,10 +106,9 @@ class Encoder:
         except AmanuensisError as error:
             return error
 
-    def _publish(self, item: _Arrays, began: float, run_s: float, batch: int) -> EncodedWindow | AmanuensisError:
-        timing = StageTiming(began - item.job.asked, run_s, batch, self._replica, self._backend.device)
+    def _publish(self, item: _Arrays, timing: StageTiming, began: float) -> EncodedWindow | AmanuensisError:
         try:
             states = self._handoff.publish(item.job.ticket, Area.ENCODER_STATES, item.states)
         except AmanuensisError as error:
             return error
-        return EncodedWindow(states, timing)
+        return EncodedWindow(states, replace(timing, queue_s=began - item.job.asked))

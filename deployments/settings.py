@@ -57,13 +57,25 @@ class Settings(BaseSettings):
     align_language: str = Field("en", description="ISO code of the language that `align_model` knows")
 
     # Devices and stages
-    device: Literal["cpu"] = _setting("cpu", "device", "DEVICE", "device of the encoder")
-    encoder_backend: Literal["openvino", "ctranslate2"] = Field("openvino", description="library that runs the encoder")
+    device: Literal["cpu", "npu"] = _setting("cpu", "device", "DEVICE", "device of the encoder")
+    encoder_backend: Literal["openvino", "ctranslate2"] = Field(
+        "openvino", description="library that runs the encoder on the CPU"
+    )
     encoder_precision: str = Field(
         "auto",
         description="`openvino`: `auto` (bf16 where the CPU has it), `bf16`, `f32`; `ctranslate2`: a compute type",
     )
     encoder_threads: Positive = Field(1, description="CPU threads of the encoder")
+    npu_kernels: Path | None = Field(None, description="directory of the NPU's compiled kernels")
+    npu_precision: Literal["auto", "bf16", "int8", "int8-bf16-fc2"] = Field(
+        "auto", description="of the linear layers on the NPU; `auto`: bf16"
+    )
+    npu_contexts: Annotated[int, Field(ge=1, le=16)] = Field(1, description="hardware contexts for each xclbin")
+    npu_simulator: bool = Field(False, description="simulate the NPU; for tests, its speed is a model's")
+    npu_scenario: Path | None = Field(None, description="what the simulated NPU is, and what goes wrong with it")
+    on_device_failure: Literal["fail", "cpu"] = Field(
+        "fail", description="when the NPU has failed for good: refuse requests, or encode on the CPU"
+    )
     encoder_batch_size: Positive = Field(8, description="windows an encoder batch holds at most")
     encoder_batch_wait_s: float = Field(0.0, ge=0, le=1, description="time an encoder batch waits to fill")
     compute_type: Literal["auto", "default", "int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"] = _setting(
@@ -128,6 +140,8 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if self.max_windows_in_flight > self.slots:
             raise ValueError("max_windows_in_flight must not exceed slots")
+        if self.npu_scenario is not None and not self.npu_simulator:
+            raise ValueError("npu_scenario is for the simulator: set npu_simulator too")
         return self
 
     @classmethod

@@ -34,7 +34,7 @@ WARM_UP_S = 3.0
 SHOWN_MS = 0.01
 APPLICATIONS = (
     Application("pipelined", "/"),
-    Application("full context", "/", {"audio_context": "full"}),
+    Application("full-context", "/", {"audio_context": "full"}),
     Application("sequential", "/", {"enable_pipeline": False}),
     Application("null", "/", builder="loadtests.null_graph:build"),
 )

@@ -14,6 +14,7 @@ from deployments.contracts import (
     DecodedWindow,
     DecodeOptions,
     EncodedWindow,
+    EncoderHealth,
     PreparedAudio,
     SpeechOptions,
     StageTiming,
@@ -21,6 +22,7 @@ from deployments.contracts import (
     Transcript,
     Window,
 )
+from deployments.encoder import Encoder
 from deployments.ingress import INGRESS_MAX_ONGOING, STAGE_HEADROOM, Ingress
 from deployments.memory.handoff import Handoff, open_upload
 from deployments.model import load_model
@@ -56,8 +58,8 @@ class NullEncoder:
     def __init__(self) -> None:
         self._handoff = Handoff()
 
-    async def device(self) -> str:
-        return TIMING.device
+    async def health(self) -> EncoderHealth:
+        return EncoderHealth(TIMING.device, "healthy")
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         result: EncodedWindow = await self._encode_batch((ticket, log_mel))
@@ -90,8 +92,21 @@ class NullDecoder:
 def build(arguments: dict[str, Any]) -> Application:
     """The graph of ``deployments.app``, with null stages."""
     settings = Settings.resolve(arguments)
-    options = {"max_ongoing_requests": settings.slots + STAGE_HEADROOM, "ray_actor_options": {"num_cpus": 0}}
-    stages = [deployment.options(**options).bind() for deployment in (NullMel, NullEncoder, NullDecoder)]
+    return _around(NullEncoder.options(**_options(settings)).bind(), settings)
+
+
+def build_around_encoder(arguments: dict[str, Any]) -> Application:
+    """The graph of ``deployments.app``, with its own encoder between null stages."""
+    settings = Settings.resolve(arguments)
+    return _around(Encoder.options(**_options(settings)).bind(settings, load_model(settings)), settings)
+
+
+def _around(encoder: Application, settings: Settings) -> Application:
+    mel, decoder = (deployment.options(**_options(settings)).bind() for deployment in (NullMel, NullDecoder))
     ingress = Ingress.options(max_ongoing_requests=INGRESS_MAX_ONGOING, ray_actor_options={"num_cpus": 0})
-    application: Application = ingress.bind(settings, load_model(settings), *stages)
+    application: Application = ingress.bind(settings, load_model(settings), mel, encoder, decoder)
     return application
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {"max_ongoing_requests": settings.slots + STAGE_HEADROOM, "ray_actor_options": {"num_cpus": 0}}

@@ -1,6 +1,7 @@
 """One running service for all tests here: Ray, HTTP and the bundled model, started as a user starts it.
 
-It serves the graph three times: pipelined at ``/``, in sequential mode, and with arrays in Ray's object store.
+It serves the graph several times: pipelined at ``/``, in sequential mode, with arrays in Ray's object store, and on a
+simulated NPU, with and without the CPU to stand in for it.
 """
 
 from __future__ import annotations
@@ -12,20 +13,30 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from openai import OpenAI
-from service_helpers import AUDIO, MAX_UPLOAD_BYTES, client_of
+from service_helpers import AUDIO, MAX_UPLOAD_BYTES, SimulatedNpu, client_of
 
 from loadtests.service_process import Application, running
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def npus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SimulatedNpu]:
+    """The simulated devices, by the route of their application."""
+    directory = tmp_path_factory.mktemp("npu")
+    return {route: SimulatedNpu(directory / f"{route[1:]}.json") for route in ("/npu", "/npu-or-cpu")}
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, npus: dict[str, SimulatedNpu]) -> Iterator[str]:
     """The base URL of a ready service; afterwards it must stop cleanly."""
     shared_memory = tmp_path_factory.mktemp("shm")
     limits = {"max_upload_bytes": MAX_UPLOAD_BYTES}
+    npu = {route: {"device": "npu", "npu_simulator": True, "npu_scenario": str(npus[route].path)} for route in npus}
     applications = [
         Application("amanuensis", "/", {**limits, "shared_memory_dir": str(shared_memory)}),
         Application("sequential", "/sequential", {**limits, "enable_pipeline": False}),
         Application("object-store", "/object-store", {**limits, "handoff": "object_store"}),
+        Application("npu", "/npu", {**npu["/npu"], "decoder_replicas": 2}),
+        Application("npu-or-cpu", "/npu-or-cpu", {**npu["/npu-or-cpu"], "on_device_failure": "cpu"}),
     ]
     with ThreadPoolExecutor() as clients:
         with running(applications) as base_url:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import psutil
+import requests
 from openai import OpenAI
 
 ROOT = Path(__file__).parents[2]
@@ -14,3 +21,53 @@ MAX_UPLOAD_BYTES = 4 * 2**20
 def client_of(base_url: str) -> OpenAI:
     """The official client, pointed at our service."""
     return OpenAI(base_url=f"{base_url}/v1", api_key="unused", max_retries=0, timeout=60)
+
+
+class SimulatedNpu:
+    """The scenario file of an application's simulated device."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._changes = 0
+        self.works()
+
+    def works(self) -> None:
+        """Nothing fails from now on."""
+        self.fails()
+
+    def fails(self, *faults: dict[str, Any]) -> None:
+        """These faults from now on, their calls counted anew."""
+        self._changes += 1
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps({"tdr_s": 1.0, "faults": faults}), encoding="utf-8")
+        os.utime(new, ns=(self._changes, self._changes))
+        new.replace(self.path)
+
+
+def replicas(application: str, deployment: str) -> list[psutil.Process]:
+    """The processes of a deployment, oldest first."""
+    mark = f"ray::ServeReplica:{application}:{deployment}"
+    found = [process for process in psutil.process_iter(["cmdline"]) if _command(process).startswith(mark)]
+    return sorted(found, key=lambda process: float(process.create_time()))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Fails the test if ``condition`` does not become true."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"still not true after {seconds} s"
+        time.sleep(0.1)
+
+
+def is_ready(url: str) -> bool:
+    """Whether the application at ``url`` takes requests."""
+    return bool(requests.get(f"{url}/health/ready", timeout=5).ok)
+
+
+def slots_in_use(url: str) -> int:
+    """Of the application at ``url``."""
+    return int(requests.get(f"{url}/stats/pipeline", timeout=5).json()["buffers"]["in_use"])
+
+
+def _command(process: psutil.Process) -> str:
+    return " ".join(process.info["cmdline"] or [])

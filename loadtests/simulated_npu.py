@@ -1,0 +1,155 @@
+"""How much of an NPU's time the service can use: ``python -m loadtests.simulated_npu``. Every figure is simulated.
+
+The simulated device takes a fixed time for a window, whatever its length, and computes nothing; the host's share of the
+encoder is real. First the backend alone, with several contexts and windows of several lengths: what limits it is the
+host's share. Then the whole service over HTTP, with stages before and behind the encoder that compute nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from loadtests import closed_loop, cpu_time
+from loadtests.clips import clips
+from loadtests.service_process import Application, running
+from npu_encoder.loading import NpuOptions, load_backend
+from npu_encoder.weights import read_dimensions
+
+MODEL = Path(__file__).parents[1] / "models" / "demo-en"
+WINDOW_S = 0.015
+BATCH = 8
+CLIENTS = 32
+COLUMNS = 8
+WARM_UP_S = 3.0
+PRODUCTS_A_LAYER = 4
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the backend's table."""
+
+    contexts: int
+    frames: int
+    batches: int
+
+    @property
+    def ideal(self) -> float:
+        """Windows a second of a device that never waits."""
+        return self.contexts / WINDOW_S
+
+
+CASES = (
+    Case(contexts=1, frames=400, batches=1),
+    Case(contexts=1, frames=400, batches=2),
+    Case(contexts=1, frames=100, batches=2),
+    Case(contexts=8, frames=400, batches=1),
+    Case(contexts=8, frames=400, batches=2),
+    Case(contexts=8, frames=100, batches=2),
+    Case(contexts=8, frames=16, batches=2),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a round")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        _backend_table(Path(directory), options.rounds, options.seconds / 2)
+        _service_table(Path(directory), options.rounds, options.seconds)
+
+
+def scenario(directory: Path, contexts: int) -> Path:
+    """A device of ``WINDOW_S`` a window in each context, the contexts side by side as far as there are columns."""
+    path = directory / f"device-{contexts}.json"
+    gemm_s = WINDOW_S / (PRODUCTS_A_LAYER * read_dimensions(MODEL).n_layers)
+    path.write_text(
+        json.dumps({"gemm_s": gemm_s, "exact_commands": 0, "columns_per_context": COLUMNS // contexts}),
+        encoding="utf-8",
+    )
+    return path
+
+
+def _backend_table(directory: Path, rounds: int, seconds: float) -> None:
+    print(f"backend alone, simulated device of {1000 * WINDOW_S:g} ms a window, {rounds} rounds of {seconds:g} s\n")
+    print("| contexts | frames | batches at a time | windows/s (simulated) | of the device's rate | CPU ms/window |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for case in CASES:
+        results = [_backend_round(case, directory, seconds) for _ in range(rounds)]
+        rates, cpu = zip(*results, strict=True)
+        share = f"{100 * statistics.median(rates) / case.ideal:.0f}%"
+        row = (case.contexts, case.frames, case.batches, _spread(rates), share, f"{statistics.median(cpu):.1f}")
+        print("| " + " | ".join(map(str, row)) + " |")
+
+
+def _backend_round(case: Case, directory: Path, seconds: float) -> tuple[float, float]:
+    """Windows a second, and CPU milliseconds a window."""
+    npu = NpuOptions(n_contexts=case.contexts, simulator=True, scenario=scenario(directory, case.contexts))
+    backend = load_backend(MODEL, backend="xrt", npu=npu)
+    dimensions = backend.dimensions
+    log_mels = [np.zeros((dimensions.n_mels, case.frames), np.float32)] * (BATCH * case.contexts)
+    done = [0] * case.batches
+    until = time.monotonic() + seconds
+
+    def work(index: int) -> None:
+        states = [np.empty((case.frames // 2, dimensions.d_model), np.float32) for _ in log_mels]
+        while time.monotonic() < until:
+            backend.encode(log_mels, states)
+            done[index] += len(states)
+
+    began, cpu_began = time.monotonic(), time.process_time()
+    _in_threads(work, case.batches)
+    took, cpu = time.monotonic() - began, time.process_time() - cpu_began
+    backend.close()
+    return sum(done) / took, 1000 * cpu / sum(done)
+
+
+def _in_threads(work: Callable[[int], None], count: int) -> None:
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _service_table(directory: Path, rounds: int, seconds: float) -> None:
+    print(
+        f"\nthe service over HTTP, {CLIENTS} clients, other stages compute nothing, {rounds} rounds of {seconds:g} s\n"
+    )
+    settings = {
+        "device": "npu",
+        "npu_simulator": True,
+        "npu_scenario": str(scenario(directory, 1)),
+        "slots": CLIENTS,
+    }
+    application = Application("npu", "/", settings, builder="loadtests.null_graph:build_around_encoder")
+    rates, cpu = [], []
+    with running([application]) as url:
+        closed_loop.run(url, clips(), clients=CLIENTS, seconds=WARM_UP_S)
+        for _ in range(rounds):
+            before = cpu_time.by_role()
+            result = closed_loop.run(url, clips(), clients=CLIENTS, seconds=seconds)
+            used = cpu_time.by_role() - before
+            rates.append(result.requests_per_s)
+            cpu.append(1000 * used["Encoder"] / len(result.latencies_s))
+    ideal = 1 / WINDOW_S
+    print(f"- windows/s (simulated): {_spread(rates)}, {100 * statistics.median(rates) / ideal:.0f}% of {ideal:.1f}")
+    print(f"- CPU of the Encoder: {statistics.median(cpu):.1f} ms/window")
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f}-{max(values):.1f})"
+
+
+if __name__ == "__main__":
+    main()
