@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from ray import serve
@@ -74,18 +75,22 @@ class Encoder:
 
     def _run(self, jobs: list[_Job]) -> list[EncodedWindow | AmanuensisError]:
         began = time.monotonic()
-        opened = [self._open(job) for job in jobs]
-        ready = [item for item in opened if isinstance(item, _Arrays)]
-        self._backend.encode([item.log_mel for item in ready], [item.states for item in ready])
-        run_s = time.monotonic() - began
-        return [self._publish(item, began, run_s, len(ready)) if isinstance(item, _Arrays) else item for item in opened]
+        with ExitStack() as outputs:
+            opened = [self._open(job, outputs) for job in jobs]
+            ready = [item for item in opened if isinstance(item, _Arrays)]
+            self._backend.encode([item.log_mel for item in ready], [item.states for item in ready])
+            run_s = time.monotonic() - began
+            return [
+                self._publish(item, began, run_s, len(ready)) if isinstance(item, _Arrays) else item for item in opened
+            ]
 
-    def _open(self, job: _Job) -> _Arrays | AmanuensisError:
+    def _open(self, job: _Job, outputs: ExitStack) -> _Arrays | AmanuensisError:
         try:
             self._handoff.check(job.ticket)
             log_mel = self._handoff.input(job.ticket, job.log_mel)
             shape = (log_mel.shape[1] // FRAMES_PER_STATE, self._d_model)
-            return _Arrays(job, log_mel, self._handoff.output(job.ticket, Area.ENCODER_STATES, shape))
+            states = outputs.enter_context(self._handoff.output(job.ticket, Area.ENCODER_STATES, shape))
+            return _Arrays(job, log_mel, states)
         except AmanuensisError as error:
             return error
 
