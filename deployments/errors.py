@@ -115,10 +115,22 @@ class QueueFullError(AmanuensisError):
     status, type, code = 503, "overloaded_error", "queue_full"
 
 
+class OverloadedError(AmanuensisError):
+    """The request could not be answered by its deadline, or gave way to one of higher priority."""
+
+    status, type, code = 503, "overloaded_error", "overloaded"
+
+
 class ServiceUnavailableError(AmanuensisError):
     """The service is starting, stopping or broken."""
 
     status, type, code = 503, "server_error", "service_unavailable"
+
+
+class DrainingError(ServiceUnavailableError):
+    """The service is stopping: it finishes what it has and takes nothing new."""
+
+    code = "draining"
 
 
 class DeadlineExceededError(AmanuensisError):
