@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from ray import serve
@@ -77,13 +78,14 @@ class Encoder:
 
     def _run(self, jobs: list[_Job]) -> list[EncodedWindow | AmanuensisError]:
         began = time.monotonic()
-        opened = [self._open(job) for job in jobs]
-        ready = [item for item in opened if isinstance(item, _Arrays)]
-        device = self._encode(ready)
-        if isinstance(device, AmanuensisError):
-            return [device if isinstance(item, _Arrays) else item for item in opened]
-        timing = StageTiming(0.0, time.monotonic() - began, len(ready), self._replica, device)
-        return [self._publish(item, timing, began) if isinstance(item, _Arrays) else item for item in opened]
+        with ExitStack() as outputs:
+            opened = [self._open(job, outputs) for job in jobs]
+            ready = [item for item in opened if isinstance(item, _Arrays)]
+            device = self._encode(ready)
+            if isinstance(device, AmanuensisError):
+                return [device if isinstance(item, _Arrays) else item for item in opened]
+            timing = StageTiming(0.0, time.monotonic() - began, len(ready), self._replica, device)
+            return [self._publish(item, timing, began) if isinstance(item, _Arrays) else item for item in opened]
 
     def _encode(self, windows: list[_Arrays]) -> str | AmanuensisError:
         """The device that encoded them, or why none did."""
@@ -97,12 +99,13 @@ class Encoder:
                 "the encoder's device failed while it worked on this; try again", retry_after_s=1
             )
 
-    def _open(self, job: _Job) -> _Arrays | AmanuensisError:
+    def _open(self, job: _Job, outputs: ExitStack) -> _Arrays | AmanuensisError:
         try:
             self._handoff.check(job.ticket)
             log_mel = self._handoff.input(job.ticket, job.log_mel)
             shape = (log_mel.shape[1] // FRAMES_PER_STATE, self._d_model)
-            return _Arrays(job, log_mel, self._handoff.output(job.ticket, Area.ENCODER_STATES, shape))
+            states = outputs.enter_context(self._handoff.output(job.ticket, Area.ENCODER_STATES, shape))
+            return _Arrays(job, log_mel, states)
         except AmanuensisError as error:
             return error
 

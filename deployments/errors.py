@@ -117,6 +117,12 @@ class QueueFullError(AmanuensisError):
     status, type, code = 503, "overloaded_error", "queue_full"
 
 
+class OverloadedError(AmanuensisError):
+    """The request could not be answered by its deadline, or gave way to one of higher priority."""
+
+    status, type, code = 503, "overloaded_error", "overloaded"
+
+
 class ServiceUnavailableError(AmanuensisError):
     """The service is starting, stopping or broken."""
 
@@ -147,6 +153,12 @@ class CircuitOpenError(ServiceUnavailableError):
     """A stage failed repeatedly; it is left alone for a while."""
 
     code = "circuit_open"
+
+
+class DrainingError(ServiceUnavailableError):
+    """The service is stopping: it finishes what it has and takes nothing new."""
+
+    code = "draining"
 
 
 class DeadlineExceededError(AmanuensisError):

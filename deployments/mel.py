@@ -88,9 +88,9 @@ class MelPreprocessor:
 
     def _write(self, ticket: Ticket, samples: NDArray[np.int16]) -> ArrayRef:
         shape = (self._n_mels, frames_for(len(samples), self._buckets))
-        array = self._handoff.output(ticket, Area.LOG_MEL, shape)
-        log_mel(samples, array)
-        return self._handoff.publish(ticket, Area.LOG_MEL, array)
+        with self._handoff.output(ticket, Area.LOG_MEL, shape) as array:
+            log_mel(samples, array)
+            return self._handoff.publish(ticket, Area.LOG_MEL, array)
 
     def _timing(self, queue_s: float, began: float) -> StageTiming:
         return StageTiming(queue_s, time.monotonic() - began, 1, self._replica, DEVICE)

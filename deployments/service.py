@@ -70,7 +70,13 @@ class TranscriptionService:
         self._stages = stages
         self._directory = SharedDirectory.create(settings.shared_memory_dir) if shared_memory else None
         slab = self._create_slab()
-        self.admission = Admission(settings.slots, settings.max_queue_size, slab, self.statistics.queue)
+        self.admission = Admission(
+            settings.slots,
+            settings.max_queue_size,
+            slab,
+            self.statistics.queue,
+            ageing_s=settings.priority_ageing_s,
+        )
         self._pipeline = Pipeline(
             stages,
             self.admission,

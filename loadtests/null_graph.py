@@ -46,8 +46,8 @@ class NullMel:
         self._handoff.check(ticket)
         with open_upload(upload) as file:
             file.read()
-        array = self._handoff.output(ticket, Area.LOG_MEL, MEL_SHAPE)
-        log_mel = self._handoff.publish(ticket, Area.LOG_MEL, array)
+        with self._handoff.output(ticket, Area.LOG_MEL, MEL_SHAPE) as array:
+            log_mel = self._handoff.publish(ticket, Area.LOG_MEL, array)
         return PreparedAudio(SECONDS, (Window(0, 0.0, SECONDS),), None, log_mel, TIMING)
 
 
@@ -71,8 +71,8 @@ class NullEncoder:
 
     def _encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         self._handoff.input(ticket, log_mel)
-        array = self._handoff.output(ticket, Area.ENCODER_STATES, STATES_SHAPE)
-        return EncodedWindow(self._handoff.publish(ticket, Area.ENCODER_STATES, array), TIMING)
+        with self._handoff.output(ticket, Area.ENCODER_STATES, STATES_SHAPE) as array:
+            return EncodedWindow(self._handoff.publish(ticket, Area.ENCODER_STATES, array), TIMING)
 
 
 @serve.deployment

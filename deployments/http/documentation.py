@@ -20,7 +20,7 @@ ERRORS: dict[str, str] = {
     "405": "another method is needed",
     "413": "the upload is larger than the limit",
     "500": "an error nobody foresaw",
-    "503": "overloaded (with `Retry-After`), starting or broken",
+    "503": "overloaded (with `Retry-After`), starting, stopping or broken",
     "504": "the deadline passed",
 }
 NUMBER: Json = {"type": "number"}

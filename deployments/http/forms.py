@@ -111,9 +111,9 @@ def parse_form(form: FormData) -> tuple[TranscriptionForm, UploadFile]:
     return _validate(values), upload
 
 
-def priority_of(form: TranscriptionForm, headers: Headers) -> Priority:
-    """From the form, else from the header, else normal."""
-    name = form.priority or headers.get(PRIORITY_HEADER, "normal").lower()
+def priority_of(form: TranscriptionForm | None, headers: Headers) -> Priority:
+    """From the form, once it is read, else from the header, else normal."""
+    name = (form and form.priority) or headers.get(PRIORITY_HEADER, "normal").lower()
     if name.upper() not in Priority.__members__:
         raise InvalidRequestError(f"{PRIORITY_HEADER} must be high, normal or low", param=PRIORITY_HEADER)
     return Priority[name.upper()]

@@ -51,8 +51,8 @@ async def _answer(request: Request, task: Task) -> Response:
     service = service_of(request)
     service.check_stages()
     began = time.monotonic()
-    with service.admission.enter() as entry:
-        deadline = time.time() + timeout_of(request.headers, service.settings.request_timeout_s)
+    deadline = time.time() + timeout_of(request.headers, service.settings.request_timeout_s)
+    with service.admission.enter(priority_of(None, request.headers), deadline) as entry:
         form, audio = await _read(request)
         asked = TranscriptionRequest(
             request_id=request_id_of(request),

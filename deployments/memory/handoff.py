@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, assert_never
 
@@ -53,14 +55,22 @@ class Handoff:
         if slab.is_cancelled(ticket.slot, ticket.generation):
             raise RequestCancelledError("the request was cancelled")
 
-    def output(self, ticket: Ticket, area: Area, shape: tuple[int, int]) -> Float32:
-        """An uninitialised float32 array of ``shape`` to write the stage's result into."""
+    @contextmanager
+    def output(self, ticket: Ticket, area: Area, shape: tuple[int, int]) -> Iterator[Float32]:
+        """An uninitialised float32 array of ``shape`` to write the stage's result into, within the context.
+
+        Raises:
+            StageLostError: an earlier call for the same slot, taken for dead, still writes.
+            SlotViolationError: the slot has passed to another request.
+        """
         if ticket.slab is None:
-            return np.empty(shape, np.float32)
-        return self._slab_of(ticket.slab).view(ticket.slot, ticket.generation, area, shape)
+            yield np.empty(shape, np.float32)
+            return
+        with self._slab_of(ticket.slab).writing(ticket.slot, ticket.generation, area, shape) as array:
+            yield array
 
     def publish(self, ticket: Ticket, area: Area, array: Float32) -> ArrayRef:
-        """Hands on an array that ``output`` gave out, now that it is filled.
+        """Hands on an array that ``output`` gave out, filled and still within its context.
 
         Raises:
             SlotViolationError: the slot passed to another request while it was being filled.
@@ -84,7 +94,12 @@ class Handoff:
         assert_never(array)
 
     def store_pcm(self, ticket: Ticket, pcm: Int16) -> BlobRef:
-        """Keeps decoded audio for the later windows of a request."""
+        """Keeps decoded audio for the later windows of a request.
+
+        Raises:
+            DeadlineExceededError, RequestCancelledError, SlotViolationError: nobody would remove it again.
+        """
+        self.check(ticket)
         if ticket.slab is None:
             return Stored(pcm)
         return SpooledBlob(str(write_blob(Path(ticket.slab).parent, pcm.data, PCM_SUFFIX)))

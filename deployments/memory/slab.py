@@ -4,12 +4,23 @@ The file begins with a header (magic, layout), then one 64-byte record a slot, t
 holds two numbers: its *generation*, raised when the slot is granted and again when it is taken back, and the
 generation that was *cancelled* last. Stages compare them with their ticket, so a call that comes too late meets an
 error instead of another request's data.
+
+A generation cannot stop a write that has begun. So whoever writes into a slot holds a lock on it: byte ``slot`` of the
+file, locked by the kernel for one open file description and released, at the latest, when the process ends, however it
+ends. A writer locks first and then checks the generation; the owner raises the generation first and then looks for the
+lock. Whichever comes second sees the other, so a slot that nobody has locked after it was taken back is never written
+under its old generation again.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import mmap
 import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
@@ -18,12 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.contracts import Area
-from deployments.errors import ConfigurationError, SlotViolationError
+from deployments.errors import ConfigurationError, SlotViolationError, StageLostError
 
 MAGIC: Final = 0x414D414E5F534C31  # "AMAN_SL1"
 HEADER_BYTES: Final = mmap.PAGESIZE
 RECORD_BYTES: Final = 64  # a cache line: neighbours do not disturb each other
 GENERATION, CANCELLED = 0, 1
+FLOCK: Final = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, process
 
 Float32 = NDArray[np.float32]
 
@@ -107,10 +119,7 @@ class Slab:
         Raises:
             SlotViolationError: the slab is gone, or is none: the ingress that made it has ended.
         """
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise SlotViolationError("the slab of this request is gone; try again") from error
+        descriptor = _open(path)
         try:
             memory = _map(descriptor, os.fstat(descriptor).st_size)
         finally:
@@ -156,6 +165,54 @@ class Slab:
         if size > self.layout.capacity(area):
             raise ValueError(f"{shape} does not fit into a slot's {area}")
         return np.frombuffer(self._memory, np.float32, size, self.layout.offset(slot, area)).reshape(shape)
+
+    @contextmanager
+    def writing(self, slot: int, generation: int, area: Area, shape: tuple[int, int]) -> Iterator[Float32]:
+        """A view to write into. The slot passes to nobody else while the context lasts.
+
+        Raises:
+            StageLostError: an earlier call, taken for dead, still writes into the slot.
+            SlotViolationError: the slot has passed to another request, or the slab is gone.
+            ValueError: ``shape`` does not fit into the area.
+        """
+        descriptor = _open(self.path)
+        try:
+            _lock(descriptor, slot)
+            yield self.view(slot, generation, area, shape)
+        finally:
+            os.close(descriptor)  # the only one of its open file description: the lock ends with it
+
+    def is_written(self, slot: int) -> bool:
+        """Whether any process, this one included, is within ``writing`` of the slot."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:  # removed when the service stopped: nobody begins to use it any more
+            return False
+        try:
+            answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _write_lock(slot))
+        finally:
+            os.close(descriptor)
+        return bool(struct.unpack_from(FLOCK, answer)[0] != fcntl.F_UNLCK)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise SlotViolationError("the slab of this request is gone; try again") from error
+
+
+def _lock(descriptor: int, slot: int) -> None:
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _write_lock(slot))
+    except OSError as error:
+        if error.errno not in {errno.EAGAIN, errno.EACCES}:
+            raise
+        raise StageLostError("an earlier attempt is still at work; try again", retry_after_s=1) from error
+
+
+def _write_lock(slot: int) -> bytes:
+    return struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, slot, 1, 0)
 
 
 def _map(descriptor: int, size: int) -> mmap.mmap:

@@ -2,24 +2,44 @@
 
 Slots in use are all the work in flight; everything else waits here, in one bounded queue. Windows of a long file come
 back to the end of the queue one by one, so files share the slots whatever their length.
+
+**Priorities age**: ``ageing_s`` of waiting lifts a waiter by one priority. So high overtakes normal, and normal low,
+but nobody starves: after ``priority * ageing_s`` seconds only those already waiting can be ahead, and each freed slot
+serves one of them.
+
+**Overload** is answered at once, with the time after which trying again makes sense:
+
+- A request that could not be answered by its deadline is refused. What it needs is estimated from those ahead of it
+  and the pace at which slots become free; then it holds its slot for as long as others do (Little's law: all slots
+  times that pace). Nothing is refused while a slot is free, nor before the pace is known, nor once it has begun.
+- When the queue is full, a newcomer displaces the last request of the queue, if that has lower priority and no slot
+  yet. A displaced request may still be uploading: the place is what is bounded, so its upload is stopped, not awaited.
+  It is cancelled in its own task, as ``asyncio.timeout`` does, and meets the error where it entered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
-import heapq
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from deployments.errors import DeadlineExceededError, QueueFullError
+from deployments.errors import DeadlineExceededError, DrainingError, OverloadedError, QueueFullError
 from deployments.memory.slab import Slab
+from deployments.scheduling.ageing_queue import AgeingQueue
+from deployments.scheduling.throughput import Throughput
 from deployments.statistics import QueueStatistics
 
-RETRY_AFTER_S = 1.0
+MIN_RETRY_AFTER_S = 1
+MAX_RETRY_AFTER_S = 60
+DRAINING_RETRY_AFTER_S = 5
+ABANDONED_POLL_S = 0.1
+
+logger = logging.getLogger("ray.serve")
 
 
 class Priority(enum.IntEnum):
@@ -31,8 +51,8 @@ class Priority(enum.IntEnum):
 
 
 class Lease:
-    """One window's hold on a slot. The slot is free again when the holder has closed the lease *and* every stage
-    call that was given the slot has ended, so that a late writer can never touch another request's data.
+    """One window's hold on a slot. The slot is given back when the holder has closed the lease *and* every stage
+    call that was given the slot has ended, so that slots in use are all the work in flight.
     """
 
     def __init__(
@@ -73,70 +93,95 @@ class Lease:
 class Entry:
     """A request's place in the bounded queue: from before its body is read until it has its first slot."""
 
-    def __init__(self, leave: Callable[[], None]) -> None:
-        self._leave = leave
-        self._left = False
+    def __init__(self, task: asyncio.Task[object], priority: Priority) -> None:
+        self.priority = priority
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._displaced = False
 
-    def leave(self) -> None:
-        """Gives the place up; a second call does nothing."""
-        if not self._left:
-            self._left = True
-            self._leave()
+    def displace(self) -> None:
+        """Stops the request, wherever it waits."""
+        self._displaced = True
+        self._task.cancel()
+
+    def absorb_cancellation(self) -> bool:
+        """True if the request was cancelled because it was displaced, and for no other reason."""
+        return self._displaced and self._task.uncancel() <= self._cancelling
 
 
-@dataclass(order=True, slots=True)
+@dataclass(eq=False, slots=True)
 class _Waiter:
-    priority: Priority
-    order: int
-    granted: asyncio.Future[Lease] = field(compare=False)
+    granted: asyncio.Future[Lease]
+    entry: Entry | None
 
 
 class Admission:
     """The only queue of the service. Lives in the ingress's event loop; not thread-safe."""
 
-    def __init__(self, slots: int, max_queue_size: int, slab: Slab | None, statistics: QueueStatistics) -> None:
+    def __init__(
+        self, slots: int, max_queue_size: int, slab: Slab | None, statistics: QueueStatistics, *, ageing_s: float
+    ) -> None:
         self.slots = slots
         self.max_queue_size = max_queue_size
         self.statistics = statistics
         self._slab = slab
         self._generations = [0] * slots
         self._free = list(range(slots))
-        self._queue: list[_Waiter] = []
-        self._order = 0
-        self._entered = 0
+        self._leases = 0
+        self._entries: AgeingQueue[Entry] = AgeingQueue(len(Priority), ageing_s)
+        self._waiters: AgeingQueue[_Waiter] = AgeingQueue(len(Priority), ageing_s)
+        self._throughput = Throughput(slots)
+        self._closed = False
+        self._changed = asyncio.Event()
 
     @property
     def in_use(self) -> int:
+        """Slots that cannot be granted now."""
         return self.slots - len(self._free)
 
     @property
     def waiting(self) -> int:
         """Requests that have no slot yet."""
-        return self._entered
+        return len(self._entries)
+
+    def close(self) -> None:
+        """Lets nobody in any more. What is inside goes on and still gets its slots."""
+        self._closed = True
+
+    async def drained(self) -> None:
+        """Returns when no request waits for its first slot and no window has one.
+
+        A request whose client reads slowly may be between two windows at that moment.
+        """
+        while self._entries or self._waiters or self._leases:
+            self._changed.clear()
+            await self._changed.wait()
 
     @contextmanager
-    def enter(self) -> Iterator[Entry]:
+    def enter(self, priority: Priority = Priority.NORMAL, deadline: float = math.inf) -> Iterator[Entry]:
         """Takes a place in the queue, before the body is read, so that overload costs neither side an upload.
 
+        Args:
+            priority: as far as the headers tell.
+            deadline: absolute, seconds since the epoch.
+
         Raises:
-            QueueFullError: with the time after which a place is likely to be free.
+            DrainingError: the service is stopping.
+            OverloadedError: the deadline cannot be met, or, later, a request of higher priority took the place.
+            QueueFullError: no place is free.
         """
-        if self._entered >= self.max_queue_size + len(self._free):
-            self.statistics.dropped()
-            raise QueueFullError(
-                f"the queue is full ({self._entered} requests wait); try again later",
-                retry_after_s=max(RETRY_AFTER_S, math.ceil(self.statistics.mean_wait_s)),
-            )
-        self._entered += 1
-        self.statistics.enqueued()
-        entry = Entry(self._left)
+        if self._closed:
+            raise DrainingError("the service is stopping; try again", retry_after_s=DRAINING_RETRY_AFTER_S)
+        self._refuse_if_late(priority, deadline)
+        entry = self._take_place(priority)
         try:
             yield entry
+        except asyncio.CancelledError:
+            if entry.absorb_cancellation():
+                raise self._displaced(entry.priority) from None
+            raise
         finally:
-            entry.leave()
-
-    def _left(self) -> None:
-        self._entered -= 1
+            self._leave(entry)
 
     async def acquire(self, priority: Priority, deadline: float, entry: Entry | None = None) -> Lease:
         """Waits for a slot.
@@ -147,20 +192,85 @@ class Admission:
             entry: of the request, for its first window.
 
         Raises:
+            OverloadedError: the deadline cannot be met; only a request that has not begun is refused so.
             DeadlineExceededError: no slot became free in time.
         """
         began = time.monotonic()
-        at_once = bool(self._free) and not self._queue
-        lease = self._lease(self._free.pop()) if at_once else await self._wait(priority, deadline)
+        at_once = bool(self._free)
+        if at_once:
+            lease = self._lease()
+        else:
+            if entry is not None:
+                self._refuse_if_late(priority, deadline)
+                self._correct(entry, priority)
+            lease = await self._wait(priority, deadline, entry)
         if entry is not None:
-            entry.leave()
+            self._leave(entry)
             self.statistics.dequeued(0.0 if at_once else time.monotonic() - began)
         return lease
 
-    async def _wait(self, priority: Priority, deadline: float) -> Lease:
-        self._order += 1
-        waiter = _Waiter(priority, self._order, asyncio.get_running_loop().create_future())
-        heapq.heappush(self._queue, waiter)
+    def _take_place(self, priority: Priority) -> Entry:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request must enter from a task of its own")
+        if len(self._entries) >= self.max_queue_size + len(self._free):
+            self._displace_one_below(priority)
+        self.statistics.enqueued()
+        entry = Entry(task, priority)
+        self._entries.push(entry, priority, time.monotonic())
+        return entry
+
+    def _displace_one_below(self, priority: Priority) -> None:
+        self.statistics.dropped()
+        last = self._entries.last_below(priority, time.monotonic())
+        if last is None:
+            raise QueueFullError(
+                f"the queue is full ({len(self._entries)} requests wait); try again later",
+                retry_after_s=_retry_after(self._seconds_per_slot()),
+            )
+        self._leave(last)
+        last.displace()
+
+    def _displaced(self, priority: Priority) -> OverloadedError:
+        ahead = self._waiters.ahead_of(priority, time.monotonic())
+        return OverloadedError(
+            "requests of higher priority took this one's place; try again later",
+            retry_after_s=_retry_after((ahead + 1) * self._seconds_per_slot()),
+        )
+
+    def _refuse_if_late(self, priority: Priority, deadline: float) -> None:
+        if self._free:
+            return
+        ahead = self._waiters.ahead_of(priority, time.monotonic())
+        needed_s = (ahead + 1 + self.slots) * self._seconds_per_slot()
+        left_s = deadline - time.time()
+        if not needed_s or needed_s <= left_s:
+            return
+        self.statistics.dropped()
+        raise OverloadedError(
+            "too much is ahead of this request for its deadline; try again later or allow more time",
+            retry_after_s=_retry_after(needed_s - left_s),
+        )
+
+    def _seconds_per_slot(self) -> float:
+        """0 as long as it is not known."""
+        return self._throughput.seconds_per_slot(time.monotonic()) or 0.0
+
+    def _leave(self, entry: Entry) -> None:
+        self._entries.remove(entry)
+        self._changed.set()
+
+    def _correct(self, entry: Entry, priority: Priority) -> None:
+        """With the whole request read, its priority is known for certain."""
+        if entry.priority == priority:
+            return
+        entry.priority = priority
+        self._entries.remove(entry)
+        self._entries.push(entry, priority, time.monotonic())
+
+    async def _wait(self, priority: Priority, deadline: float, entry: Entry | None) -> Lease:
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), entry)
+        self._waiters.push(waiter, priority, time.monotonic())
         try:
             async with asyncio.timeout(deadline - time.time()):
                 return await waiter.granted
@@ -173,25 +283,49 @@ class Admission:
             raise
 
     def _give_up(self, waiter: _Waiter) -> None:
-        if waiter in self._queue:
-            self._queue.remove(waiter)
-            heapq.heapify(self._queue)
+        self._waiters.remove(waiter)
         if not waiter.granted.cancelled():  # granted at the very moment of giving up
             waiter.granted.result().close()
 
     def _give_back(self, slot: int) -> None:
-        if self._slab is not None:
-            self._slab.take_back(slot)
+        self._leases -= 1
+        self._changed.set()
+        slab = self._slab
+        if slab is not None:
+            slab.take_back(slot)
+            if slab.is_written(slot):
+                # A call that ended for us has not always ended where it ran: a replica that was taken for dead, or
+                # whose call was cancelled, may write on.
+                logger.warning("slot %d is kept back: a stage whose call was given up still writes into it", slot)
+                self._reuse_when_quiet(slot, slab)
+                return
+        self._reuse(slot)
+
+    def _reuse_when_quiet(self, slot: int, slab: Slab) -> None:
+        if slab.is_written(slot):
+            asyncio.get_running_loop().call_later(ABANDONED_POLL_S, self._reuse_when_quiet, slot, slab)
+        else:
+            self._reuse(slot)
+
+    def _reuse(self, slot: int) -> None:
+        self._throughput.freed(time.monotonic())
         self._free.append(slot)
         self._grant()
 
     def _grant(self) -> None:
-        while self._queue and self._free:
-            waiter = heapq.heappop(self._queue)
-            if not waiter.granted.done():
-                waiter.granted.set_result(self._lease(self._free.pop()))
+        while self._waiters and self._free:
+            waiter = self._waiters.pop(time.monotonic())
+            if waiter.granted.done():
+                continue
+            if waiter.entry is not None:
+                self._leave(waiter.entry)  # it has begun: nobody may displace it now
+            waiter.granted.set_result(self._lease())
 
-    def _lease(self, slot: int) -> Lease:
+    def _lease(self) -> Lease:
+        slot = self._free.pop()
+        if not self._free:
+            self._throughput.all_in_use(time.monotonic())
+        self._leases += 1
         self.statistics.slot_granted()
         slab = self._slab
         if slab is None:
@@ -199,3 +333,7 @@ class Admission:
             return Lease(slot, self._generations[slot], self._give_back, lambda: None)
         generation = slab.grant(slot)
         return Lease(slot, generation, self._give_back, lambda: slab.cancel(slot, generation))
+
+
+def _retry_after(seconds: float) -> int:
+    return min(max(MIN_RETRY_AFTER_S, math.ceil(seconds)), MAX_RETRY_AFTER_S)

@@ -192,8 +192,19 @@ class Pipeline:
             lease.close()
 
     async def _prepare(self, job: Job, lease: Lease) -> PreparedAudio:
-        ticket = self._ticket(job, lease)
-        return await self.mel(lease, job.deadline, lambda: self._stages.prepare(ticket, job.upload, job.speech))
+        given_up = False
+
+        async def call() -> PreparedAudio:
+            prepared = await self._stages.prepare(self._ticket(job, lease), job.upload, job.speech)
+            if given_up and prepared.pcm is not None:
+                drop(prepared.pcm)
+            return prepared
+
+        try:
+            return await self.mel(lease, job.deadline, call)
+        except BaseException:
+            given_up = True
+            raise
 
     async def _encode_and_decode(
         self, job: Job, lease: Lease, window: Window, log_mel: ArrayRef, pcm: BlobRef | None

@@ -1,26 +1,38 @@
 """Slots are granted by priority, bounded, and never while a stage may still write into them."""
 
 import asyncio
+import math
 import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
+import virtual_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.contracts import Area
-from deployments.errors import DeadlineExceededError, QueueFullError, SlotViolationError
+from deployments.errors import (
+    AmanuensisError,
+    DeadlineExceededError,
+    DrainingError,
+    OverloadedError,
+    QueueFullError,
+    SlotViolationError,
+)
 from deployments.memory.slab import Slab, SlabLayout
 from deployments.scheduling.admission import Admission, Lease, Priority
+from deployments.scheduling.ageing_queue import AgeingQueue
+from deployments.scheduling.throughput import Throughput
 from deployments.statistics import QueueStatistics
 
 SOON = 60.0
+AGEING_S = 10.0
 
 
 def admission(slots: int = 2, max_queue_size: int = 10, slab: Slab | None = None) -> Admission:
-    return Admission(slots, max_queue_size, slab, QueueStatistics())
+    return Admission(slots, max_queue_size, slab, QueueStatistics(), ageing_s=AGEING_S)
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -179,3 +191,317 @@ def test_no_slot_is_lost_or_shared_whatever_clients_do(slots: int, clients: list
         assert queue.in_use == 0
 
     run(scenario())
+
+
+def test_low_priority_waits_no_longer_than_its_age_and_those_ahead() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1)
+        held = await acquire(queue)
+        order: list[Priority] = []
+
+        async def client(priority: Priority) -> None:
+            lease = await acquire(queue, priority)
+            order.append(priority)
+            lease.close()
+
+        clients = [asyncio.create_task(client(Priority.LOW))]
+        for _ in range(3):
+            await asyncio.sleep(AGEING_S)
+            clients.append(asyncio.create_task(client(Priority.HIGH)))
+        await asyncio.sleep(0)
+        held.close()
+        await asyncio.gather(*clients)
+        assert order == [Priority.HIGH, Priority.LOW, Priority.HIGH, Priority.HIGH]
+
+    virtual_time.run(scenario())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    arrivals=st.lists(st.tuples(st.floats(0, 60), st.sampled_from(list(Priority))), min_size=1, max_size=120),
+    rate=st.sampled_from([0.5, 2.0, 10.0]),
+)
+def test_nobody_starves_while_slots_are_being_freed(arrivals: list[tuple[float, Priority]], rate: float) -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1)
+        inside = longest_line = 0
+
+        async def client(at: float, priority: Priority) -> tuple[Priority, float]:
+            nonlocal inside, longest_line
+            await asyncio.sleep(at)
+            inside += 1
+            longest_line = max(longest_line, inside)
+            began = time.monotonic()
+            lease = await acquire(queue, priority, 10_000)
+            waited = time.monotonic() - began
+            await asyncio.sleep(1 / rate)
+            lease.close()
+            inside -= 1
+            return priority, waited
+
+        for priority, waited in await asyncio.gather(*(client(*arrival) for arrival in arrivals)):
+            assert waited <= priority * AGEING_S + longest_line / rate + 1e-6
+
+    virtual_time.run(scenario())
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("push"), st.integers(0, 2)),
+            st.tuples(st.just("wait"), st.integers(0, 15)),
+            st.tuples(st.sampled_from(["pop", "remove"]), st.integers(0, 30)),
+        ),
+        max_size=60,
+    )
+)
+def test_the_queue_is_ordered_by_arrival_plus_a_handicap_for_each_priority(steps: list[tuple[str, int]]) -> None:
+    """The plain model of ageing: who has waited ``ageing_s`` longer makes up for one priority."""
+    queue: AgeingQueue[int] = AgeingQueue(3, AGEING_S)
+    model: list[tuple[float, int]] = []
+    now, items = 0.0, 0
+
+    def level_of(item: tuple[float, int]) -> int:
+        return max(0, math.ceil((item[0] - now) / AGEING_S))
+
+    for step, number in steps:
+        if step == "wait":
+            now += number
+        elif step == "push":
+            now += 2**-10  # no ties, and exact
+            model.append((now + number * AGEING_S, items))
+            queue.push(items, number, now)
+            items += 1
+        elif step == "remove":
+            queue.remove(number)
+            model = [item for item in model if item[1] != number]
+        elif model:
+            first = min(model, key=lambda item: (level_of(item), item))
+            model.remove(first)
+            assert queue.pop(now) == first[1]
+        assert len(queue) == len(model)
+        last = max(model, key=lambda item: (level_of(item), item), default=None)
+        for level in range(3):
+            assert queue.ahead_of(level, now) == sum(level_of(item) <= level for item in model)
+            expected = last[1] if last is not None and level_of(last) > level else None
+            assert queue.last_below(level, now) == expected
+
+
+async def work(queue: Admission, seconds: float, count: int) -> None:
+    """``count`` requests, each of which holds its slot for ``seconds``."""
+
+    async def one() -> None:
+        with queue.enter() as entry:
+            lease = await queue.acquire(Priority.NORMAL, time.time() + 10_000, entry)
+        await asyncio.sleep(seconds)
+        lease.close()
+
+    await asyncio.gather(*(one() for _ in range(count)))
+
+
+def test_who_cannot_make_the_deadline_is_refused_at_once_and_told_when_to_come_back() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=2, max_queue_size=100)
+        await work(queue, 1.0, 20)  # two slots, a second each: one slot every 0.5 s
+        busy = asyncio.create_task(work(queue, 1.0, 22))
+        await asyncio.sleep(0.001)
+        began = time.monotonic()  # 20 wait: a slot after 10.5 s, an answer a second later
+
+        async def ask(seconds: float, priority: Priority = Priority.NORMAL) -> None:
+            deadline = time.time() + seconds
+            with queue.enter(priority, deadline) as entry:
+                (await queue.acquire(priority, deadline, entry)).close()
+
+        with pytest.raises(OverloadedError) as refused:
+            await ask(4)
+        assert refused.value.retry_after_s == pytest.approx(11.5 - 4, abs=2)
+        with pytest.raises(OverloadedError):
+            await ask(4, Priority.LOW)
+        assert time.monotonic() == began
+        await ask(4, Priority.HIGH)
+        await ask(15)
+        await busy
+        assert queue.statistics.queue(0, 1)["total_dropped"] == 2
+        assert queue.waiting == queue.in_use == 0
+
+    virtual_time.run(scenario())
+
+
+def test_the_priority_of_the_form_counts_once_it_is_known() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1, max_queue_size=100)
+        await work(queue, 1.0, 10)
+        busy = asyncio.create_task(work(queue, 1.0, 11))
+        await asyncio.sleep(0.001)
+        deadline = time.time() + 5
+        with pytest.raises(OverloadedError), queue.enter(Priority.HIGH, deadline) as entry:
+            await queue.acquire(Priority.LOW, deadline, entry)
+        await busy
+        assert queue.waiting == queue.in_use == 0
+
+    virtual_time.run(scenario())
+
+
+def test_nothing_is_refused_before_the_pace_is_known_or_while_a_slot_is_free() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=2, max_queue_size=100)
+        deadline = time.time() + 0.001
+        busy = asyncio.create_task(work(queue, 100.0, 4))
+        await asyncio.sleep(0.001)
+        with queue.enter(deadline=deadline) as entry, pytest.raises(DeadlineExceededError):
+            await queue.acquire(Priority.NORMAL, deadline, entry)
+        await busy  # the pace is known to be terrible now
+        with queue.enter(deadline=time.time() + 0.001) as entry:
+            (await queue.acquire(Priority.NORMAL, time.time() + 0.001, entry)).close()
+
+    virtual_time.run(scenario())
+
+
+def test_a_window_of_a_request_that_has_begun_is_never_refused_on_an_estimate() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1)
+        await work(queue, 10.0, 5)
+        held = await acquire(queue)
+        asyncio.get_running_loop().call_later(1, held.close)
+        (await acquire(queue, seconds=2)).close()
+
+    virtual_time.run(scenario())
+
+
+def test_a_higher_priority_displaces_the_youngest_of_the_lowest() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1, max_queue_size=3)
+        held = await acquire(queue)
+        outcome: dict[str, str] = {}
+        retry_after_s: list[float] = []
+
+        async def client(name: str, priority: Priority, upload_s: float = 0) -> None:
+            try:
+                with queue.enter(priority) as entry:
+                    await asyncio.sleep(upload_s)
+                    lease = await queue.acquire(priority, time.time() + SOON, entry)
+            except AmanuensisError as error:
+                outcome[name] = error.code
+                retry_after_s.append(error.retry_after_s or 0)
+            else:
+                outcome[name] = "served"
+                lease.close()
+
+        clients = []
+        for name, priority, upload_s in [
+            ("normal", Priority.NORMAL, 0),
+            ("older low", Priority.LOW, 0),
+            ("younger low, uploading", Priority.LOW, 5),
+            ("low, too many", Priority.LOW, 0),
+            ("first high", Priority.HIGH, 0),
+            ("second high", Priority.HIGH, 0),
+            ("third high", Priority.HIGH, 0),
+            ("fourth high", Priority.HIGH, 0),
+        ]:
+            clients.append(asyncio.create_task(client(name, priority, upload_s)))
+            await asyncio.sleep(0.01)
+        assert queue.waiting == 3
+        held.close()
+        await asyncio.gather(*clients)
+        assert outcome == {
+            "low, too many": "queue_full",
+            "younger low, uploading": "overloaded",
+            "older low": "overloaded",
+            "normal": "overloaded",
+            "first high": "served",
+            "second high": "served",
+            "third high": "served",
+            "fourth high": "queue_full",
+        }
+        assert all(1 <= seconds <= 60 for seconds in retry_after_s)
+        assert queue.waiting == queue.in_use == 0
+
+    virtual_time.run(scenario())
+
+
+def test_who_was_granted_a_slot_is_not_displaced_and_a_real_cancellation_stays_one() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1, max_queue_size=1)
+        held = await acquire(queue)
+        leases: list[Lease] = []
+
+        async def client(priority: Priority) -> None:
+            with queue.enter(priority) as entry:
+                leases.append(await queue.acquire(priority, time.time() + SOON, entry))
+
+        low = asyncio.create_task(client(Priority.LOW))
+        await asyncio.sleep(0)
+        held.close()  # grants; the task has not run yet
+        high = asyncio.create_task(client(Priority.HIGH))
+        await asyncio.sleep(0)
+        await low
+        assert len(leases) == 1
+
+        high.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await high
+        low = asyncio.create_task(client(Priority.LOW))
+        await asyncio.sleep(0)
+        high = asyncio.create_task(client(Priority.HIGH))
+        await asyncio.sleep(0)
+        low.cancel()  # by its client too, in the moment of being displaced
+        with pytest.raises(asyncio.CancelledError):
+            await low
+        leases[0].close()
+        await high
+        leases[1].close()
+        assert queue.waiting == queue.in_use == 0
+
+    virtual_time.run(scenario())
+
+
+def test_a_closed_queue_lets_nobody_in_but_finishes_what_is_inside() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1)
+        busy = asyncio.create_task(work(queue, 10.0, 3))
+        await asyncio.sleep(0.001)
+        queue.close()
+        with pytest.raises(DrainingError) as refused, queue.enter():
+            pass
+        assert refused.value.retry_after_s
+        drained = asyncio.create_task(queue.drained())
+        await asyncio.sleep(29.9)
+        assert not drained.done()
+        await busy
+        await drained
+        assert queue.waiting == queue.in_use == 0
+
+    virtual_time.run(scenario())
+
+
+class TestThroughput:
+    def test_bursts_are_evened_out(self) -> None:
+        pace = Throughput(4)
+        for second in range(1, 20):
+            pace.all_in_use(second - 1)
+            for _ in range(4):  # a batch of four each second
+                pace.freed(second)
+                pace.all_in_use(second)
+        assert pace.seconds_per_slot(19) == pytest.approx(0.25, rel=0.2)
+
+    def test_idle_time_is_no_evidence(self) -> None:
+        pace = Throughput(1)
+        for hour in range(1, 20):
+            pace.all_in_use(3600.0 * hour)
+            pace.freed(3600.0 * hour + 1)
+        assert pace.seconds_per_slot(10**6) == pytest.approx(1)
+
+    def test_a_service_that_hangs_is_noticed_and_forgiven(self) -> None:
+        pace = Throughput(1)
+        for second in range(20):
+            pace.all_in_use(second)
+            pace.freed(second + 1)
+        pace.all_in_use(20)
+        assert pace.seconds_per_slot(20.5) == pytest.approx(1)
+        assert (pace.seconds_per_slot(1000) or 0) > 10
+        pace.freed(1000)
+        for second in range(1000, 1060):
+            pace.all_in_use(second)
+            pace.freed(second + 1)
+        assert pace.seconds_per_slot(1060) == pytest.approx(1, rel=0.1)

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,31 @@ def test_a_full_queue_is_refused_before_the_body_is_read(tmp_path: Path) -> None
         assert answer.headers["connection"] == "close"
 
     asyncio.run(scenario())
+
+
+def test_a_request_of_higher_priority_takes_the_place_of_one_that_waits(tmp_path: Path) -> None:
+    release = asyncio.Event()
+
+    async def waits(_: int) -> None:
+        await release.wait()
+
+    asked = service(ScriptedStages(1, waits), tmp_path, slots=1, max_windows_in_flight=1, max_queue_size=1)
+    with TestClient(create_app(asked)) as client, ThreadPoolExecutor() as threads:
+        answers = []
+        for priority in ("low", "low", "high"):
+            headers = {"x-priority": priority}
+            answers.append(threads.submit(client.post, "/v1/audio/transcriptions", files=FILE, headers=headers))
+            time.sleep(0.1)
+        displaced = answers[1].result()
+        asked.admission.close()
+        draining = post(client)
+        assert client.portal is not None
+        client.portal.call(release.set)
+        assert answers[0].result().status_code == answers[2].result().status_code == 200
+    for refused, code in ((displaced, "overloaded"), (draining, "draining")):
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == code
+        assert int(refused.headers["retry-after"]) >= 1
 
 
 @pytest.fixture

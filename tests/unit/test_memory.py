@@ -6,6 +6,8 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from deployments.errors import (
     DeadlineExceededError,
     RequestCancelledError,
     SlotViolationError,
+    StageLostError,
 )
 from deployments.memory.directory import SharedDirectory, remove_stale
 from deployments.memory.handoff import Handoff, drop, load_pcm, open_upload
@@ -35,6 +38,30 @@ def ticket(slab: Slab, slot: int, generation: int, seconds: float = 60) -> Ticke
     return Ticket("r", slot, generation, time.time() + seconds, str(slab.path))
 
 
+SERVICE = """
+import sys, time
+from pathlib import Path
+from deployments.memory.directory import SharedDirectory
+from deployments.memory.slab import Slab, SlabLayout
+directory = SharedDirectory.create(Path(sys.argv[1]))
+Slab.create(directory.path / "slab", SlabLayout(2, 80, 3000, 1500, 192))
+print(directory.path, flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def other_service(base: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A process that holds a directory with a slab below ``base``, until it is killed."""
+    command = [sys.executable, "-c", SERVICE, str(base)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, Path(process.stdout.readline().strip())
+        finally:
+            process.kill()
+
+
 class TestDirectory:
     def test_is_private_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
         directory = SharedDirectory.create(tmp_path)
@@ -48,18 +75,15 @@ class TestDirectory:
         assert directory.path.is_dir()
         directory.remove()
 
-    def test_what_a_killed_service_left_is_removed(self, tmp_path: Path) -> None:
-        script = (
-            "import sys, time; from pathlib import Path; from deployments.memory.directory import SharedDirectory\n"
-            "SharedDirectory.create(Path(sys.argv[1])); print('made', flush=True); time.sleep(60)"
-        )
-        with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            assert len(list(tmp_path.iterdir())) == 1
-            process.send_signal(signal.SIGKILL)
-        remove_stale(tmp_path)
-        assert list(tmp_path.iterdir()) == []
+    def test_what_a_killed_service_left_is_removed_and_what_lives_is_left_alone(self, tmp_path: Path) -> None:
+        with other_service(tmp_path) as (killed, stale), other_service(tmp_path) as (_, living):
+            assert {path.name for path in stale.iterdir()} == {"lock", "slab"}
+            killed.send_signal(signal.SIGKILL)
+            killed.wait()
+            own = SharedDirectory.create(tmp_path)
+            assert set(tmp_path.iterdir()) == {living, own.path}
+            assert {path.name for path in living.iterdir()} == {"lock", "slab"}
+        own.remove()
 
     def test_an_unusable_base_is_a_clear_error(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="AMANUENSIS_SHARED_MEMORY_DIR"):
@@ -96,6 +120,33 @@ class TestSlab:
         with pytest.raises(SlotViolationError):
             slab.check(0, generation)
 
+    def test_a_slot_has_one_writer_at_a_time_and_everybody_can_tell(self, slab: Slab) -> None:
+        generation = slab.grant(0)
+        neighbour = slab.grant(1)
+        other = Slab.attach(slab.path)
+        with slab.writing(0, generation, Area.LOG_MEL, (80, 400)):
+            assert other.is_written(0)
+            assert not other.is_written(1)
+            with pytest.raises(StageLostError), other.writing(0, generation, Area.LOG_MEL, (80, 400)):
+                pass
+            with other.writing(1, neighbour, Area.LOG_MEL, (80, 400)):
+                assert slab.is_written(1)
+        assert not other.is_written(0)
+
+    def test_a_late_writer_is_refused_and_leaves_no_lock(self, slab: Slab) -> None:
+        generation = slab.grant(0)
+        slab.take_back(0)
+        with pytest.raises(SlotViolationError), slab.writing(0, generation, Area.LOG_MEL, (80, 400)):
+            pass
+        assert not slab.is_written(0)
+
+    def test_a_slab_that_is_gone_is_written_by_nobody(self, slab: Slab) -> None:
+        generation = slab.grant(0)
+        slab.path.unlink()
+        assert not slab.is_written(0)
+        with pytest.raises(SlotViolationError), slab.writing(0, generation, Area.LOG_MEL, (80, 400)):
+            pass
+
     def test_too_large_a_shape_is_refused(self, slab: Slab) -> None:
         with pytest.raises(ValueError, match="does not fit"):
             slab.view(0, slab.grant(0), Area.LOG_MEL, (80, 3001))
@@ -118,9 +169,9 @@ class TestHandoff:
     def test_output_of_one_stage_is_input_of_the_next(self, slab: Slab) -> None:
         now = ticket(slab, 2, slab.grant(2))
         mel, encoder = Handoff(), Handoff()
-        array = mel.output(now, Area.LOG_MEL, (80, 300))
-        array[:] = 7
-        reference = mel.publish(now, Area.LOG_MEL, array)
+        with mel.output(now, Area.LOG_MEL, (80, 300)) as array:
+            array[:] = 7
+            reference = mel.publish(now, Area.LOG_MEL, array)
         assert reference == SlotArray(2, now.generation, Area.LOG_MEL, (80, 300))
         np.testing.assert_array_equal(encoder.input(now, reference), array)
 
@@ -139,10 +190,17 @@ class TestHandoff:
     def test_a_result_that_comes_too_late_is_not_published(self, slab: Slab) -> None:
         now = ticket(slab, 0, slab.grant(0))
         handoff = Handoff()
-        array = handoff.output(now, Area.ENCODER_STATES, (200, 192))
-        slab.take_back(0)
-        with pytest.raises(SlotViolationError):
-            handoff.publish(now, Area.ENCODER_STATES, array)
+        with handoff.output(now, Area.ENCODER_STATES, (200, 192)) as array:
+            slab.take_back(0)
+            with pytest.raises(SlotViolationError):
+                handoff.publish(now, Area.ENCODER_STATES, array)
+
+    def test_audio_of_a_request_that_was_given_up_is_not_kept(self, slab: Slab) -> None:
+        now = ticket(slab, 0, slab.grant(0))
+        slab.cancel(0, now.generation)
+        with pytest.raises(RequestCancelledError):
+            Handoff().store_pcm(now, np.zeros(16_000, np.int16))
+        assert [path.name for path in slab.path.parent.iterdir()] == ["slab"]
 
     def test_a_new_slab_replaces_the_old_one(self, tmp_path: Path) -> None:
         handoff = Handoff()

@@ -20,7 +20,7 @@ class Bench:
 
     def __init__(self, stages: ScriptedStages, *, slots: int = 8, in_flight: int = 4, budget_s: float = 10) -> None:
         self.statistics = Statistics()
-        self.admission = Admission(slots, 100, None, self.statistics.queue)
+        self.admission = Admission(slots, 100, None, self.statistics.queue, ageing_s=10)
         self.pipeline = Pipeline(
             stages,
             self.admission,

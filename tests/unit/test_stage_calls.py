@@ -37,7 +37,7 @@ class Bench:
 
     def __init__(self, budget_s: float = 5.0) -> None:
         statistics = Statistics()
-        self.admission = Admission(8, 8, None, statistics.queue)
+        self.admission = Admission(8, 8, None, statistics.queue, ageing_s=10)
         self.retries = RetryBudget()
         self.calls = StageCalls(statistics.encoder, budget_s, self.retries)
         self.made = 0

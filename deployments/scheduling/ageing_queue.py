@@ -1,0 +1,67 @@
+"""A queue with priorities in which nobody starves: waiting lifts.
+
+Items stand in levels, first come first served within a level. Whatever has stood in a level for ``ageing_s`` moves to
+the end of the next higher one, so after ``level * ageing_s`` seconds nothing that comes later gets ahead of it. Every
+operation takes constant time, amortised: an item moves at most once a level.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class AgeingQueue(Generic[Item]):
+    """Hashable items in ``levels`` levels, 0 first. ``now`` is in seconds and never goes back."""
+
+    def __init__(self, levels: int, ageing_s: float) -> None:
+        # Of each item, in order: since when it has stood in its level.
+        self._levels: list[OrderedDict[Item, float]] = [OrderedDict() for _ in range(levels)]
+        self._ageing_s = ageing_s
+
+    def __len__(self) -> int:
+        return sum(map(len, self._levels))
+
+    def push(self, item: Item, level: int, now: float) -> None:
+        """Adds an item at the end of a level."""
+        self._lift(now)
+        self._levels[level][item] = now
+
+    def pop(self, now: float) -> Item:
+        """Takes the first item of the highest level.
+
+        Raises:
+            IndexError: the queue is empty.
+        """
+        self._lift(now)
+        for level in self._levels:
+            if level:
+                return level.popitem(last=False)[0]
+        raise IndexError("pop from an empty queue")
+
+    def remove(self, item: Item) -> None:
+        """Takes an item out, wherever it stands; does nothing if it is not there."""
+        for level in self._levels:
+            if level.pop(item, None) is not None:
+                return
+
+    def ahead_of(self, level: int, now: float) -> int:
+        """How many items would be ahead of one that came to ``level`` now."""
+        self._lift(now)
+        return sum(map(len, self._levels[: level + 1]))
+
+    def last_below(self, level: int, now: float) -> Item | None:
+        """The very last item of the queue, if it stands below ``level``."""
+        self._lift(now)
+        for lower in reversed(self._levels[level + 1 :]):
+            if lower:
+                return next(reversed(lower))
+        return None
+
+    def _lift(self, now: float) -> None:
+        for higher, lower in reversed(list(zip(self._levels, self._levels[1:], strict=False))):
+            while lower and (due := next(iter(lower.values())) + self._ageing_s) <= now:
+                item, _ = lower.popitem(last=False)
+                higher[item] = due
