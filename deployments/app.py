@@ -7,6 +7,7 @@ from typing import Any
 import ray
 from ray.serve import Application
 
+from deployments.clients.key_file import read_keys
 from deployments.decoder import Decoder
 from deployments.encoder import Encoder
 from deployments.errors import ConfigurationError
@@ -27,9 +28,11 @@ def build(arguments: dict[str, Any]) -> Application:
     """The application from the ``args`` of ``serve_config.yaml``; the environment overrides them.
 
     Raises:
-        ConfigurationError: bad settings, no model, or no node with the encoder's resource.
+        ConfigurationError: bad settings, a bad key file, no model, or no node with the encoder's resource.
     """
     settings = Settings.resolve(arguments)
+    if settings.api_keys_file is not None:
+        read_keys(settings.api_keys_file)  # the ingress reads it too, but Serve would retry it before it says why
     model = load_model(settings)
     _check_resource()
     stage = {

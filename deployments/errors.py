@@ -77,6 +77,18 @@ class UnsupportedLanguageError(InvalidRequestError):
     code = "unsupported_language"
 
 
+class AuthenticationError(AmanuensisError):
+    """The service has API keys, and the request carries none of them."""
+
+    status, type, code = 401, "invalid_request_error", "invalid_api_key"
+
+
+class PermissionDeniedError(AmanuensisError):
+    """The key is good, but not for this route."""
+
+    status, type, code = 403, "invalid_request_error", "insufficient_permissions"
+
+
 class NotFoundError(AmanuensisError):
     """No such route."""
 
@@ -99,6 +111,18 @@ class PayloadTooLargeError(AmanuensisError):
     """The upload is larger than the limit."""
 
     status, type, code = 413, "invalid_request_error", "payload_too_large"
+
+
+class RateLimitError(AmanuensisError):
+    """The client sent more requests than it may in this time (``type`` as OpenAI's rate limits have it)."""
+
+    status, type, code = 429, "requests", "rate_limit_exceeded"
+
+
+class TooManyConcurrentRequestsError(RateLimitError):
+    """The client already has as many requests running as it may."""
+
+    code = "too_many_concurrent_requests"
 
 
 class ClientDisconnectedError(AmanuensisError):

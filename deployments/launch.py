@@ -34,6 +34,7 @@ READY_TIMEOUT_S = 180.0
 POLL_S = 0.25
 LEAVE_S = 5.0
 FAILED = "DEPLOY_FAILED"
+UNAUTHORIZED = 401
 
 
 def main(config_path: Path) -> int:
@@ -128,15 +129,28 @@ def _url(http_options: dict[str, Any]) -> str:
 
 
 def _welcome(url: str) -> str:
-    with urllib.request.urlopen(f"{url}/health", timeout=5) as response:  # noqa: S310  (our own http address)
-        health = json.load(response)
+    health = _health(url)
+    about = f"  (model {health['model']}, encoder on {health['device']})" if health else ""
+    key = "" if health else " -H 'Authorization: Bearer KEY'"
     lines = [
-        f"ready: {url}  (model {health['model']}, encoder on {health['device']})",
-        *([f"note: {health['notice']}"] if health["notice"] else []),
-        f"try:   curl {url}/v1/audio/transcriptions -F file=@tests/audio/01_espeak-plain.wav",
+        f"ready: {url}{about}",
+        *([f"note: {health['notice']}"] if health and health["notice"] else []),
+        f"try:   curl {url}/v1/audio/transcriptions{key} -F file=@tests/audio/01_espeak-plain.wav",
         f"docs:  {url}/docs    statistics: {url}/stats    stop: Ctrl-C",
     ]
     return "\n".join(lines)
+
+
+def _health(url: str) -> dict[str, Any] | None:
+    """What the service says of itself; None where that needs an API key."""
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as response:  # noqa: S310  (our own http address)
+            document: dict[str, Any] = json.load(response)
+    except urllib.error.HTTPError as error:
+        if error.code != UNAUTHORIZED:
+            raise
+        return None
+    return document
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -22,6 +22,14 @@ SEQUENTIAL_SLOTS = 1
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def _absolute(path: Path) -> Path:
+    """As seen from where the service is started; replicas may run elsewhere."""
+    return path.expanduser().absolute()
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 def _setting(default: Any, field: str, environment: str, description: str, **bounds: Any) -> Any:
@@ -125,6 +133,17 @@ class Settings(BaseSettings):
     max_upload_bytes: Positive = Field(100 * 2**20, description="of a whole request body")
     max_audio_s: Seconds = Field(3600.0, description="of decoded audio; longer needs a larger `mel_budget_s` too")
     max_channels: Positive = Field(8, description="audio channels")
+
+    # Clients
+    api_keys_file: AbsolutePath | None = Field(
+        None, description="file of API keys, made with `python -m deployments.keys`; none: everybody may call"
+    )
+    requests_per_minute: Positive | None = Field(
+        None, description="audio requests one client may send a minute, a sixth of them at once; none: unlimited"
+    )
+    max_concurrent_requests: Positive | None = Field(
+        None, description="audio requests of one client that may run at a time; none: unlimited"
+    )
 
     @classmethod
     def settings_customise_sources(

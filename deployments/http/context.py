@@ -44,6 +44,17 @@ def request_id_of(request: Request) -> str:
     return cast("str", request.state.request_id)
 
 
+def check_declared_length(request: Request) -> None:
+    """Refuses an upload by its headers alone, before it is given a place in the queue.
+
+    Raises:
+        PayloadTooLargeError: the body will be larger than the limit.
+    """
+    limit = service_of(request).settings.max_upload_bytes
+    if _declared_length(request.headers) > limit:
+        raise _too_large(limit)
+
+
 class RequestContext:
     """ASGI middleware: gives each request an id, names the encoder's device, bounds the body while it is read."""
 
@@ -77,7 +88,7 @@ class RequestContext:
 
 
 class _BoundedBody:
-    """A request's body, refused as soon as it is known to be larger than the limit.
+    """A request's body, refused as soon as more was received than the limit.
 
     Attributes:
         complete: all of it was received, or there is none.
@@ -86,19 +97,15 @@ class _BoundedBody:
     def __init__(self, receive: Receive, headers: Headers, limit: int) -> None:
         self._receive = receive
         self._limit = limit
-        declared = headers.get("content-length", "0")
-        self._declared = int(declared) if declared.isdecimal() else 0
         self._received = 0
-        self.complete = not self._declared and "transfer-encoding" not in headers
+        self.complete = not _declared_length(headers) and "transfer-encoding" not in headers
 
     async def receive(self) -> Message:
         """ASGI's ``receive``.
 
         Raises:
-            PayloadTooLargeError: the limit is passed, or will be.
+            PayloadTooLargeError: the limit is passed.
         """
-        if self._declared > self._limit:
-            raise _too_large(self._limit)
         message = await self._next()
         if self._received > self._limit:
             raise _too_large(self._limit)
@@ -117,6 +124,11 @@ class _BoundedBody:
         self._received += len(message.get("body", b""))
         self.complete = not message.get("more_body", False)
         return message
+
+
+def _declared_length(headers: Headers) -> int:
+    declared = headers.get("content-length", "0")
+    return int(declared) if declared.isdecimal() else 0
 
 
 def _too_large(limit: int) -> PayloadTooLargeError:

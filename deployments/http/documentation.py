@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from deployments.http.access import LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER
 from deployments.http.context import DEVICE_HEADER, REQUEST_ID_HEADER
 from deployments.http.forms import PRIORITY_HEADER, REFUSED, TIMEOUT_HEADER, TranscriptionForm
 
@@ -16,12 +17,20 @@ Json = dict[str, Any]
 
 ERRORS: dict[str, str] = {
     "400": "a parameter or the audio is at fault",
+    "401": "no API key, or one that is not known here",
+    "403": "the key is not an operator's",
     "404": "no such model or route",
     "405": "another method is needed",
     "413": "the upload is larger than the limit",
+    "429": "more requests in a minute, or at a time, than one client may send (with `Retry-After`)",
     "500": "an error nobody foresaw",
     "503": "overloaded (with `Retry-After`), starting, stopping or broken",
     "504": "the deadline passed",
+}
+QUOTA: dict[str, str] = {
+    LIMIT_HEADER: "requests a client may send in a minute; these headers are there where the service limits them",
+    REMAINING_HEADER: "requests it may send at once now",
+    RESET_HEADER: "time until it may send the full burst at once, such as `7s`",
 }
 NUMBER: Json = {"type": "number"}
 STRING: Json = {"type": "string"}
@@ -45,8 +54,10 @@ def openapi() -> Json:
             "title": "Amanuensis",
             "version": "0.1.0",
             "description": "Speech to text with OpenAI's audio API. Every response carries "
-            f"`{REQUEST_ID_HEADER}` and `{DEVICE_HEADER}`.",
+            f"`{REQUEST_ID_HEADER}` and `{DEVICE_HEADER}`. Where the service has API keys, send yours as "
+            "`Authorization: Bearer KEY`.",
         },
+        "security": [{"apiKey": []}, {}],
         "paths": {
             "/v1/audio/transcriptions": {"post": _audio_operation("transcribe", "Audio to text in its own language")},
             "/v1/audio/translations": {"post": _audio_operation("translate", "Audio to English text")},
@@ -58,16 +69,22 @@ def openapi() -> Json:
                 }
             },
             "/health": {"get": _read("health", "Status at a glance; 503 until the encoder answers", "Status", "503")},
-            "/health/live": {"get": _read("live", "The process answers", "Status")},
-            "/health/ready": {"get": _read("ready", "Requests will be served; 503 until then", "Status", "503")},
-            "/health/pipeline": {"get": _read("healthPipeline", "Status of each stage", "Status", "503")},
-            "/stats": {"get": _read("stats", "All statistics", "Statistics")},
-            "/stats/pipeline": {"get": _read("statsPipeline", "Queue, stages, slots, encoder", "Statistics")},
-            "/stats/stages": {"get": _read("statsStages", "The three stages", "Statistics")},
-            "/openapi.json": {"get": _read("openapi", "This document", "Statistics")},
-            "/docs": {"get": {"operationId": "docs", "summary": "This document for people", "responses": _docs()}},
+            "/health/live": {"get": _public(_read("live", "The process answers", "Status"))},
+            "/health/ready": {
+                "get": _public(_read("ready", "Requests will be served; 503 until then", "Status", "503"))
+            },
+            "/health/pipeline": {"get": _operator(_read("healthPipeline", "Status of each stage", "Status", "503"))},
+            "/stats": {"get": _operator(_read("stats", "All statistics", "Statistics"))},
+            "/stats/pipeline": {
+                "get": _operator(_read("statsPipeline", "Queue, stages, slots, encoder", "Statistics"))
+            },
+            "/stats/stages": {"get": _operator(_read("statsStages", "The three stages", "Statistics"))},
+            "/openapi.json": {"get": _public(_read("openapi", "This document", "Statistics"))},
+            "/docs": {
+                "get": _public({"operationId": "docs", "summary": "This document for people", "responses": _docs()})
+            },
         },
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": _schemas(), "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}}},
     }
 
 
@@ -88,6 +105,7 @@ def _audio_operation(operation: str, summary: str) -> Json:
         "responses": {
             "200": {
                 "description": "the text, in the format asked for",
+                "headers": {name: {"description": text, "schema": STRING} for name, text in QUOTA.items()},
                 "content": {
                     "application/json": {
                         "schema": {"anyOf": [_ref("Transcription"), _ref("VerboseTranscription")]},
@@ -98,7 +116,7 @@ def _audio_operation(operation: str, summary: str) -> Json:
                     "text/event-stream": {"schema": STRING},
                 },
             },
-            **_errors("400", "404", "413", "500", "503", "504"),
+            **_errors("400", "401", "404", "413", "429", "500", "503", "504"),
         },
     }
 
@@ -111,10 +129,21 @@ def _read(operation: str, summary: str, schema: str, *errors: str) -> Json:
         "summary": summary,
         "responses": {
             "200": {"description": "as asked", "content": answer},
-            **_errors(*(status for status in errors if status != "503")),
+            **_errors("401", *(status for status in errors if status != "503")),
             **unavailable,
         },
     }
+
+
+def _public(operation: Json) -> Json:
+    """An operation that needs no key."""
+    responses = {status: answer for status, answer in operation["responses"].items() if status != "401"}
+    return {**operation, "responses": responses, "security": []}
+
+
+def _operator(operation: Json) -> Json:
+    """An operation that needs an operator's key."""
+    return {**operation, "responses": {**operation["responses"], **_errors("403")}}
 
 
 def _docs() -> Json:

@@ -16,6 +16,7 @@ from deployments.errors import InvalidRequestError
 from deployments.http.context import (
     DEVICE_HEADER,
     as_amanuensis_error,
+    check_declared_length,
     request_id_of,
     service_of,
 )
@@ -49,10 +50,13 @@ async def translations(request: Request) -> Response:
 
 async def _answer(request: Request, task: Task) -> Response:
     service = service_of(request)
-    service.check_stages()
     began = time.monotonic()
+    check_declared_length(request)
+    _check_multipart(request)
     deadline = time.time() + timeout_of(request.headers, service.settings.request_timeout_s)
-    with service.admission.enter(priority_of(None, request.headers), deadline) as entry:
+    priority = priority_of(None, request.headers)
+    service.check_stages()
+    with service.admission.enter(priority, deadline) as entry:
         form, audio = await _read(request)
         asked = TranscriptionRequest(
             request_id=request_id_of(request),
@@ -80,9 +84,12 @@ async def _answer(request: Request, task: Task) -> Response:
     return _formatted(transcription, form)
 
 
-async def _read(request: Request) -> tuple[TranscriptionForm, bytes]:
+def _check_multipart(request: Request) -> None:
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise InvalidRequestError("send the audio as multipart/form-data, in a field named `file`", param="file")
+
+
+async def _read(request: Request) -> tuple[TranscriptionForm, bytes]:
     async with request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as fields:
         form, upload = parse_form(fields)
         return form, await upload.read()

@@ -2,7 +2,7 @@
 
 from openapi_spec_validator import validate
 
-from deployments.http.app import ROUTES
+from deployments.http.app import OPERATOR, PUBLIC, ROUTES
 from deployments.http.documentation import openapi
 from deployments.http.forms import TranscriptionForm
 
@@ -25,3 +25,13 @@ def test_every_route_is_documented_and_every_documented_path_is_routed() -> None
 def test_every_field_of_the_form_is_documented() -> None:
     properties = openapi()["components"]["schemas"]["TranscriptionForm"]["properties"]
     assert set(properties) == {"file", *TranscriptionForm.model_fields}
+
+
+def test_the_answers_to_a_missing_key_are_documented_where_a_key_is_needed() -> None:
+    public, operator = ({route.path for route in routes} for routes in (PUBLIC, OPERATOR))
+    for path, methods in openapi()["paths"].items():
+        for operation in methods.values():
+            assert ("401" in operation["responses"]) == (path not in public)
+            assert ("403" in operation["responses"]) == (path in operator)
+            assert ("429" in operation["responses"]) == path.startswith("/v1/audio")
+            assert (operation.get("security") == []) == (path in public)

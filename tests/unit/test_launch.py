@@ -1,0 +1,50 @@
+"""What ``make serve`` says when the service is ready."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+from deployments.launch import _welcome
+
+HEALTH = {"model": "demo-en", "device": "cpu:test", "notice": "only synthetic English"}
+
+
+@contextmanager
+def answering(status: int, document: object) -> Iterator[str]:
+    """A server that gives every request the same answer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(document).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_an_open_service_tells_its_model() -> None:
+    with answering(200, HEALTH) as url:
+        welcome = _welcome(url)
+    assert "model demo-en, encoder on cpu:test" in welcome
+    assert "note: only synthetic English" in welcome
+    assert "Authorization" not in welcome
+
+
+def test_a_service_with_keys_tells_that_one_is_needed() -> None:
+    with answering(401, {"error": {}}) as url:
+        welcome = _welcome(url)
+    assert welcome.startswith(f"ready: {url}\n")
+    assert "curl" in welcome
+    assert "-H 'Authorization: Bearer KEY'" in welcome
