@@ -71,9 +71,14 @@ class Lease:
 
 
 class Entry:
-    """A request's place in the bounded queue: from before its body is read until it has its first slot."""
+    """A request's place in the bounded queue: from before its body is read until it has its first slot.
+
+    Attributes:
+        waited_s: seconds until the first slot; None until then.
+    """
 
     def __init__(self, leave: Callable[[], None]) -> None:
+        self.waited_s: float | None = None
         self._leave = leave
         self._left = False
 
@@ -153,8 +158,9 @@ class Admission:
         at_once = bool(self._free) and not self._queue
         lease = self._lease(self._free.pop()) if at_once else await self._wait(priority, deadline)
         if entry is not None:
+            entry.waited_s = 0.0 if at_once else time.monotonic() - began
             entry.leave()
-            self.statistics.dequeued(0.0 if at_once else time.monotonic() - began)
+            self.statistics.dequeued(entry.waited_s)
         return lease
 
     async def _wait(self, priority: Priority, deadline: float) -> Lease:

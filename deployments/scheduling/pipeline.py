@@ -26,7 +26,7 @@ from deployments.contracts import (
     Window,
     WindowMel,
 )
-from deployments.errors import DeadlineExceededError, StageTimeoutError
+from deployments.errors import AmanuensisError, DeadlineExceededError, StageTimeoutError
 from deployments.memory.handoff import drop
 from deployments.scheduling.admission import Admission, Entry, Lease, Priority
 from deployments.statistics import StageStatistics, Statistics
@@ -206,6 +206,16 @@ class Pipeline:
         return WindowDone(window, decoded.transcript, encoded.timing.device)
 
     async def _call(
+        self, lease: Lease, job: Job, stage: StageStatistics, budget_s: float, call: Coroutine[Any, Any, T]
+    ) -> T:
+        """One stage call; the errors that leave it name the stage."""
+        try:
+            return await self._call_in_time(lease, job, stage, budget_s, call)
+        except AmanuensisError as error:
+            error.stage = stage.name
+            raise
+
+    async def _call_in_time(
         self, lease: Lease, job: Job, stage: StageStatistics, budget_s: float, call: Coroutine[Any, Any, T]
     ) -> T:
         """One stage call. When it is given up its work goes on, and so does its hold on the slot."""
