@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from deployments.http import documentation, models, operations, transcriptions
+from deployments.http import documentation, failures, models, operations, transcriptions
 from deployments.http.context import EXCEPTION_HANDLERS, RequestContext
 from deployments.service import TranscriptionService
 
@@ -25,6 +25,10 @@ ROUTES = [
     Route("/stats", operations.stats),
     Route("/stats/pipeline", operations.stats_pipeline),
     Route("/stats/stages", operations.stats_stages),
+    Route("/failures", failures.list_failures),
+    Route("/failures/{failure}", failures.retrieve_failure),
+    Route("/failures/{failure}", failures.delete_failure, methods=["DELETE"]),
+    Route("/failures/{failure}/audio", failures.retrieve_audio),
     Route("/openapi.json", documentation.openapi_json),
     Route("/docs", documentation.docs),
 ]

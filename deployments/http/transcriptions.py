@@ -13,9 +13,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 
 from deployments.contracts import Task
 from deployments.errors import InvalidRequestError
+from deployments.http.accepted import accept
 from deployments.http.context import (
     DEVICE_HEADER,
     as_amanuensis_error,
+    note_failure,
     request_id_of,
     service_of,
 )
@@ -49,10 +51,10 @@ async def translations(request: Request) -> Response:
 
 async def _answer(request: Request, task: Task) -> Response:
     service = service_of(request)
-    began = time.monotonic()
+    began, received = time.monotonic(), time.time()
     with service.admission.enter() as entry:
-        deadline = time.time() + timeout_of(request.headers, service.settings.request_timeout_s)
-        form, audio = await _read(request)
+        deadline = received + timeout_of(request.headers, service.settings.request_timeout_s)
+        form, filename, audio = await _read(request)
         asked = TranscriptionRequest(
             request_id=request_id_of(request),
             audio=audio,
@@ -67,6 +69,7 @@ async def _answer(request: Request, task: Task) -> Response:
             priority=priority_of(form, request.headers),
             deadline=deadline,
         )
+        accept(request, asked, form, filename, entry, received)
         events = service.transcribe(asked, entry)
         if form.stream:
             return await _stream(request, events, began)
@@ -79,12 +82,13 @@ async def _answer(request: Request, task: Task) -> Response:
     return _formatted(transcription, form)
 
 
-async def _read(request: Request) -> tuple[TranscriptionForm, bytes]:
+async def _read(request: Request) -> tuple[TranscriptionForm, str, bytes]:
+    """The form, the name of the uploaded file, its bytes."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise InvalidRequestError("send the audio as multipart/form-data, in a field named `file`", param="file")
     async with request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as fields:
         form, upload = parse_form(fields)
-        return form, await upload.read()
+        return form, upload.filename or "", await upload.read()
 
 
 async def _collect(events: Events, service: TranscriptionService, task: Task) -> Transcription:
@@ -149,7 +153,7 @@ async def _server_sent_events(
         statistics.answered(time.monotonic() - began, duration_s)
     except Exception as error:  # noqa: BLE001  (the status is sent already; the stream itself must tell)
         known = as_amanuensis_error(request, error)
-        statistics.failed(known.code)
+        note_failure(request, known)
         yield _event({"type": "error", **known.body()})
     finally:
         statistics.pending_responses -= 1

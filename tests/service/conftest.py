@@ -21,7 +21,7 @@ from loadtests.service_process import Application, running
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of a ready service; afterwards it must stop cleanly."""
     shared_memory = tmp_path_factory.mktemp("shm")
-    limits = {"max_upload_bytes": MAX_UPLOAD_BYTES}
+    limits = {"max_upload_bytes": MAX_UPLOAD_BYTES, "failure_log_dir": str(tmp_path_factory.mktemp("failures"))}
     applications = [
         Application("amanuensis", "/", {**limits, "shared_memory_dir": str(shared_memory)}),
         Application("sequential", "/sequential", {**limits, "enable_pipeline": False}),
