@@ -19,6 +19,7 @@ class AmanuensisError(Exception):
         message: one sentence for the client.
         param: the request parameter at fault, if one is.
         retry_after_s: seconds after which trying again makes sense, sent as ``Retry-After``.
+        stage: the stage at fault, if one is; for the operator, never sent to a client.
     """
 
     retryable: ClassVar[bool] = False
@@ -31,10 +32,11 @@ class AmanuensisError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.stage: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions cross process borders by pickle, which would drop the keyword-only fields.
-        return _rebuild, (type(self), self.message, self.param, self.retry_after_s)
+        return _rebuild, (type(self), self.message, self.param, self.retry_after_s), {"stage": self.stage}
 
     def body(self) -> dict[str, dict[str, str | None]]:
         """The OpenAI error document: ``{"error": {"message", "type", "param", "code"}}``."""

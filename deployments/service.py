@@ -18,6 +18,8 @@ from deployments.errors import (
     ModelNotFoundError,
     UnsupportedLanguageError,
 )
+from deployments.failures.log import FailureLog, state_directory
+from deployments.failures.recorder import FailureRecorder
 from deployments.memory.directory import SharedDirectory
 from deployments.memory.handoff import drop
 from deployments.memory.slab import Slab, SlabLayout
@@ -60,13 +62,14 @@ class TranscriptionRequest:
 
 
 class TranscriptionService:
-    """One an ingress replica. Owns the shared directory, the slots and the statistics."""
+    """One an ingress replica. Owns the shared directory, the slots, the statistics and the failure log."""
 
     def __init__(self, settings: Settings, model: Model, stages: Stages, *, shared_memory: bool) -> None:
         self.settings = settings
         self.model = model
         self.statistics = Statistics()
         self.shared_memory = shared_memory
+        self.failures = _failure_recorder(settings)
         self._stages = stages
         self._directory = SharedDirectory.create(settings.shared_memory_dir) if shared_memory else None
         slab = self._create_slab()
@@ -146,7 +149,9 @@ class TranscriptionService:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Probes the encoder for as long as the context lasts, then removes everything from shared memory."""
+        """Probes the encoder for as long as the context lasts. After it nothing is left in shared memory, and every
+        failure is written.
+        """
         probing = asyncio.create_task(self._probe_for_ever())
         try:
             yield
@@ -154,6 +159,7 @@ class TranscriptionService:
             probing.cancel()
             if self._directory is not None:
                 self._directory.remove()
+            await asyncio.to_thread(self.failures.close)
 
     async def _probe_for_ever(self) -> None:
         while True:
@@ -215,3 +221,9 @@ class TranscriptionService:
         if self._directory is None:
             return Stored(ray.put(audio))
         return SpooledBlob(str(write_blob(Path(self._directory.path), audio, UPLOAD_SUFFIX)))
+
+
+def _failure_recorder(settings: Settings) -> FailureRecorder:
+    directory = settings.failure_log_dir or state_directory()
+    log = FailureLog(directory.expanduser(), settings.failure_log_max_records, settings.failure_log_max_bytes)
+    return FailureRecorder(log, keep_audio=settings.failure_log_audio)

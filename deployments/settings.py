@@ -145,6 +145,19 @@ class Settings(BaseSettings):
         None, description="audio requests of one client that may run at a time; none: unlimited"
     )
 
+    # Failure log
+    failure_log_dir: Path | None = Field(
+        None,
+        description="where requests that failed are recorded; none: `amanuensis/failures` in the XDG state directory",
+    )
+    failure_log_max_records: Annotated[int, Field(ge=0)] = Field(
+        1000, description="records kept, the oldest deleted first; 0: no failure log"
+    )
+    failure_log_max_bytes: Annotated[int, Field(ge=2**20)] = Field(2**30, description="of all records and their audio")
+    failure_log_audio: bool = Field(
+        False, description="keep the audio and prompt of failed requests too, so that they can be replayed"
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,

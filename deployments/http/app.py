@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from deployments.clients.key_file import KeyFile
 from deployments.clients.limits import ClientLimits
-from deployments.http import documentation, models, operations, transcriptions
+from deployments.http import documentation, failures, models, operations, transcriptions
 from deployments.http.access import Authentication, RateLimiting
 from deployments.http.context import EXCEPTION_HANDLERS, RequestContext
 from deployments.service import TranscriptionService
@@ -30,6 +30,10 @@ OPERATOR = [
     Route("/stats", operations.stats),
     Route("/stats/pipeline", operations.stats_pipeline),
     Route("/stats/stages", operations.stats_stages),
+    Route("/failures", failures.list_failures),
+    Route("/failures/{failure}", failures.retrieve_failure),
+    Route("/failures/{failure}", failures.delete_failure, methods=["DELETE"]),
+    Route("/failures/{failure}/audio", failures.retrieve_audio),
 ]
 CLIENT = [
     Route("/v1/audio/transcriptions", transcriptions.transcriptions, methods=["POST"], middleware=LIMITED),

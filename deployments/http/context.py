@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import cast
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,6 +24,7 @@ from deployments.errors import (
     NotFoundError,
     PayloadTooLargeError,
 )
+from deployments.http.accepted import accepted_of
 from deployments.service import TranscriptionService
 
 REQUEST_ID_HEADER = "x-request-id"
@@ -138,9 +140,18 @@ def _too_large(limit: int) -> PayloadTooLargeError:
     )
 
 
+def note_failure(request: Request, error: AmanuensisError) -> None:
+    """Counts the error by its code; records it where it is the service that failed a request it had accepted."""
+    service = service_of(request)
+    service.statistics.failed(error.code)
+    accepted = accepted_of(request)
+    if accepted is not None and error.status >= InternalError.status:
+        service.failures.record(accepted.failure(error, datetime.now(UTC)), accepted.asked.audio)
+
+
 def error_response(request: Request, error: AmanuensisError) -> Response:
-    """The error as OpenAI's JSON document, counted by its code."""
-    service_of(request).statistics.failed(error.code)
+    """The error as OpenAI's JSON document, noted."""
+    note_failure(request, error)
     headers = {} if error.retry_after_s is None else {"retry-after": f"{error.retry_after_s:.0f}"}
     return JSONResponse(error.body(), error.status, headers)
 

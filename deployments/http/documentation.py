@@ -9,8 +9,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from deployments.failures.record import Failure
+from deployments.http.accepted import REPLAY_HEADER
 from deployments.http.access import LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER
 from deployments.http.context import DEVICE_HEADER, REQUEST_ID_HEADER
+from deployments.http.failures import AUDIO_TYPE, DEFAULT_PAGE, MAX_PAGE
 from deployments.http.forms import PRIORITY_HEADER, REFUSED, TIMEOUT_HEADER, TranscriptionForm
 
 Json = dict[str, Any]
@@ -19,7 +22,7 @@ ERRORS: dict[str, str] = {
     "400": "a parameter or the audio is at fault",
     "401": "no API key, or one that is not known here",
     "403": "the key is not an operator's",
-    "404": "no such model or route",
+    "404": "no such model, record or route",
     "405": "another method is needed",
     "413": "the upload is larger than the limit",
     "429": "more requests in a minute, or at a time, than one client may send (with `Retry-After`)",
@@ -79,6 +82,14 @@ def openapi() -> Json:
                 "get": _operator(_read("statsPipeline", "Queue, stages, slots, encoder", "Statistics"))
             },
             "/stats/stages": {"get": _operator(_read("statsStages", "The three stages", "Statistics"))},
+            "/failures": {"get": _operator(_list_failures())},
+            "/failures/{failure}": {
+                "get": _operator(_one_failure("retrieveFailure", "One record of the failure log", "Failure")),
+                "delete": _operator(
+                    _one_failure("deleteFailure", "Deletes one record, with its audio", "FailureDeleted")
+                ),
+            },
+            "/failures/{failure}/audio": {"get": _operator(_failure_audio())},
             "/openapi.json": {"get": _public(_read("openapi", "This document", "Statistics"))},
             "/docs": {
                 "get": _public({"operationId": "docs", "summary": "This document for people", "responses": _docs()})
@@ -97,6 +108,7 @@ def _audio_operation(operation: str, summary: str) -> Json:
         "parameters": [
             _header(PRIORITY_HEADER, "high, normal or low"),
             _header(TIMEOUT_HEADER, "shortens the deadline"),
+            _header(REPLAY_HEADER, "id of the failure that is repeated: one more is not recorded while that one is"),
         ],
         "requestBody": {
             "required": True,
@@ -146,6 +158,31 @@ def _operator(operation: Json) -> Json:
     return {**operation, "responses": {**operation["responses"], **_errors("403")}}
 
 
+def _list_failures() -> Json:
+    return {
+        **_read(
+            "listFailures", "Requests that were accepted and could not be answered, newest first", "FailureList", "400"
+        ),
+        "parameters": [
+            _query("limit", f"how many, 1 to {MAX_PAGE}; default {DEFAULT_PAGE}", INTEGER),
+            _query("before", "an id: only what failed before it, for the next page", STRING),
+        ],
+    }
+
+
+def _one_failure(operation: str, summary: str, schema: str) -> Json:
+    return {
+        **_read(operation, summary, schema, "404"),
+        "parameters": [{"name": "failure", "in": "path", "required": True, "schema": STRING}],
+    }
+
+
+def _failure_audio() -> Json:
+    operation = _one_failure("retrieveFailureAudio", "The upload of a request that failed, if it was kept", "Failure")
+    operation["responses"]["200"]["content"] = {AUDIO_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+    return operation
+
+
 def _docs() -> Json:
     return {"200": {"description": "a page", "content": {"text/html": {"schema": STRING}}}}
 
@@ -157,6 +194,10 @@ def _errors(*statuses: str) -> Json:
 
 def _header(name: str, description: str) -> Json:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": STRING}
+
+
+def _query(name: str, description: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
 
 
 def _ref(name: str) -> Json:
@@ -190,6 +231,11 @@ def _schemas() -> Json:
         "ModelList": _object(object=STRING, data={"type": "array", "items": _ref("Model")}),
         "Status": {"type": "object", "properties": {"status": STRING}, "required": ["status"]},
         "Statistics": {"type": "object"},
+        "Failure": Failure.model_json_schema(),
+        "FailureList": _object(
+            object=STRING, data={"type": "array", "items": _ref("Failure")}, has_more={"type": "boolean"}
+        ),
+        "FailureDeleted": _object(id=STRING, deleted={"type": "boolean"}),
         "Error": _object(error=_object(message=STRING, type=STRING, param=nullable_string, code=STRING)),
     }
 

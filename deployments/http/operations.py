@@ -92,7 +92,7 @@ async def stats_stages(request: Request) -> Response:
 
 
 async def stats(request: Request) -> Response:
-    """Requests as a client sees them, and the two documents above in one."""
+    """Requests as a client sees them, the failure log, and the two documents above in one."""
     service = service_of(request)
     requests = service.statistics.requests
     document = {
@@ -104,6 +104,7 @@ async def stats(request: Request) -> Response:
             "p50_time": requests.percentile(50),
             "p99_time": requests.percentile(99),
         },
+        "failure_log": service.failures.as_json(),
         "pipeline": _pipeline(service),
         "stages": _stages(service),
     }

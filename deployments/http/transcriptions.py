@@ -13,10 +13,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 
 from deployments.contracts import Task
 from deployments.errors import InvalidRequestError
+from deployments.http.accepted import accept
 from deployments.http.context import (
     DEVICE_HEADER,
     as_amanuensis_error,
     check_declared_length,
+    note_failure,
     request_id_of,
     service_of,
 )
@@ -50,14 +52,14 @@ async def translations(request: Request) -> Response:
 
 async def _answer(request: Request, task: Task) -> Response:
     service = service_of(request)
-    began = time.monotonic()
+    began, received = time.monotonic(), time.time()
     check_declared_length(request)
     _check_multipart(request)
-    deadline = time.time() + timeout_of(request.headers, service.settings.request_timeout_s)
+    deadline = received + timeout_of(request.headers, service.settings.request_timeout_s)
     priority = priority_of(None, request.headers)
     service.check_stages()
     with service.admission.enter(priority, deadline) as entry:
-        form, audio = await _read(request)
+        form, filename, audio = await _read(request)
         asked = TranscriptionRequest(
             request_id=request_id_of(request),
             audio=audio,
@@ -72,6 +74,7 @@ async def _answer(request: Request, task: Task) -> Response:
             priority=priority_of(form, request.headers),
             deadline=deadline,
         )
+        accept(request, asked, form, filename, entry, received)
         events = service.transcribe(asked, entry)
         if form.stream:
             return await _stream(request, events, began)
@@ -89,10 +92,11 @@ def _check_multipart(request: Request) -> None:
         raise InvalidRequestError("send the audio as multipart/form-data, in a field named `file`", param="file")
 
 
-async def _read(request: Request) -> tuple[TranscriptionForm, bytes]:
+async def _read(request: Request) -> tuple[TranscriptionForm, str, bytes]:
+    """The form, the name of the uploaded file, its bytes."""
     async with request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as fields:
         form, upload = parse_form(fields)
-        return form, await upload.read()
+        return form, upload.filename or "", await upload.read()
 
 
 async def _collect(events: Events, service: TranscriptionService, task: Task) -> Transcription:
@@ -157,7 +161,7 @@ async def _server_sent_events(
         statistics.answered(time.monotonic() - began, duration_s)
     except Exception as error:  # noqa: BLE001  (the status is sent already; the stream itself must tell)
         known = as_amanuensis_error(request, error)
-        statistics.failed(known.code)
+        note_failure(request, known)
         yield _event({"type": "error", **known.body()})
     finally:
         statistics.pending_responses -= 1

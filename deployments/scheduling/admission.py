@@ -91,10 +91,15 @@ class Lease:
 
 
 class Entry:
-    """A request's place in the bounded queue: from before its body is read until it has its first slot."""
+    """A request's place in the bounded queue: from before its body is read until it has its first slot.
+
+    Attributes:
+        waited_s: seconds until the first slot; None until then.
+    """
 
     def __init__(self, task: asyncio.Task[object], priority: Priority) -> None:
         self.priority = priority
+        self.waited_s: float | None = None
         self._task = task
         self._cancelling = task.cancelling()
         self._displaced = False
@@ -205,8 +210,9 @@ class Admission:
                 self._correct(entry, priority)
             lease = await self._wait(priority, deadline, entry)
         if entry is not None:
+            entry.waited_s = 0.0 if at_once else time.monotonic() - began
             self._leave(entry)
-            self.statistics.dequeued(0.0 if at_once else time.monotonic() - began)
+            self.statistics.dequeued(entry.waited_s)
         return lease
 
     def _take_place(self, priority: Priority) -> Entry:

@@ -53,6 +53,8 @@ class StageCalls:
         try:
             result = await self._with_retries(lease, deadline, call)
         except BaseException as error:
+            if isinstance(error, AmanuensisError):
+                error.stage = self.statistics.name
             self.breaker.failed(error)
             raise
         self.breaker.succeeded()

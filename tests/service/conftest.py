@@ -29,7 +29,7 @@ def npus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SimulatedNpu]:
 def service(tmp_path_factory: pytest.TempPathFactory, npus: dict[str, SimulatedNpu]) -> Iterator[str]:
     """The base URL of a ready service; afterwards it must stop cleanly."""
     shared_memory = tmp_path_factory.mktemp("shm")
-    limits = {"max_upload_bytes": MAX_UPLOAD_BYTES}
+    limits = {"max_upload_bytes": MAX_UPLOAD_BYTES, "failure_log_dir": str(tmp_path_factory.mktemp("failures"))}
     npu = {route: {"device": "npu", "npu_simulator": True, "npu_scenario": str(npus[route].path)} for route in npus}
     applications = [
         Application("amanuensis", "/", {**limits, "shared_memory_dir": str(shared_memory)}),

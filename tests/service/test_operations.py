@@ -62,7 +62,7 @@ def test_statistics_have_the_prototypes_shape(service: str) -> None:
         } <= set(pipeline[stage])  # fmt: skip
     assert pipeline["pipeline"]["running"] is True
     assert pipeline["buffers"]["in_use"] == 0
-    assert set(get(service, "/stats").json()) == {"requests", "pipeline", "stages"}
+    assert set(get(service, "/stats").json()) == {"requests", "failure_log", "pipeline", "stages"}
 
 
 def test_the_documentation_is_served_and_valid(service: str) -> None:

@@ -15,12 +15,16 @@ def all_errors() -> list[type[AmanuensisError]]:
 
 @pytest.mark.parametrize("cls", all_errors())
 def test_an_error_survives_pickling(cls: type[AmanuensisError]) -> None:
-    copy = pickle.loads(pickle.dumps(cls("why", param="file", retry_after_s=2)))  # noqa: S301  (our own bytes)
+    error = cls("why", param="file", retry_after_s=2)
+    error.stage = "stage2_encoder"
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301  (our own bytes)
     assert type(copy) is cls
-    assert (copy.message, copy.param, copy.retry_after_s) == ("why", "file", 2)
+    assert (copy.message, copy.param, copy.retry_after_s, copy.stage) == ("why", "file", 2, "stage2_encoder")
 
 
 @pytest.mark.parametrize("cls", all_errors())
 def test_the_body_has_openais_shape(cls: type[AmanuensisError]) -> None:
-    assert cls("why").body() == {"error": {"message": "why", "type": cls.type, "param": None, "code": cls.code}}
+    error = cls("why")
+    error.stage = "stage2_encoder"
+    assert error.body() == {"error": {"message": "why", "type": cls.type, "param": None, "code": cls.code}}
     assert 400 <= cls.status < 600

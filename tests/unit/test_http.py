@@ -31,7 +31,8 @@ class BrokenStages(ScriptedStages):
 
 
 def service(stages: ScriptedStages, directory: Path, model: Path = ENGLISH, **settings: object) -> TranscriptionService:
-    resolved = Settings.resolve({"whisper_model": str(model), "shared_memory_dir": str(directory), **settings})
+    directories = {"shared_memory_dir": str(directory), "failure_log_dir": f"{directory}-failures"}
+    resolved = Settings.resolve({"whisper_model": str(model), **directories, **settings})
     return TranscriptionService(resolved, load_model(resolved), stages, shared_memory=True)
 
 

@@ -2,12 +2,19 @@
 
 import asyncio
 import time
+from typing import NoReturn
 
 import pytest
 from scripted_stages import ScriptedStages
 
 from deployments.contracts import DecodeOptions, SpeechOptions, SpooledBlob
-from deployments.errors import DeadlineExceededError, InvalidAudioError, StageTimeoutError
+from deployments.errors import (
+    AmanuensisError,
+    DeadlineExceededError,
+    InvalidAudioError,
+    ServiceUnavailableError,
+    StageTimeoutError,
+)
 from deployments.scheduling.admission import Admission, Priority
 from deployments.scheduling.pipeline import AudioReady, Budgets, Job, Pipeline, WindowDone
 from deployments.statistics import Statistics
@@ -129,11 +136,40 @@ def test_an_error_of_one_window_ends_the_request_and_frees_every_slot() -> None:
     asyncio.run(scenario())
 
 
+class FailingStages(ScriptedStages):
+    """One method raises, whichever it is."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(2)
+        setattr(self, method, self._fail)
+
+    async def _fail(self, *_: object) -> NoReturn:
+        raise ServiceUnavailableError("gone")
+
+
+@pytest.mark.parametrize(
+    ("method", "stage"),
+    [
+        ("prepare", "stage1_load_mel"),
+        ("log_mel", "stage1_load_mel"),
+        ("encode", "stage2_encoder"),
+        ("decode", "stage3_decoder_align"),
+    ],
+)
+def test_an_error_names_its_stage(method: str, stage: str) -> None:
+    async def scenario() -> None:
+        with pytest.raises(ServiceUnavailableError) as raised:
+            await Bench(FailingStages(method)).texts()
+        assert raised.value.stage == stage
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     ("seconds", "budget_s", "error"), [(0.05, 10, DeadlineExceededError), (60, 0.05, StageTimeoutError)]
 )
 def test_a_slow_stage_ends_the_request_but_keeps_its_slot_until_it_is_done(
-    seconds: float, budget_s: float, error: type[Exception]
+    seconds: float, budget_s: float, error: type[AmanuensisError]
 ) -> None:
     async def scenario() -> None:
         release = asyncio.Event()
@@ -142,8 +178,9 @@ def test_a_slow_stage_ends_the_request_but_keeps_its_slot_until_it_is_done(
             await release.wait()
 
         bench = Bench(ScriptedStages(1, hangs), budget_s=budget_s)
-        with pytest.raises(error):
+        with pytest.raises(error) as raised:
             await bench.texts(seconds=seconds)
+        assert raised.value.stage == "stage3_decoder_align"
         await asyncio.sleep(0.01)
         assert bench.admission.in_use == 1
         release.set()
