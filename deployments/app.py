@@ -51,7 +51,11 @@ def build(arguments: dict[str, Any]) -> Application:
         settings, model
     )
     application: Application = Ingress.options(
-        num_replicas=1, max_ongoing_requests=INGRESS_MAX_ONGOING, ray_actor_options=SHARED_CORES, **SELF_HEALING
+        num_replicas=1,
+        max_ongoing_requests=INGRESS_MAX_ONGOING,
+        ray_actor_options=SHARED_CORES,
+        graceful_shutdown_timeout_s=settings.drain_timeout_s,
+        **SELF_HEALING,
     ).bind(settings, model, mel, encoder, decoder)
     return application
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
+from deployments.errors import ConfigurationError
 from deployments.http.app import create_app
 from deployments.model import Model
 from deployments.service import TranscriptionService
@@ -39,6 +41,17 @@ class Ingress:
         self._service = TranscriptionService(settings, model, stages, shared_memory=shared_memory)
         if model.notice:
             logger.warning("%s", model.notice)
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Changes live settings; a mistake is logged and changes nothing, so that it stops no running service."""
+        try:
+            self._service.change(user_config)
+        except ConfigurationError as error:
+            logger.error("user_config of Ingress: %s", error)  # noqa: TRY400  (a mistake of the operator, not a fault)
+
+    async def drain(self) -> bool:
+        """Takes nothing new; true once all that was accepted is answered, false if that takes too long."""
+        return await self._service.drain()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return create_app(self._service)

@@ -64,7 +64,7 @@ def main(config_path: Path) -> int:
             _say(_welcome(url))
         stop.wait()
         _say("draining: requests that were accepted are answered first (Ctrl-C again ends at once)")
-        serve.delete(name)
+        _drain([application["name"] for application in config["applications"]])
         return 0
     finally:
         started = psutil.Process().children(recursive=True)
@@ -85,6 +85,15 @@ def _stop_signals() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     return stop
+
+
+def _drain(applications: list[str]) -> None:
+    from ray import serve  # noqa: PLC0415
+
+    draining = [(name, serve.get_app_handle(name).drain.remote()) for name in applications]
+    for name, drained in draining:
+        if not drained.result():
+            _say(f"{name}: some requests took longer than drain_timeout_s; they are cut off")
 
 
 def _end(processes: list[psutil.Process]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -34,6 +35,7 @@ from deployments.text.languages import language_code
 
 PROBE_TIMEOUT_S = 2.0
 PROBE_PERIOD_S = 1.0
+DRAIN_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class TranscriptionService:
 
     def __init__(self, settings: Settings, model: Model, stages: Stages, *, shared_memory: bool) -> None:
         self.settings = settings
+        self._settings_at_start = settings
         self.model = model
         self.statistics = Statistics()
         self.shared_memory = shared_memory
@@ -84,7 +87,7 @@ class TranscriptionService:
             stages,
             self.admission,
             self.statistics,
-            budgets=Budgets(settings.mel_budget_s, settings.encoder_budget_s, settings.decoder_budget_s),
+            budgets=_budgets(settings),
             max_windows_in_flight=settings.max_windows_in_flight,
             slab_path=str(slab.path) if slab else None,
         )
@@ -110,6 +113,15 @@ class TranscriptionService:
             InvalidRequestError: the model cannot do what was asked, or the audio is unusable.
             DeadlineExceededError: no slot, or no text, in time.
         """
+        self.statistics.pending_responses += 1
+        try:
+            async with aclosing(self._transcribe(request, entry)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self.statistics.pending_responses -= 1
+
+    async def _transcribe(self, request: TranscriptionRequest, entry: Entry) -> AsyncGenerator[AudioReady | WindowDone]:
         job = self._job(request)
         try:
             async with aclosing(self._pipeline.run(job, entry)) as events:
@@ -117,6 +129,30 @@ class TranscriptionService:
                     yield event
         finally:
             drop(job.upload)
+
+    def change(self, changes: dict[str, Any]) -> None:
+        """Replaces the live settings; those that ``changes`` does not name are as they were at the start.
+
+        Raises:
+            ConfigurationError: a change that needs a redeployment, or a bad value; nothing has changed then.
+        """
+        settings = self._settings_at_start.changed(changes)
+        self.settings = settings
+        self.admission.max_queue_size = settings.max_queue_size
+        self._pipeline.set_budgets(_budgets(settings))
+
+    async def drain(self) -> bool:
+        """Takes nothing new; true once all that was accepted is answered, false if that takes too long."""
+        self.admission.close()
+        try:
+            async with asyncio.timeout(self.settings.drain_timeout_s):
+                await self.admission.drained()
+                # The reader of a stream may be slow, and between two windows.
+                while self.statistics.pending_responses:  # noqa: ASYNC110
+                    await asyncio.sleep(DRAIN_POLL_S)
+        except TimeoutError:
+            return False
+        return True
 
     @property
     def encoder_health(self) -> EncoderHealth | None:
@@ -227,3 +263,7 @@ def _failure_recorder(settings: Settings) -> FailureRecorder:
     directory = settings.failure_log_dir or state_directory()
     log = FailureLog(directory.expanduser(), settings.failure_log_max_records, settings.failure_log_max_bytes)
     return FailureRecorder(log, keep_audio=settings.failure_log_audio)
+
+
+def _budgets(settings: Settings) -> Budgets:
+    return Budgets(settings.mel_budget_s, settings.encoder_budget_s, settings.decoder_budget_s)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -19,6 +19,11 @@ from deployments.errors import ConfigurationError
 
 ENV_PREFIX = "AMANUENSIS_"
 SEQUENTIAL_SLOTS = 1
+
+LIVE = frozenset(
+    {"max_queue_size", "max_upload_bytes", "request_timeout_s", "mel_budget_s", "encoder_budget_s", "decoder_budget_s"}
+)
+"""What a running service can change: ``user_config`` of the deployment ``Ingress``."""
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -128,6 +133,7 @@ class Settings(BaseSettings):
     mel_budget_s: Seconds = Field(10.0, description="longest run of one mel call")
     encoder_budget_s: Seconds = Field(5.0, description="longest run of one encoder call")
     decoder_budget_s: Seconds = Field(30.0, description="longest run of one decoder call")
+    drain_timeout_s: Seconds = Field(60.0, description="a service that stops waits so long for what it has accepted")
 
     # Limits of what a client may send
     max_upload_bytes: Positive = Field(100 * 2**20, description="of a whole request body")
@@ -189,6 +195,23 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise ConfigurationError(_readable(error)) from None
         return settings if settings.enable_pipeline else settings._sequential()
+
+    def changed(self, changes: dict[str, Any]) -> Settings:
+        """These settings with ``changes``.
+
+        Raises:
+            ConfigurationError: a change that needs a redeployment, or a bad value.
+        """
+        fixed = changes.keys() - LIVE
+        if fixed:
+            raise ConfigurationError(f"{', '.join(sorted(fixed))}: only {', '.join(sorted(LIVE))} can change live")
+        fields: dict[str, Any] = {name: (field.annotation, field) for name, field in type(self).model_fields.items()}
+        live = create_model("LiveSettings", **{name: fields[name] for name in LIVE})
+        try:
+            values = live(**changes).model_dump(exclude_unset=True)
+        except ValidationError as error:
+            raise ConfigurationError(_readable(error)) from None
+        return self.model_copy(update=values)
 
     def _sequential(self) -> Settings:
         """One window at a time through one replica of each stage: the baseline pipelining is measured against."""

@@ -24,6 +24,8 @@ async def live(_: Request) -> Response:
 async def ready(request: Request) -> Response:
     """The encoder answers too, its device works, and no stage is being left alone: requests will be served."""
     service = service_of(request)
+    if service.admission.closed:
+        return JSONResponse({"status": "draining"}, UNAVAILABLE)
     encoder = service.encoder_health
     if encoder is None:
         return JSONResponse({"status": "unavailable", "reason": SILENT}, UNAVAILABLE)

@@ -78,11 +78,7 @@ async def _answer(request: Request, task: Task) -> Response:
         events = service.transcribe(asked, entry)
         if form.stream:
             return await _stream(request, events, began)
-        service.statistics.pending_responses += 1
-        try:
-            transcription = await _collect(events, service, task)
-        finally:
-            service.statistics.pending_responses -= 1
+        transcription = await _collect(events, service, task)
     service.statistics.answered(time.monotonic() - began, transcription.duration_s)
     return _formatted(transcription, form)
 
@@ -149,7 +145,6 @@ async def _server_sent_events(
     request: Request, events: Events, duration_s: float, began: float
 ) -> AsyncIterator[bytes]:
     statistics = service_of(request).statistics
-    statistics.pending_responses += 1
     texts: list[str] = []
     try:
         async with aclosing(events) as windows:
@@ -163,8 +158,6 @@ async def _server_sent_events(
         known = as_amanuensis_error(request, error)
         note_failure(request, known)
         yield _event({"type": "error", **known.body()})
-    finally:
-        statistics.pending_responses -= 1
 
 
 def _delta(texts: list[str]) -> str:

@@ -149,6 +149,11 @@ class Admission:
         """Requests that have no slot yet."""
         return len(self._entries)
 
+    @property
+    def closed(self) -> bool:
+        """Nobody is let in any more."""
+        return self._closed
+
     def close(self) -> None:
         """Lets nobody in any more. What is inside goes on and still gets its slots."""
         self._closed = True

@@ -125,6 +125,12 @@ class Pipeline:
         self._max_windows_in_flight = max_windows_in_flight
         self._slab_path = slab_path
 
+    def set_budgets(self, budgets: Budgets) -> None:
+        """For all calls from now on."""
+        self.mel.budget_s = budgets.mel_s
+        self.encoder.budget_s = budgets.encoder_s
+        self.decoder.budget_s = budgets.decoder_s
+
     async def run(self, job: Job, entry: Entry) -> AsyncGenerator[AudioReady | WindowDone]:
         """Yields ``AudioReady``, then each window's text in order, each as soon as it and all before it are known.
 

@@ -32,7 +32,7 @@ class StageCalls:
     def __init__(self, statistics: StageStatistics, budget_s: float, retries: RetryBudget) -> None:
         self.statistics = statistics
         self.breaker = CircuitBreaker(statistics.name)
-        self._budget_s = budget_s
+        self.budget_s = budget_s
         self._retries = retries
         self._recovering = False
 
@@ -84,7 +84,7 @@ class StageCalls:
         self.statistics.began()
         task.add_done_callback(lambda _: self.statistics.ended())
         began = time.monotonic()
-        await self._wait(task, min(self._budget_s, deadline - time.time()))
+        await self._wait(task, min(self.budget_s, deadline - time.time()))
         if not task.done() and self._recovering:
             await self._wait(task, deadline - time.time())
         if not task.done():
@@ -102,7 +102,7 @@ class StageCalls:
         if time.time() >= deadline:
             return DeadlineExceededError("the request's deadline passed; send shorter audio or allow more time")
         return StageTimeoutError(
-            f"{self.statistics.name} took longer than its budget of {self._budget_s:g} s; try again"
+            f"{self.statistics.name} took longer than its budget of {self.budget_s:g} s; try again"
         )
 
 

@@ -46,6 +46,14 @@ def post(client: TestClient, **fields: str):  # type: ignore[no-untyped-def]  # 
     return client.post("/v1/audio/transcriptions", files=FILE, data=fields)
 
 
+def wait_for_work(asked: TranscriptionService) -> None:
+    """Until a request has its first slot."""
+    until = time.monotonic() + 10
+    while not asked.admission.in_use:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
 def test_windows_become_one_text(client: TestClient) -> None:
     answer = post(client)
     assert answer.status_code == 200
@@ -134,6 +142,57 @@ def test_a_request_of_higher_priority_takes_the_place_of_one_that_waits(tmp_path
         assert refused.status_code == 503
         assert refused.json()["error"]["code"] == code
         assert int(refused.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("stream", ["true", "false"])
+def test_a_draining_service_finishes_what_it_accepted_and_nothing_else(tmp_path: Path, stream: str) -> None:
+    release = asyncio.Event()
+
+    async def second_waits(index: int) -> None:
+        if index == 1:
+            await release.wait()
+
+    asked = service(ScriptedStages(3, second_waits), tmp_path)
+    with TestClient(create_app(asked)) as client, ThreadPoolExecutor() as threads:
+        assert client.portal is not None
+        accepted = threads.submit(post, client, stream=stream)
+        wait_for_work(asked)
+        drained = client.portal.start_task_soon(asked.drain)
+        client.portal.call(asyncio.sleep, 0.1)
+        assert post(client).json()["error"]["code"] == "draining"
+        assert client.get("/health/ready").json() == {"status": "draining"}
+        assert client.get("/health/live").status_code == 200
+        assert not drained.done()
+        client.portal.call(release.set)
+        assert "0 1 2" in accepted.result().text
+        assert drained.result(5) is True
+
+
+def test_what_takes_too_long_does_not_keep_a_draining_service(tmp_path: Path) -> None:
+    async def waits(_: int) -> None:
+        await asyncio.sleep(0.5)
+
+    asked = service(ScriptedStages(1, waits), tmp_path, drain_timeout_s=0.1)
+    with TestClient(create_app(asked)) as client, ThreadPoolExecutor() as threads:
+        assert client.portal is not None
+        accepted = threads.submit(post, client)
+        wait_for_work(asked)
+        assert client.portal.call(asked.drain) is False
+        assert accepted.result().status_code == 200
+
+
+def test_live_settings_hold_at_once(tmp_path: Path) -> None:
+    async def waits(_: int) -> None:
+        await asyncio.sleep(0.3)
+
+    asked = service(ScriptedStages(1, waits), tmp_path)
+    with TestClient(create_app(asked)) as client:
+        asked.change({"decoder_budget_s": 0.05})
+        assert post(client).json()["error"]["code"] == "stage_timeout"
+        asked.change({"max_upload_bytes": 10})
+        assert post(client).status_code == 413
+        asked.change({})
+        assert post(client).status_code == 200
 
 
 @pytest.fixture

@@ -71,3 +71,20 @@ def test_replicas_get_an_equal_copy() -> None:
 
 def test_the_readme_shows_every_setting() -> None:
     assert Settings.table() in README.read_text(encoding="utf-8")
+
+
+class TestLiveChanges:
+    def test_a_change_wins_over_the_environment_and_leaves_the_rest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MAX_QUEUE_SIZE", "7")
+        settings = Settings.resolve({"slots": 9})
+        changed = settings.changed({"max_queue_size": 3, "encoder_budget_s": 2})
+        assert (changed.max_queue_size, changed.encoder_budget_s, changed.slots) == (3, 2.0, 9)
+        assert settings.max_queue_size == 7
+
+    @pytest.mark.parametrize(
+        ("changes", "named"),
+        [({"slots": 4}, "slots"), ({"speed": 1}, "speed"), ({"max_queue_size": -1}, "max_queue_size")],
+    )
+    def test_what_cannot_change_is_named(self, changes: dict[str, object], named: str) -> None:
+        with pytest.raises(ConfigurationError, match=named):
+            Settings.resolve({}).changed(changes)
