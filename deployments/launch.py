@@ -6,6 +6,7 @@ service is ready, and on Ctrl-C or SIGTERM drains it before it leaves.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -47,10 +48,11 @@ def main(config_path: Path) -> int:
         os.environ.setdefault(variable, value)
 
     import ray  # noqa: PLC0415  (reads the environment when imported)
-    from ray import serve  # noqa: PLC0415
 
+    applications = [application["name"] for application in config["applications"]]
+    ready: list[str] = []
     _say("starting Ray")
-    context = ray.init(resources={ENCODER_RESOURCE: float(len(config["applications"]))})
+    context = ray.init(resources={ENCODER_RESOURCE: float(len(applications))})
     try:
         address = context.address_info["gcs_address"]
         subprocess.run(  # noqa: S603  (our own command)
@@ -61,14 +63,13 @@ def main(config_path: Path) -> int:
             _say(failure)
             return 1
         if not stop.is_set():
+            ready = applications
             _say(_welcome(url))
         stop.wait()
-        _say("draining: requests that were accepted are answered first (Ctrl-C again ends at once)")
-        _drain([application["name"] for application in config["applications"]])
         return 0
     finally:
         started = psutil.Process().children(recursive=True)
-        serve.shutdown()
+        asyncio.run(_leave(ready))
         ray.shutdown()
         _end(started)
         _say("stopped")
@@ -87,12 +88,25 @@ def _stop_signals() -> threading.Event:
     return stop
 
 
-def _drain(applications: list[str]) -> None:
+async def _leave(applications: list[str]) -> None:
+    """Drains the applications, then ends Serve."""
     from ray import serve  # noqa: PLC0415
 
-    draining = [(name, serve.get_app_handle(name).drain.remote()) for name in applications]
-    for name, drained in draining:
-        if not drained.result():
+    # In one event loop, which Serve's fast paths bind a handle to.
+    try:
+        await _drain(applications)
+    finally:
+        await serve.shutdown_async()
+
+
+async def _drain(applications: list[str]) -> None:
+    from ray import serve  # noqa: PLC0415
+
+    if applications:
+        _say("draining: requests that were accepted are answered first (Ctrl-C again ends at once)")
+    draining = [serve.get_app_handle(name).drain.remote() for name in applications]
+    for name, drained in zip(applications, draining, strict=True):
+        if not await drained:
             _say(f"{name}: some requests took longer than drain_timeout_s; they are cut off")
 
 

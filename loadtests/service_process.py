@@ -20,7 +20,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 GRAPH = "deployments.app:build"
-READY_S = 180.0
+READY_S = 300.0
 STOPPED_S = 90.0
 LEFT_S = 5.0
 
