@@ -34,6 +34,8 @@ from deployments.replica import replica_name
 from deployments.settings import Settings
 
 DEVICE = "cpu"
+DECODING_SHARE = 0.8
+"""Of the stage's budget: a file that takes longer is refused before the stage is found too slow."""
 
 T = TypeVar("T")
 
@@ -43,7 +45,7 @@ class MelPreprocessor:
     """CPU replicas. A few threads each, so that a short file overtakes a long one inside a replica too."""
 
     def __init__(self, settings: Settings, model: Model) -> None:
-        self._limits = AudioLimits(max_seconds=settings.max_audio_s, max_channels=settings.max_channels)
+        self._limits = AudioLimits(settings.max_audio_s, settings.max_channels, DECODING_SHARE * settings.mel_budget_s)
         self._n_mels = model.dimensions.n_mels
         self._buckets = model.frame_buckets
         self._keeps_pcm = settings.align_model is not None

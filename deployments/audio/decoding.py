@@ -1,13 +1,15 @@
 """Uploaded bytes to 16 kHz mono, with FFmpeg (PyAV): the samples that faster-whisper's ``decode_audio`` gives.
 
 An upload is hostile until decoded. Only the listed demuxers and decoders may run, nothing but the upload is ever
-opened, and length, channels and sample rate are checked on every frame, before the next one is decoded.
+opened, and length, channels, sample rate and CPU time are checked all along, before the next frame is decoded.
 """
 
 from __future__ import annotations
 
+import ctypes
 import io
 import itertools
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
@@ -18,6 +20,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.filter import Graph
+from av.packet import Packet
 from numpy.typing import NDArray
 
 from deployments.audio import SAMPLE_RATE
@@ -49,6 +52,11 @@ _OPTIONS = {
     "analyzeduration": "1",
 }
 
+# A few bytes of an mp4 can declare a hundred million samples, whose index takes gigabytes: no block of memory may be
+# larger than this. The index of 8 hours of aac fits. PyAV does not offer the function, but links to it.
+_LARGEST_BLOCK = 32 * 2**20
+ctypes.CDLL(av.packet.__file__).av_max_alloc(ctypes.c_size_t(_LARGEST_BLOCK))
+
 _SAMPLE_RATES = range(4_000, 384_001)
 _DECODED = ("s16", "mono", SAMPLE_RATE)
 _BLOCK = 100_000  # samples resampled at a time
@@ -63,10 +71,13 @@ class AudioLimits:
     Attributes:
         max_seconds: of decoded audio.
         max_channels: of the track.
+        max_cpu_s: of this thread, to decode it: a small file may hold very many tiny packets, or channels at a
+            very high sample rate.
     """
 
     max_seconds: float
     max_channels: int
+    max_cpu_s: float
 
 
 def decode(source: BinaryIO, limits: AudioLimits) -> NDArray[np.int16]:
@@ -80,7 +91,7 @@ def decode(source: BinaryIO, limits: AudioLimits) -> NDArray[np.int16]:
 
     Raises:
         InvalidAudioError: empty, no supported audio, damaged or cut off.
-        AudioTooLongError: more than ``max_seconds``.
+        AudioTooLongError: more than ``max_seconds``, or ``max_cpu_s``.
     """
     size = source.seek(0, io.SEEK_END)
     if not size:
@@ -154,7 +165,8 @@ def _decode_stream(
     container: InputContainer, stream: AudioStream, declared_s: float | None, limits: AudioLimits
 ) -> NDArray[np.int16]:
     # Decoding stops with an error at the first damaged packet, so that no audio goes missing unnoticed.
-    frames = _mp3_frames(container, stream) if container.format.name == "mp3" else container.decode(stream)
+    packets = _timely(container.demux(stream), limits)
+    frames = _mp3_frames(packets) if container.format.name == "mp3" else _frames(packets)
     if container.format.name in _MAX_GAP_S:
         frames = _continuous(frames, stream, declared_s, _MAX_GAP_S[container.format.name])
     if stream.codec_context.name.startswith("pcm_f"):
@@ -166,10 +178,24 @@ def _decode_stream(
     return np.frombuffer(pcm, np.int16)
 
 
-def _mp3_frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+def _timely(packets: Iterable[Packet[AudioStream]], limits: AudioLimits) -> Iterator[Packet[AudioStream]]:
+    until_s = time.thread_time() + limits.max_cpu_s
+    for packet in packets:
+        if time.thread_time() > until_s:
+            message = "The audio takes too long to decode. Split it, or export it as mono with 16000 Hz."
+            raise AudioTooLongError(message, param="file")
+        yield packet
+
+
+def _frames(packets: Iterable[Packet[AudioStream]]) -> Iterator[AudioFrame]:
+    for packet in packets:
+        yield from packet.decode()
+
+
+def _mp3_frames(packets: Iterable[Packet[AudioStream]]) -> Iterator[AudioFrame]:
     """The frames of an mp3 stream, where tags between the frames, and whatever follows the last, are packets too."""
     started = damaged = False
-    for packet in container.demux(stream):
+    for packet in packets:
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:

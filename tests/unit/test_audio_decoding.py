@@ -26,7 +26,7 @@ from deployments.errors import AmanuensisError, AudioTooLongError, InvalidAudioE
 AUDIO = Path(__file__).parents[2] / "tests" / "audio"
 CLIPS = sorted(AUDIO.glob("*.wav"))
 CLIP = AUDIO / "11_flite-slt-long.wav"  # 16 s
-LIMITS = AudioLimits(max_seconds=600, max_channels=8)
+LIMITS = AudioLimits(max_seconds=600, max_channels=8, max_cpu_s=60)
 
 # name: container, audio codec, sample rate, layout, muxer options, video codec
 Format = tuple[str, str, int, str, dict[str, str], str | None]
@@ -343,21 +343,59 @@ def test_ten_hours_in_a_small_file_are_refused_early(*, declares_length: bool) -
 
 def test_the_longest_allowed_recording_passes() -> None:
     pcm = pcm_of(CLIP)
-    exact = AudioLimits(max_seconds=len(pcm) / SAMPLE_RATE, max_channels=1)
+    exact = AudioLimits(max_seconds=len(pcm) / SAMPLE_RATE, max_channels=1, max_cpu_s=60)
     with CLIP.open("rb") as file:
         assert len(decode(file, exact)) == len(pcm)
     with pytest.raises(AudioTooLongError, match="16 seconds"):
-        decoded(CLIP.read_bytes(), AudioLimits(max_seconds=16, max_channels=1))
+        decoded(CLIP.read_bytes(), AudioLimits(max_seconds=16, max_channels=1, max_cpu_s=60))
 
 
 @pytest.mark.parametrize("max_channels", [1, 2])
 def test_channels_are_limited(max_channels: int, uploads: dict[str, bytes]) -> None:
-    limits = AudioLimits(max_seconds=600, max_channels=max_channels)
+    limits = AudioLimits(max_seconds=600, max_channels=max_channels, max_cpu_s=60)
     if max_channels == 2:
         assert len(decoded(uploads["flac stereo 44.1 kHz"], limits))
         return
     with pytest.raises(InvalidAudioError, match="more than 1 channel"):
         decoded(uploads["flac stereo 44.1 kHz"], limits)
+
+
+def test_many_tiny_packets_cannot_keep_a_thread_busy(folder: Path) -> None:
+    path = folder / "tiny packets"
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=96_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1), np.int16), "s16", "mono")
+        frame.sample_rate = 96_000
+        for i in range(50_000):
+            frame.pts = i
+            container.mux(stream.encode(frame))
+    upload = path.read_bytes()
+    assert len(decoded(upload)) > 5000
+    began = time.thread_time()
+    with pytest.raises(AudioTooLongError, match="too long to decode"):
+        decoded(upload, AudioLimits(max_seconds=600, max_channels=8, max_cpu_s=0.05))
+    assert time.thread_time() - began < 0.2
+
+
+@pytest.mark.parametrize("samples", [10_000_000, 88_000_000])
+@pytest.mark.parametrize("table", [b"stsz", b"trun"])
+def test_a_declared_number_of_samples_takes_no_memory(samples: int, table: bytes, folder: Path) -> None:
+    """Without the limit of FFmpeg's allocations, 20 kB grow to 3 GB."""
+    options = {"movflags": "frag_keyframe+empty_moov"} if table == b"trun" else {}
+    upload = bytearray(encoded(folder / "bomb", ("mp4", "aac", 44_100, "mono", options, None)))
+    at = upload.index(table) + 8
+    if table == b"stsz":
+        upload[at : at + 8] = struct.pack(">II", 1, samples)  # all of one byte: no table follows
+        in_chunk = upload.index(b"stsc") + 16
+        upload[in_chunk : in_chunk + 4] = struct.pack(">I", samples)
+    else:
+        upload[at - 4 : at + 4] = struct.pack(">II", 1, samples)  # flags: nothing is stated for each sample
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(InvalidAudioError):
+        decoded(bytes(upload))
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    assert 1024 * int(peak.split()[1]) - before < 150e6
 
 
 def mutations(uploads: dict[str, bytes]) -> Iterator[bytes]:
