@@ -109,6 +109,12 @@ class MethodNotAllowedError(AmanuensisError):
     status, type, code = 405, "invalid_request_error", "method_not_allowed"
 
 
+class UploadTimeoutError(AmanuensisError):
+    """The request's body did not arrive in time."""
+
+    status, type, code = 408, "invalid_request_error", "upload_timeout"
+
+
 class PayloadTooLargeError(AmanuensisError):
     """The upload is larger than the limit."""
 
@@ -147,6 +153,12 @@ class OverloadedError(AmanuensisError):
     """The request could not be answered by its deadline, or gave way to one of higher priority."""
 
     status, type, code = 503, "overloaded_error", "overloaded"
+
+
+class OutOfSpaceError(AmanuensisError):
+    """The uploads in flight fill the spool."""
+
+    status, type, code = 503, "overloaded_error", "out_of_space"
 
 
 class ServiceUnavailableError(AmanuensisError):

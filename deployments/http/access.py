@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.clients.key_file import ANONYMOUS, KeyFile
 from deployments.clients.limits import ClientLimits, Quota
 from deployments.errors import AmanuensisError, AuthenticationError, PermissionDeniedError, RateLimitError
-from deployments.http.context import error_response
+from deployments.http.context import error_response, service_of
 
 SCHEME = "Bearer"
 LIMIT_HEADER = "x-ratelimit-limit-requests"
@@ -122,7 +122,8 @@ def _bearer_token(headers: Headers) -> str:
 
 
 async def _refuse(error: AmanuensisError, scope: Scope, receive: Receive, send: Send) -> None:
-    response = error_response(Request(scope), error)
+    service_of(Request(scope)).statistics.failed(error.code)
+    response = error_response(error)
     if isinstance(error, AuthenticationError):
         response.headers["www-authenticate"] = SCHEME
     await response(scope, receive, send)

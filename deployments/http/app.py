@@ -65,6 +65,7 @@ def create_app(service: TranscriptionService) -> ASGIApp:
         lifespan=lifespan,
         middleware=[Middleware(Authentication, keys=keys, public=PUBLIC, operator=OPERATOR)],
     )
+    app.router.redirect_slashes = False  # a redirect would repeat whatever the client named as host
     app.state.service = service
     app.state.limits = ClientLimits(settings.requests_per_minute, settings.max_concurrent_requests)
     # Outermost, so that even the last-resort error page has an id.

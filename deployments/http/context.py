@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,12 +24,16 @@ from deployments.errors import (
     MethodNotAllowedError,
     NotFoundError,
     PayloadTooLargeError,
+    UploadTimeoutError,
 )
 from deployments.http.accepted import accepted_of
 from deployments.service import TranscriptionService
 
 REQUEST_ID_HEADER = "x-request-id"
 """Serve gives every request one, the client's own or a new one, and returns it with the response."""
+
+REQUEST_ID = "^[A-Za-z0-9._:+/=@-]{1,128}$"
+"""What a client may choose: it is written to logs and sent back."""
 
 DEVICE_HEADER = "x-encoder-device"
 LINGER_S = 2.0
@@ -69,8 +74,11 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        scope.setdefault("state", {})["request_id"] = headers.get(REQUEST_ID_HEADER) or uuid.uuid4().hex
-        body = _BoundedBody(receive, headers, self._service.settings.max_upload_bytes)
+        asked_id = headers.get(REQUEST_ID_HEADER)
+        is_usable = asked_id is None or re.fullmatch(REQUEST_ID, asked_id)
+        scope.setdefault("state", {})["request_id"] = (is_usable and asked_id) or uuid.uuid4().hex
+        settings = self._service.settings
+        body = _BoundedBody(receive, headers, settings.max_upload_bytes, settings.upload_timeout_s)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -86,19 +94,28 @@ class RequestContext:
                 await body.discard()
                 await send({"type": "http.response.body"})
 
-        await self._app(scope, body.receive, send_with_headers)
+        if not is_usable:
+            message = f"{REQUEST_ID_HEADER} must be 1 to 128 letters, digits or . _ : + / = @ -"
+            error = InvalidRequestError(message, param=REQUEST_ID_HEADER)
+            self._service.statistics.failed(error.code)
+            refusal = error_response(error)
+            await refusal(scope, body.receive, send_with_headers)
+        else:
+            await self._app(scope, body.receive, send_with_headers)
 
 
 class _BoundedBody:
-    """A request's body, refused as soon as more was received than the limit.
+    """A request's body, refused as soon as more was received than the limit, or when it takes too long.
 
     Attributes:
         complete: all of it was received, or there is none.
     """
 
-    def __init__(self, receive: Receive, headers: Headers, limit: int) -> None:
+    def __init__(self, receive: Receive, headers: Headers, limit: int, timeout_s: float) -> None:
         self._receive = receive
         self._limit = limit
+        self._timeout_s = timeout_s
+        self._until = asyncio.get_running_loop().time() + timeout_s
         self._received = 0
         self.complete = not _declared_length(headers) and "transfer-encoding" not in headers
 
@@ -107,8 +124,13 @@ class _BoundedBody:
 
         Raises:
             PayloadTooLargeError: the limit is passed.
+            UploadTimeoutError: the body is not complete in time.
         """
-        message = await self._next()
+        try:
+            async with asyncio.timeout_at(None if self.complete else self._until):
+                message = await self._next()
+        except TimeoutError:
+            raise _too_slow(self._timeout_s) from None
         if self._received > self._limit:
             raise _too_large(self._limit)
         return message
@@ -140,6 +162,12 @@ def _too_large(limit: int) -> PayloadTooLargeError:
     )
 
 
+def _too_slow(timeout_s: float) -> UploadTimeoutError:
+    return UploadTimeoutError(
+        f"the upload was not complete after {timeout_s:g} s; compress it (flac, mp3, ogg) or split it", param="file"
+    )
+
+
 def note_failure(request: Request, error: AmanuensisError) -> None:
     """Counts the error by its code; records it where it is the service that failed a request it had accepted."""
     service = service_of(request)
@@ -149,15 +177,19 @@ def note_failure(request: Request, error: AmanuensisError) -> None:
         service.failures.record(accepted.failure(error, datetime.now(UTC)), accepted.asked.audio)
 
 
-def error_response(request: Request, error: AmanuensisError) -> Response:
-    """The error as OpenAI's JSON document, noted."""
-    note_failure(request, error)
+def error_response(error: AmanuensisError) -> Response:
+    """The error as OpenAI's JSON document."""
     headers = {} if error.retry_after_s is None else {"retry-after": f"{error.retry_after_s:.0f}"}
     return JSONResponse(error.body(), error.status, headers)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
-    return error_response(request, as_amanuensis_error(request, error))
+    known = as_amanuensis_error(request, error)
+    note_failure(request, known)
+    response = error_response(known)
+    if isinstance(error, HTTPException):
+        response.headers.update(error.headers or {})  # `Allow`, with a 405
+    return response
 
 
 def as_amanuensis_error(request: Request, error: Exception) -> AmanuensisError:

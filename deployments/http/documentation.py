@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -12,9 +12,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from deployments.failures.record import Failure
 from deployments.http.accepted import REPLAY_HEADER
 from deployments.http.access import LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER
-from deployments.http.context import DEVICE_HEADER, REQUEST_ID_HEADER
+from deployments.http.context import DEVICE_HEADER, REQUEST_ID, REQUEST_ID_HEADER
 from deployments.http.failures import AUDIO_TYPE, DEFAULT_PAGE, MAX_PAGE
-from deployments.http.forms import PRIORITY_HEADER, REFUSED, TIMEOUT_HEADER, TranscriptionForm
+from deployments.http.forms import PRIORITY_HEADER, REFUSED, TIMEOUT_HEADER, PriorityName, TranscriptionForm
 
 Json = dict[str, Any]
 
@@ -24,6 +24,7 @@ ERRORS: dict[str, str] = {
     "403": "the key is not an operator's",
     "404": "no such model, record or route",
     "405": "another method is needed",
+    "408": "the upload took too long",
     "413": "the upload is larger than the limit",
     "429": "more requests in a minute, or at a time, than one client may send (with `Retry-After`)",
     "500": "an error nobody foresaw",
@@ -38,6 +39,15 @@ QUOTA: dict[str, str] = {
 NUMBER: Json = {"type": "number"}
 STRING: Json = {"type": "string"}
 INTEGER: Json = {"type": "integer"}
+PRIORITY: Json = {"type": "string", "enum": list(get_args(PriorityName))}
+TIMEOUT: Json = {"type": "number", "exclusiveMinimum": 0}
+REQUEST_ID_PARAMETER: Json = {
+    "name": REQUEST_ID_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "your name for this request, to find it in the log; sent back",
+    "schema": {"type": "string", "pattern": REQUEST_ID},
+}
 
 
 async def openapi_json(_: Request) -> Response:
@@ -68,7 +78,10 @@ def openapi() -> Json:
             "/v1/models/{model}": {
                 "get": {
                     **_read("retrieveModel", "One model", "Model", "404"),
-                    "parameters": [{"name": "model", "in": "path", "required": True, "schema": STRING}],
+                    "parameters": [
+                        {"name": "model", "in": "path", "required": True, "schema": STRING},
+                        REQUEST_ID_PARAMETER,
+                    ],
                 }
             },
             "/health": {"get": _read("health", "Status at a glance; 503 until the encoder answers", "Status", "503")},
@@ -91,9 +104,7 @@ def openapi() -> Json:
             },
             "/failures/{failure}/audio": {"get": _operator(_failure_audio())},
             "/openapi.json": {"get": _public(_read("openapi", "This document", "Statistics"))},
-            "/docs": {
-                "get": _public({"operationId": "docs", "summary": "This document for people", "responses": _docs()})
-            },
+            "/docs": {"get": _public({"operationId": "docs", "summary": "This document for people", **_docs()})},
         },
         "components": {"schemas": _schemas(), "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}}},
     }
@@ -106,9 +117,12 @@ def _audio_operation(operation: str, summary: str) -> Json:
         "summary": summary,
         "description": f"Known parameters of OpenAI's API that are refused with 400: {refused}.",
         "parameters": [
-            _header(PRIORITY_HEADER, "high, normal or low"),
-            _header(TIMEOUT_HEADER, "shortens the deadline"),
-            _header(REPLAY_HEADER, "id of the failure that is repeated: one more is not recorded while that one is"),
+            _header(PRIORITY_HEADER, "who gets the next free slot", PRIORITY),
+            _header(TIMEOUT_HEADER, "shortens the deadline", TIMEOUT),
+            _header(
+                REPLAY_HEADER, "id of the failure that is repeated: one more is not recorded while that one is", STRING
+            ),
+            REQUEST_ID_PARAMETER,
         ],
         "requestBody": {
             "required": True,
@@ -128,7 +142,7 @@ def _audio_operation(operation: str, summary: str) -> Json:
                     "text/event-stream": {"schema": STRING},
                 },
             },
-            **_errors("400", "401", "404", "413", "429", "500", "503", "504"),
+            **_errors("400", "401", "404", "408", "413", "429", "500", "503", "504"),
         },
     }
 
@@ -139,9 +153,10 @@ def _read(operation: str, summary: str, schema: str, *errors: str) -> Json:
     return {
         "operationId": operation,
         "summary": summary,
+        "parameters": [REQUEST_ID_PARAMETER],
         "responses": {
             "200": {"description": "as asked", "content": answer},
-            **_errors("401", *(status for status in errors if status != "503")),
+            **_errors("400", "401", *(status for status in errors if status != "503")),
             **unavailable,
         },
     }
@@ -164,6 +179,7 @@ def _list_failures() -> Json:
             "listFailures", "Requests that were accepted and could not be answered, newest first", "FailureList", "400"
         ),
         "parameters": [
+            REQUEST_ID_PARAMETER,
             _query("limit", f"how many, 1 to {MAX_PAGE}; default {DEFAULT_PAGE}", INTEGER),
             _query("before", "an id: only what failed before it, for the next page", STRING),
         ],
@@ -173,7 +189,7 @@ def _list_failures() -> Json:
 def _one_failure(operation: str, summary: str, schema: str) -> Json:
     return {
         **_read(operation, summary, schema, "404"),
-        "parameters": [{"name": "failure", "in": "path", "required": True, "schema": STRING}],
+        "parameters": [{"name": "failure", "in": "path", "required": True, "schema": STRING}, REQUEST_ID_PARAMETER],
     }
 
 
@@ -184,7 +200,8 @@ def _failure_audio() -> Json:
 
 
 def _docs() -> Json:
-    return {"200": {"description": "a page", "content": {"text/html": {"schema": STRING}}}}
+    page = {"description": "a page", "content": {"text/html": {"schema": STRING}}}
+    return {"parameters": [REQUEST_ID_PARAMETER], "responses": {"200": page, **_errors("400")}}
 
 
 def _errors(*statuses: str) -> Json:
@@ -192,8 +209,8 @@ def _errors(*statuses: str) -> Json:
     return {status: {"description": ERRORS[status], "content": content} for status in statuses}
 
 
-def _header(name: str, description: str) -> Json:
-    return {"name": name, "in": "header", "required": False, "description": description, "schema": STRING}
+def _header(name: str, description: str, schema: Json) -> Json:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
 def _query(name: str, description: str, schema: Json) -> Json:
@@ -246,7 +263,8 @@ def _object(**properties: Json) -> Json:
 
 def _form() -> Json:
     schema = TranscriptionForm.model_json_schema()
-    file = {"type": "string", "contentMediaType": "application/octet-stream", "description": "the audio"}
+    file = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+    file["description"] = "the audio, with a file name"
     return {**schema, "properties": {"file": file, **schema["properties"]}, "required": ["file"]}
 
 

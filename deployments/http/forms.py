@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, Headers, UploadFile
 
 from deployments.errors import InvalidRequestError, UnsupportedParameterError
@@ -17,7 +18,9 @@ PriorityName = Literal["high", "normal", "low"]
 PRIORITY_HEADER = "x-priority"
 TIMEOUT_HEADER = "x-timeout-seconds"
 LIST_FIELDS = frozenset({"timestamp_granularities"})
+MAX_NAME = 256  # characters, of a model or a language: errors repeat it
 STREAMABLE = frozenset({"json", "text"})
+UTF_8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 
 REFUSED: dict[str, str] = {
     "include": "log probabilities are not offered; verbose_json has avg_logprob for every segment",
@@ -43,8 +46,12 @@ class TranscriptionForm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model: str | None = Field(None, description="a name from `GET /v1/models`; default: the one model that is served")
-    language: str | None = Field(None, description="ISO-639-1 code or English name; default: detected")
+    model: str | None = Field(
+        None, max_length=MAX_NAME, description="a name from `GET /v1/models`; default: the one model that is served"
+    )
+    language: str | None = Field(
+        None, max_length=MAX_NAME, description="ISO-639-1 code or English name; default: detected"
+    )
     prompt: str | None = Field(None, description="text the model should believe came before")
     temperature: float = Field(0.0, ge=0, le=1, allow_inf_nan=False, description="0 is deterministic")
     response_format: ResponseFormat = "json"
@@ -83,6 +90,20 @@ class TranscriptionForm(BaseModel):
         return self.response_format in {"srt", "vtt", "verbose_json"}
 
 
+def check_content_type(headers: Headers) -> None:
+    """Called before the body is read.
+
+    Raises:
+        InvalidRequestError: it is no multipart form, or not in UTF-8.
+    """
+    content_type, options = parse_options_header(headers.get("content-type"))
+    if content_type != b"multipart/form-data":
+        raise InvalidRequestError("send the audio as multipart/form-data, in a field named `file`", param="file")
+    # Python's other codecs include some that fail in their own ways, take quadratic time, or make lone surrogates.
+    if options.get(b"charset", b"utf-8").lower() not in UTF_8:
+        raise InvalidRequestError("the form must be encoded in UTF-8; leave the charset out", param="file")
+
+
 def parse_form(form: FormData) -> tuple[TranscriptionForm, UploadFile]:
     """The fields and the file of a multipart form.
 
@@ -113,10 +134,10 @@ def parse_form(form: FormData) -> tuple[TranscriptionForm, UploadFile]:
 
 def priority_of(form: TranscriptionForm | None, headers: Headers) -> Priority:
     """From the form, once it is read, else from the header, else normal."""
-    name = (form and form.priority) or headers.get(PRIORITY_HEADER, "normal").lower()
-    if name.upper() not in Priority.__members__:
+    header = headers.get(PRIORITY_HEADER, "normal").upper()
+    if header not in Priority.__members__:
         raise InvalidRequestError(f"{PRIORITY_HEADER} must be high, normal or low", param=PRIORITY_HEADER)
-    return Priority[name.upper()]
+    return Priority[form.priority.upper() if form and form.priority else header]
 
 
 def timeout_of(headers: Headers, longest_s: float) -> float:

@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from deployments.contracts import Task
-from deployments.errors import InvalidRequestError
 from deployments.http.accepted import accept
 from deployments.http.context import (
     DEVICE_HEADER,
@@ -31,7 +30,7 @@ from deployments.http.formats import (
     join_texts,
     usage,
 )
-from deployments.http.forms import TranscriptionForm, parse_form, priority_of, timeout_of
+from deployments.http.forms import TranscriptionForm, check_content_type, parse_form, priority_of, timeout_of
 from deployments.scheduling.pipeline import AudioReady, WindowDone
 from deployments.service import TranscriptionRequest, TranscriptionService
 from deployments.text.segments import split_segments
@@ -54,7 +53,7 @@ async def _answer(request: Request, task: Task) -> Response:
     service = service_of(request)
     began, received = time.monotonic(), time.time()
     check_declared_length(request)
-    _check_multipart(request)
+    check_content_type(request.headers)
     deadline = received + timeout_of(request.headers, service.settings.request_timeout_s)
     priority = priority_of(None, request.headers)
     service.check_stages()
@@ -81,11 +80,6 @@ async def _answer(request: Request, task: Task) -> Response:
         transcription = await _collect(events, service, task)
     service.statistics.answered(time.monotonic() - began, transcription.duration_s)
     return _formatted(transcription, form)
-
-
-def _check_multipart(request: Request) -> None:
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise InvalidRequestError("send the audio as multipart/form-data, in a field named `file`", param="file")
 
 
 async def _read(request: Request) -> tuple[TranscriptionForm, str, bytes]:

@@ -111,6 +111,8 @@ def test_priority_from_the_form_else_the_header_else_normal() -> None:
     assert priority_of(parse(), Headers()) is Priority.NORMAL
     with pytest.raises(InvalidRequestError, match="x-priority"):
         priority_of(parse(), Headers({"x-priority": "urgent"}))
+    with pytest.raises(InvalidRequestError, match="x-priority"):
+        priority_of(parse(("priority", "high")), Headers({"x-priority": "urgent"}))
 
 
 def test_a_client_may_shorten_its_deadline_never_lengthen_it() -> None:

@@ -17,6 +17,7 @@ from deployments.contracts import Area, SlotArray, SpooledBlob, Ticket
 from deployments.errors import (
     ConfigurationError,
     DeadlineExceededError,
+    OutOfSpaceError,
     RequestCancelledError,
     SlotViolationError,
     StageLostError,
@@ -222,3 +223,15 @@ class TestHandoff:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         with open_upload(SpooledBlob(str(path))) as file:
             assert file.read() == b"RIFF" * 1000
+
+    def test_an_upload_without_room_is_refused_and_leaves_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "blob.upload"
+        path.touch()
+        full = os.open("/dev/full", os.O_WRONLY)
+        monkeypatch.setattr("tempfile.mkstemp", lambda **_: (full, str(path)))
+        with pytest.raises(OutOfSpaceError) as refused:
+            write_blob(tmp_path, b"RIFF", UPLOAD_SUFFIX)
+        assert refused.value.status == 503
+        assert list(tmp_path.iterdir()) == []
