@@ -1,0 +1,46 @@
+"""The HTTP application over scripted stages, on a real socket: uvicorn's parser in front, as in Ray Serve."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from scripted_stages import ScriptedStages
+
+from deployments.http.app import create_app
+from deployments.model import load_model
+from deployments.service import TranscriptionService
+from deployments.settings import Settings
+
+Address = tuple[str, int]
+"""Host and port."""
+
+MODEL = Path(__file__).parents[2] / "models" / "demo-en"
+UPLOAD_TIMEOUT_S = 1.0
+MAX_UPLOAD_BYTES = 2 * 2**20
+
+
+@contextmanager
+def serving(shared_memory: Path) -> Iterator[Address]:
+    """A service that runs for as long as the context lasts, and then must hold nothing any more."""
+    limits = {"upload_timeout_s": UPLOAD_TIMEOUT_S, "max_upload_bytes": MAX_UPLOAD_BYTES}
+    settings = Settings.resolve({"whisper_model": str(MODEL), "shared_memory_dir": str(shared_memory), **limits})
+    service = TranscriptionService(settings, load_model(settings), ScriptedStages(2), shared_memory=True)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="critical", lifespan="on"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield listener.getsockname()
+        finally:
+            server.should_exit = True
+            thread.join()
+    assert service.admission.in_use == 0, "every slot came back"
+    assert service.admission.waiting == 0, "so did every place in the queue"

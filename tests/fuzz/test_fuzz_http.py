@@ -1,0 +1,42 @@
+"""Requests made from the OpenAPI document, right and wrong ones: every answer is one that the document names.
+
+The README has the same command for a running service.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from http_server import Address, serving
+
+COMMAND = Path(sys.executable).with_name("schemathesis")
+# Which fields may stand together, and which languages the model knows, OpenAPI has no words for.
+UNDECIDABLE = "positive_data_acceptance"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    with serving(tmp_path_factory.mktemp("shm")) as address:
+        yield address
+
+
+def test_every_answer_is_documented(server: Address, tmp_path: Path) -> None:
+    host, port = server
+    options = ["--exclude-checks", UNDECIDABLE, "--seed", "1", "--max-examples", "15", "--continue-on-failure"]
+    run = subprocess.run(
+        [str(COMMAND), "run", f"http://{host}:{port}/openapi.json", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        cwd=tmp_path,  # it leaves a cache behind
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    statistics = requests.get(f"http://{host}:{port}/stats", timeout=5).json()
+    assert statistics["requests"]["answered"] > 10, "the right ones must be answered"
+    assert statistics["requests"]["failed"]["invalid_request"] > 100, "and the wrong ones refused"
