@@ -31,8 +31,7 @@ OPERATOR = [
     Route("/stats/pipeline", operations.stats_pipeline),
     Route("/stats/stages", operations.stats_stages),
     Route("/failures", failures.list_failures),
-    Route("/failures/{failure}", failures.retrieve_failure),
-    Route("/failures/{failure}", failures.delete_failure, methods=["DELETE"]),
+    Route("/failures/{failure}", failures.one_failure, methods=["GET", "DELETE"]),
     Route("/failures/{failure}/audio", failures.retrieve_audio),
 ]
 CLIENT = [

@@ -25,7 +25,12 @@ def list_failures(request: Request) -> Response:
     return JSONResponse({"object": "list", "data": data, "has_more": has_more})
 
 
-def retrieve_failure(request: Request) -> Response:
+def one_failure(request: Request) -> Response:
+    """One route for both methods, so that ``Allow`` names both."""
+    return _delete(request) if request.method == "DELETE" else _retrieve(request)
+
+
+def _retrieve(request: Request) -> Response:
     failure = _log(request).get(_id(request))
     if failure is None:
         raise _unknown(request)
@@ -39,7 +44,7 @@ def retrieve_audio(request: Request) -> Response:
     return Response(audio, media_type=AUDIO_TYPE, headers={"content-disposition": "attachment"})
 
 
-def delete_failure(request: Request) -> Response:
+def _delete(request: Request) -> Response:
     if not _log(request).delete(_id(request)):
         raise _unknown(request)
     return JSONResponse({"id": _id(request), "deleted": True})
