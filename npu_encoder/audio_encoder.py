@@ -10,19 +10,20 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from npu_encoder.gemm import GemmExecutor, GemmWeight, PendingGemm, Precision
-from npu_encoder.host_layers import Conv, attention, gelu, layer_norm
-from npu_encoder.quantization import dequantize, quantize_rows, quantize_weight, to_bfloat16
+from npu_encoder.host_steps import Activation, HostSteps, Product
+from npu_encoder.quantization import quantize_weight, to_bfloat16
 from npu_encoder.weights import EncoderDimensions, EncoderWeights, LayerWeights, LinearWeights
 
 FloatArray: TypeAlias = NDArray[np.float32]
-Steps: TypeAlias = Generator[PendingGemm, NDArray[np.int32] | NDArray[np.float32], FloatArray]
-"""Work on one window: yields a product that was started, is sent its result, returns a float32 array."""
+Result = TypeVar("Result")
+Steps: TypeAlias = Generator[PendingGemm, NDArray[np.int32] | NDArray[np.float32], Result]
+"""Work on one window: yields a product that was started, is sent its values, returns a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ PLANS: Final[Mapping[PlanName, LayerPlan]] = MappingProxyType(
 
 
 class AudioEncoder:
-    """The encoder: linear layers on ``executor``, everything else on the host in float32.
+    """The encoder: linear layers on ``executor``, everything else on the host.
 
     While the device multiplies for one window, the host works on another. A window's states depend on no other window,
     to the last bit. ``encode`` may be called from several threads.
@@ -65,23 +66,30 @@ class AudioEncoder:
         plan: precision of each linear layer.
         windows_in_progress: of one call; each has at most one product on the device, so more than the device takes
             would only cost memory.
+        host_precision: of the matrix products on the host: see ``HostSteps``.
 
     Raises:
         NoKernelError: if the device has no kernel for a layer.
+        UnsupportedPrecisionError: if this CPU cannot compute in ``host_precision``.
     """
 
     def __init__(
-        self, weights: EncoderWeights, executor: GemmExecutor, plan: LayerPlan, *, windows_in_progress: int = 4
+        self,
+        weights: EncoderWeights,
+        executor: GemmExecutor,
+        plan: LayerPlan,
+        *,
+        windows_in_progress: int = 4,
+        host_precision: str = "auto",
     ) -> None:
         self._windows_in_progress = windows_in_progress
         self._dimensions = weights.dimensions
-        self._conv1 = Conv(weights.conv1, stride=1)
-        self._conv2 = Conv(weights.conv2, stride=2)
-        self._positions = weights.positions
-        n_heads = weights.dimensions.n_heads
+        self._plan = plan
+        self._host = HostSteps(weights, host_precision)
         self._blocks = [
-            _Block(f"layer_{index}", layer, n_heads, executor, plan) for index, layer in enumerate(weights.layers)
+            _Block(f"layer_{index}", layer, self._host, executor, plan) for index, layer in enumerate(weights.layers)
         ]
+        self._next_norms = [layer.attention_norm for layer in weights.layers[1:]]
         self._final_norm = weights.final_norm
 
     @property
@@ -111,34 +119,40 @@ class AudioEncoder:
             except StopIteration:
                 running.extend((window, next(window)) for window in islice(waiting, 1))
 
-    def _window(self, log_mel: FloatArray, states: FloatArray) -> Steps:
-        x = gelu(self._conv1(log_mel.T))
-        x = gelu(self._conv2(x))
-        x += self._positions[: len(x)]
-        for block in self._blocks:
-            x = yield from block(x)
-        return layer_norm(x, self._final_norm, out=states)
+    def _window(self, log_mel: FloatArray, states: FloatArray) -> Steps[None]:
+        x, normed = self._host.stem(log_mel, self._plan.qkv)
+        for block, next_norm in zip(self._blocks[:-1], self._next_norms, strict=True):
+            x, mlp = yield from block(x, normed)
+            x, normed = self._host.add_and_norm(x, mlp, next_norm, self._plan.qkv)
+        x, mlp = yield from self._blocks[-1](x, normed)
+        self._host.add_and_last_norm(x, mlp, self._final_norm, states)
 
 
 class _Block:
-    """One transformer layer."""
+    """One transformer layer, from behind its first LayerNorm to before its last addition.
 
-    def __init__(self, name: str, weights: LayerWeights, n_heads: int, executor: GemmExecutor, plan: LayerPlan) -> None:
-        self._n_heads = n_heads
-        self._attention_norm = weights.attention_norm
-        self._qkv = _Linear(f"{name}/qkv", _fuse(weights, n_heads), executor, plan.qkv)
+    The host does what lies between two products in one step, so a block begins and ends inside one.
+    """
+
+    def __init__(
+        self, name: str, weights: LayerWeights, host: HostSteps, executor: GemmExecutor, plan: LayerPlan
+    ) -> None:
+        self._host = host
+        self._plan = plan
+        self._qkv = _Linear(f"{name}/qkv", _fuse(weights, host.n_heads), executor, plan.qkv)
         self._out = _Linear(f"{name}/out", weights.attention_out, executor, plan.out)
         self._mlp_norm = weights.mlp_norm
         self._fc1 = _Linear(f"{name}/fc1", weights.mlp_in, executor, plan.fc1)
         self._fc2 = _Linear(f"{name}/fc2", weights.mlp_out, executor, plan.fc2)
 
-    def __call__(self, x: FloatArray) -> Steps:
-        """``[ctx, d_model]`` to the same, in place."""
-        qkv = yield from self._qkv(layer_norm(x, self._attention_norm))
-        x += yield from self._out(attention(qkv, self._n_heads))
-        hidden = yield from self._fc1(layer_norm(x, self._mlp_norm))
-        x += yield from self._fc2(gelu(hidden))
-        return x
+    def __call__(self, x: FloatArray, normed: Activation) -> Steps[tuple[FloatArray, Product]]:
+        """``x`` ``[ctx, d_model]`` and its norm, to the new ``x`` and what is to be added to it."""
+        qkv = yield from self._qkv(normed)
+        out = yield from self._out(self._host.attention(qkv, self._plan.out))
+        x, normed = self._host.add_and_norm(x, out, self._mlp_norm, self._plan.fc1)
+        hidden = yield from self._fc1(normed)
+        mlp = yield from self._fc2(self._host.gelu(hidden, self._plan.fc2))
+        return x, mlp
 
 
 class _Linear:
@@ -147,22 +161,19 @@ class _Linear:
     def __init__(self, name: str, weights: LinearWeights, executor: GemmExecutor, precision: Precision) -> None:
         self._name = name
         self._executor = executor
-        self._precision = precision
-        self._bias = weights.bias
+        self._bias = weights.bias[np.newaxis]
+        self._scales: FloatArray | None = None
         if precision == "int8":
-            values, self._scales = quantize_weight(weights.weight)
+            values, scales = quantize_weight(weights.weight)
+            self._scales = scales[np.newaxis]
             executor.load(GemmWeight(name, values, precision))
         else:
             executor.load(GemmWeight(name, to_bfloat16(np.ascontiguousarray(weights.weight.T)), precision))
 
-    def __call__(self, x: FloatArray) -> Steps:
-        """``[m, n_in]``, which is overwritten, to ``[m, n_out]``."""
-        if self._precision == "bf16":
-            product = yield self._executor.start(self._name, to_bfloat16(x))
-            return np.add(product, self._bias, dtype=np.float32)
-        values, scales = quantize_rows(x)
-        product = yield self._executor.start(self._name, values)
-        return dequantize(product, scales, self._scales, self._bias)
+    def __call__(self, x: Activation) -> Steps[Product]:
+        """``[rows, n_in]`` to ``[rows, n_out]``; scales and bias are left to the host's next step."""
+        values = yield self._executor.start(self._name, x.values)
+        return Product(values, x.scales, self._scales, self._bias)
 
 
 def _fuse(layer: LayerWeights, n_heads: int) -> LinearWeights:

@@ -11,14 +11,11 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
-from openvino.properties import hint, inference_num_threads, num_streams
 
 from npu_encoder.backend import HEALTHY, DeviceHealth, check_windows, encode_silence
-from npu_encoder.errors import UnsupportedPrecisionError
+from npu_encoder.openvino_cpu import compile_graph, resolve_precision
 from npu_encoder.openvino_graph import build_encoder
 from npu_encoder.weights import EncoderDimensions, read_weights
-
-PRECISIONS = ("auto", "bf16", "f32")
 
 # Each compiled length holds its own packed weights: about 15 MB for 2 M parameters, 52 MB for Whisper base.
 MAX_COMPILED_LENGTHS = 16
@@ -45,7 +42,7 @@ class OpenVinoBackend:
 
     def __init__(self, model_dir: Path, *, precision: str = "auto", threads: int = 1) -> None:
         self._core = ov.Core()
-        self._precision = _resolve_precision(self._core, precision)
+        self._precision = resolve_precision(self._core, precision)
         self._weights = read_weights(model_dir)
         self._threads = threads
         self._compiled = lru_cache(MAX_COMPILED_LENGTHS)(self._compile)
@@ -92,23 +89,5 @@ class OpenVinoBackend:
         return request
 
     def _compile(self, frames: int) -> ov.CompiledModel:
-        settings = {
-            hint.inference_precision: self._precision,
-            # One stream a thread: no two threads share a window.
-            num_streams: self._threads,
-            inference_num_threads: self._threads,
-            # Other processes share these cores: the scheduler knows better where to run.
-            hint.enable_cpu_pinning: False,
-        }
-        return self._core.compile_model(build_encoder(self._weights, frames), "CPU", settings)
-
-
-def _resolve_precision(core: ov.Core, precision: str) -> str:
-    if precision not in PRECISIONS:
-        raise UnsupportedPrecisionError(f"OpenVINO's precision is one of {PRECISIONS}, not {precision!r}")
-    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision == "auto":
-        return "bf16" if has_bf16 else "f32"
-    if precision == "bf16" and not has_bf16:
-        raise UnsupportedPrecisionError("this CPU has no bf16 instructions: choose f32 or auto")
-    return precision
+        graph = build_encoder(self._weights, frames)
+        return compile_graph(self._core, graph, precision=self._precision, threads=self._threads)

@@ -1,7 +1,8 @@
 """Numbers for the device: symmetric int8 with a scale for each channel or token, and bfloat16 as bit patterns.
 
-A weight gets one scale an output channel, once; an activation gets one a token, each time. Both factor out of the
-integer product, ``x @ w ~ (x_int8 @ w_int8) * x_scale * w_scale``: "LLM.int8()" (Dettmers et al., 2022), section 2.
+A weight gets one scale an output channel, once; an activation gets one a token, each time (in ``host_graphs.py``). Both
+factor out of the integer product, ``x @ w ~ (x_int8 @ w_int8) * x_scale * w_scale``: "LLM.int8()" (Dettmers et al.,
+2022), section 2.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Quantized(NamedTuple):
 
     Attributes:
         values: int8 from -127 to 127, C-contiguous.
-        scales: float32, ``[rows, 1]`` of an activation, ``[columns]`` of a weight.
+        scales: float32, one for each column.
     """
 
     values: NDArray[np.int8]
@@ -31,42 +32,9 @@ class Quantized(NamedTuple):
 
 def quantize_weight(weight: NDArray[np.float32]) -> Quantized:
     """``[n_out, n_in]`` to values ``[n_in, n_out]``, as a product takes them, and scales ``[n_out]``."""
-    values, scales = quantize_rows(weight.copy())
-    return Quantized(np.ascontiguousarray(values.T), scales[:, 0])
-
-
-def quantize_rows(x: NDArray[np.float32]) -> Quantized:
-    """``[rows, columns]`` to values of the same shape and scales ``[rows, 1]``. Overwrites ``x``.
-
-    A row of zeros stays zeros. NaN or infinity in a row makes its scale NaN or infinite, so that it is not hidden.
-    """
-    absmax = np.maximum(x.max(axis=1, keepdims=True), -x.min(axis=1, keepdims=True))
-    np.maximum(absmax, MIN_ABSMAX, out=absmax)
-    values = np.empty(x.shape, np.int8)
-    with np.errstate(invalid="ignore"):
-        x *= INT8_MAX / absmax
-        np.rint(x, out=values, casting="unsafe")
-    return Quantized(values, absmax / INT8_MAX)
-
-
-def dequantize(
-    product: NDArray[np.int32] | NDArray[np.float32],
-    row_scales: NDArray[np.float32],
-    column_scales: NDArray[np.float32],
-    bias: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """The float32 result of a linear layer, ``[m, n]``.
-
-    Args:
-        product: ``[m, n]``, of the quantised activation and weight.
-        row_scales: ``[m, 1]``, of the activation.
-        column_scales: ``[n]``, of the weight.
-        bias: ``[n]``.
-    """
-    x = np.multiply(product, row_scales, dtype=np.float32, casting="same_kind")
-    x *= column_scales
-    x += bias
-    return x
+    absmax = np.maximum(np.abs(weight).max(axis=1, keepdims=True), MIN_ABSMAX)
+    values = np.rint(weight * (INT8_MAX / absmax)).astype(np.int8)
+    return Quantized(np.ascontiguousarray(values.T), absmax[:, 0] / INT8_MAX)
 
 
 def to_bfloat16(x: NDArray[np.float32]) -> NDArray[np.uint16]:

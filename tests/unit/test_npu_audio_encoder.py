@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
-from scipy.special import ndtr
 from spoken_clips import DEMO_MODEL, Clip, load_clips
 
 from deployments.contracts import DecodeOptions, Window
@@ -20,7 +19,6 @@ from loadtests.text import words
 from npu_encoder.audio_encoder import PLANS, AudioEncoder, PlanName
 from npu_encoder.errors import DeviceTimeoutError
 from npu_encoder.gemm import GemmExecutor, GemmWeight, NumpyGemm, PendingGemm
-from npu_encoder.host_layers import gelu
 from npu_encoder.loading import load_backend
 from npu_encoder.weights import EncoderWeights, read_weights
 
@@ -36,8 +34,9 @@ class Gate:
     Attributes:
         window_cosine: smallest, over whole windows.
         token_cosine: smallest, over single tokens.
-        worse_words: words of the clips' 197 that may be wrong beyond those wrong in float32. One is 0.5 points of
-            word error rate, and with int8 a doubtful word turns with the order in which BLAS adds in the attention.
+        worse_words: words that may be wrong beyond those wrong in float32, of the clips' 197 at each of three
+            positions. A doubtful word turns with noise that changes nothing else, also in float32, so more words
+            say more.
     """
 
     window_cosine: float
@@ -60,10 +59,13 @@ def clips() -> list[Clip]:
 @pytest.fixture(scope="module")
 def log_mels(clips: list[Clip]) -> list[FloatArray]:
     """Of each clip, padded with silence to 30 s and cut to a multiple of 4 s."""
-    extract = FeatureExtractor()
-    padded = [np.pad(clip.pcm / np.float32(32_768), (0, 480_000 - len(clip.pcm))) for clip in clips]
-    frames = [400 * math.ceil(clip.duration_s / 4) for clip in clips]
-    return [trim(extract(audio, padding=0), count) for audio, count in zip(padded, frames, strict=True)]
+    return begin_at(clips, 0)
+
+
+@pytest.fixture(scope="module")
+def later_log_mels(clips: list[Clip]) -> list[FloatArray]:
+    """Of the same clips, which begin 2 and 5 ms later."""
+    return begin_at(clips, 37) + begin_at(clips, 74)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,13 @@ def plan(request: pytest.FixtureRequest) -> PlanName:
 def states(plan: PlanName, weights: EncoderWeights, log_mels: list[FloatArray]) -> list[FloatArray]:
     """Of all clips in one batch."""
     return encode(AudioEncoder(weights, NumpyGemm(), PLANS[plan]), *log_mels)
+
+
+def begin_at(clips: list[Clip], sample: int) -> list[FloatArray]:
+    extract = FeatureExtractor()
+    padded = [np.pad(clip.pcm / np.float32(32_768), (sample, 480_000 - sample - len(clip.pcm))) for clip in clips]
+    frames = [400 * math.ceil(clip.duration_s / 4) for clip in clips]
+    return [trim(extract(audio, padding=0), count) for audio, count in zip(padded, frames, strict=True)]
 
 
 def trim(log_mel: FloatArray, frames: int) -> FloatArray:
@@ -140,10 +149,24 @@ def test_a_full_window_agrees_with_float32(weights: EncoderWeights, clips: list[
     assert float(cosine(states, reference[0]).min()) > GATES["int8"].token_cosine
 
 
+@pytest.fixture(scope="module")
+def wrong_in_float32(clips: list[Clip], expected: list[FloatArray], later_log_mels: list[FloatArray]) -> int:
+    later = empty_states(later_log_mels)
+    load_backend(DEMO_MODEL, backend="ctranslate2", precision="float32").encode(later_log_mels, later)
+    return wrong_words(clips * 3, expected + later)
+
+
 def test_transcripts_are_as_good_as_with_float32(
-    plan: PlanName, clips: list[Clip], states: list[FloatArray], expected: list[FloatArray]
+    plan: PlanName,
+    weights: EncoderWeights,
+    clips: list[Clip],
+    states: list[FloatArray],
+    later_log_mels: list[FloatArray],
+    wrong_in_float32: int,
 ) -> None:
-    assert wrong_words(clips, states) - wrong_words(clips, expected) <= GATES[plan].worse_words
+    later = encode(AudioEncoder(weights, NumpyGemm(), PLANS[plan]), *later_log_mels)
+
+    assert wrong_words(clips * 3, states + later) - wrong_in_float32 <= GATES[plan].worse_words
 
 
 def test_a_window_never_depends_on_its_batch(
@@ -154,10 +177,24 @@ def test_a_window_never_depends_on_its_batch(
         np.testing.assert_array_equal(encode(encoder, log_mels[index])[0], states[index])
 
 
-def test_gelu_is_the_one_of_the_error_function() -> None:
-    x = np.concatenate([np.linspace(-30, 30, 100_001), [0.0, -1e15, 1e15]]).astype(np.float32)
-    exact = x.astype(np.float64) * ndtr(x.astype(np.float64))
-    np.testing.assert_allclose(gelu(x.copy()), exact, atol=1.5e-6, rtol=1e-6)
+@pytest.mark.parametrize("name", ["int8", "bf16"])
+def test_a_broken_window_stays_visible_and_alone(name: PlanName, weights: EncoderWeights) -> None:
+    encoder = AudioEncoder(weights, NumpyGemm(), PLANS[name])
+    sound, broken = np.zeros((2, 80, 400), np.float32)
+    broken[7, 100] = np.nan
+    states = encode(encoder, broken, sound)
+
+    assert np.all(np.isnan(states[0][50]))
+    assert np.all(np.isfinite(states[1]))
+
+
+def test_a_cpu_without_bf16_encodes_in_float32(weights: EncoderWeights, log_mels: list[FloatArray]) -> None:
+    encoder = AudioEncoder(weights, NumpyGemm(), PLANS["bf16"], host_precision="f32")
+    (states,) = encode(encoder, log_mels[0])
+    reference = empty_states(log_mels[:1])
+    load_backend(DEMO_MODEL, backend="ctranslate2", precision="float32").encode(log_mels[:1], reference)
+
+    assert float(cosine(states.ravel(), reference[0].ravel())) > 0.99999
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from npu_encoder.gemm import GemmWeight, NumpyGemm
-from npu_encoder.quantization import dequantize, from_bfloat16, quantize_rows, quantize_weight, to_bfloat16
+from npu_encoder.quantization import from_bfloat16, quantize_weight, to_bfloat16
 
 
 @pytest.fixture
@@ -27,29 +27,6 @@ def bits_of(*values: float) -> list[int]:
     return [int(bits) for bits in to_bfloat16(np.array(values, np.float32))]
 
 
-def test_rows_are_off_by_half_a_step_at_most(rng: np.random.Generator) -> None:
-    x = rng.standard_normal((64, 192), np.float32) * np.logspace(-6, 6, 64, dtype=np.float32)[:, np.newaxis]
-    values, scales = quantize_rows(x.copy())
-
-    assert np.all(np.abs(values * scales - x) <= 0.5001 * scales)
-    assert np.all(np.abs(values.astype(np.int16)).max(axis=1) == 127)
-
-
-def test_zero_and_tiny_rows_become_zeros() -> None:
-    values, scales = quantize_rows(np.array([[0, 0], [1e-40, -1e-38], [1, 0]], np.float32))
-
-    assert values.tolist() == [[0, 0], [0, 0], [127, 0]]
-    assert np.all(np.isfinite(scales))
-
-
-@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
-def test_a_broken_row_stays_visible_and_alone(broken: float) -> None:
-    values, scales = quantize_rows(np.array([[1, broken], [1, 2]], np.float32))
-
-    assert not np.isfinite(scales[0, 0])
-    assert values[1].tolist() == [64, 127]
-
-
 def test_weight_scales_belong_to_output_channels(rng: np.random.Generator) -> None:
     weight = rng.standard_normal((96, 48), np.float32) * np.logspace(-3, 3, 96, dtype=np.float32)[:, np.newaxis]
     values, scales = quantize_weight(weight)
@@ -59,17 +36,11 @@ def test_weight_scales_belong_to_output_channels(rng: np.random.Generator) -> No
     assert np.all(np.abs(values * scales - weight.T) <= 0.5001 * scales)
 
 
-def test_an_int8_layer_is_the_float_layer(rng: np.random.Generator) -> None:
-    x, bias = rng.standard_normal((40, 256), np.float32), rng.standard_normal(128, np.float32)
-    weight = rng.standard_normal((128, 256), np.float32)
-    weight_values, column_scales = quantize_weight(weight)
-    values, row_scales = quantize_rows(x.copy())
+def test_zero_channels_stay_zeros() -> None:
+    values, scales = quantize_weight(np.array([[0, 0], [1, -2]], np.float32))
 
-    y = dequantize(product(values, GemmWeight("layer", weight_values, "int8")), row_scales, column_scales, bias)
-
-    expected = x @ weight.T + bias
-    assert y.dtype == np.float32
-    assert np.linalg.norm(y - expected) < 0.02 * np.linalg.norm(expected)
+    assert values.tolist() == [[0, 64], [0, -127]]
+    assert np.all(np.isfinite(scales))
 
 
 @pytest.mark.parametrize("k", [1, 192, 1024, 1025, 5120])

@@ -1,0 +1,39 @@
+"""OpenVINO on this CPU: what it can compute in, and how graphs are compiled for cores that others use too."""
+
+from __future__ import annotations
+
+import openvino as ov
+from openvino.properties import hint, inference_num_threads, num_streams
+
+from npu_encoder.errors import UnsupportedPrecisionError
+
+PRECISIONS = ("auto", "bf16", "f32")
+
+
+def resolve_precision(core: ov.Core, precision: str) -> str:
+    """``bf16`` or ``f32``; ``auto`` is bf16 where the CPU has instructions for it.
+
+    Raises:
+        UnsupportedPrecisionError: if this CPU cannot compute in ``precision``.
+    """
+    if precision not in PRECISIONS:
+        raise UnsupportedPrecisionError(f"OpenVINO's precision is one of {PRECISIONS}, not {precision!r}")
+    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "auto":
+        return "bf16" if has_bf16 else "f32"
+    if precision == "bf16" and not has_bf16:
+        raise UnsupportedPrecisionError("this CPU has no bf16 instructions: choose f32 or auto")
+    return precision
+
+
+def compile_graph(core: ov.Core, graph: ov.Model, *, precision: str, threads: int) -> ov.CompiledModel:
+    """Compile a graph whose floats OpenVINO may compute in ``precision``."""
+    settings = {
+        hint.inference_precision: precision,
+        # One stream a thread: no two threads share a window.
+        num_streams: threads,
+        inference_num_threads: threads,
+        # Other processes share these cores: the scheduler knows better where to run.
+        hint.enable_cpu_pinning: False,
+    }
+    return core.compile_model(graph, "CPU", settings)
