@@ -30,6 +30,13 @@ FAST_PATHS = {
 }
 """Ray reads these where it starts, so they cannot be part of the configuration file. The user's own values win."""
 
+SELF_HEALING = {
+    # HAProxy is given up after three failed checks. Every 10 s, as by default, its death would last half a minute.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+    # Where all processes start at once on few cores, the default of 5 s kills a proxy that is only slow to start.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
+}
+
 ENCODER_RESOURCE = "npu"
 READY_TIMEOUT_S = 180.0
 POLL_S = 0.25
@@ -44,7 +51,7 @@ def main(config_path: Path) -> int:
     name = config["applications"][0]["name"]
     url = _url(config.get("http_options", {}))
     stop = _stop_signals()
-    for variable, value in FAST_PATHS.items():
+    for variable, value in {**FAST_PATHS, **SELF_HEALING}.items():
         os.environ.setdefault(variable, value)
 
     import ray  # noqa: PLC0415  (reads the environment when imported)

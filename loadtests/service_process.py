@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -39,6 +40,21 @@ class Application:
         return {"name": self.name, "route_prefix": self.route, "import_path": self.builder, "args": arguments}
 
 
+@dataclass(frozen=True)
+class Service:
+    """One running service.
+
+    Attributes:
+        url: its base URL.
+        process: the launcher; all other processes descend from it.
+        log: what they print.
+    """
+
+    url: str
+    process: psutil.Process
+    log: Path
+
+
 @contextmanager
 def running(applications: Sequence[Application]) -> Iterator[str]:
     """The base URL of a service with these applications, all ready.
@@ -46,6 +62,13 @@ def running(applications: Sequence[Application]) -> Iterator[str]:
     Raises:
         RuntimeError: it did not start, or did not stop cleanly; with its log.
     """
+    with started(applications) as service:
+        yield service.url
+
+
+@contextmanager
+def started(applications: Sequence[Application]) -> Iterator[Service]:
+    """As ``running``, with what it takes to watch the service or to do it harm."""
     port = _free_port()
     base_url = f"http://127.0.0.1:{port}"
     config = {
@@ -58,12 +81,13 @@ def running(applications: Sequence[Application]) -> Iterator[str]:
         config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
         with log_path.open("wb") as log:
             command = [sys.executable, "-m", "deployments.launch", str(config_path)]
-            process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+            process = subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=log, stderr=log)
         try:
             for application in applications:
                 _wait_until_ready(base_url + application.route.rstrip("/"), process, log_path)
-            family = psutil.Process(process.pid).children(recursive=True)
-            yield base_url
+            service = Service(base_url, psutil.Process(process.pid), log_path)
+            yield service
+            family = service.process.children(recursive=True)
             process.send_signal(signal.SIGINT)
             status = process.wait(STOPPED_S)
             _, left = psutil.wait_procs(family, LEFT_S)
@@ -73,6 +97,12 @@ def running(applications: Sequence[Application]) -> Iterator[str]:
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+def _environment() -> dict[str, str]:
+    """Of the launcher: HAProxy's own ports are free ones too, so that another service may run beside this one."""
+    ports = {f"RAY_SERVE_HAPROXY_{purpose}_PORT": str(_free_port()) for purpose in ("METRICS", "STATS")}
+    return {**os.environ, **ports}
 
 
 def _free_port() -> int:

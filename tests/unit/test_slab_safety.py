@@ -34,7 +34,7 @@ class Rush:
     """Hundreds of requests, cancelled at any moment, over stages that fail in every way."""
 
     def __init__(self, seed: int, directory: Path) -> None:
-        self._chance = random.Random(seed)  # noqa: S311  (not for secrets)
+        self._chance = random.Random(seed)
         self.slab = Slab.create(directory / f"slab-{seed}", LAYOUT)
         self.stages = HostileStages(self._chance)
         self.statistics = Statistics()

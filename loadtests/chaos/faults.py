@@ -1,0 +1,76 @@
+"""What goes wrong, and when: every kind of process of the service is killed in turn, some hang for a while."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Action = Literal["kill", "hang"]
+
+PROCESSES = {
+    "MelPreprocessor": r"ray::ServeReplica:\w+:MelPreprocessor",
+    "Encoder": r"ray::ServeReplica:\w+:Encoder",
+    "Decoder": r"ray::ServeReplica:\w+:Decoder",
+    "Ingress": r"ray::ServeReplica:\w+:Ingress",
+    "HAProxy": r"\S*/haproxy -db",
+    "HAProxy manager": r"ray::HAProxyManager",
+    "Serve proxy": r"ray::ProxyActor",
+    "Serve controller": r"ray::ServeController",
+}
+"""Every kind of process that takes part in serving, by how its command line begins."""
+
+FRONT = frozenset({"Ingress", "HAProxy", "HAProxy manager"})
+"""Processes that hold clients' connections: what these hold dies with them."""
+
+HANGS_A_ROUND = 3
+HANG_S = (2.0, 8.0)
+GAP_S = (1.0, 6.0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One fault to come.
+
+    Attributes:
+        gap_s: quiet time before it.
+        hang_s: how long the process stands still; 0 for a kill.
+    """
+
+    process: str
+    action: Action
+    gap_s: float
+    hang_s: float
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault that happened. Times in seconds of the monotonic clock.
+
+    Attributes:
+        at: when the signal was sent.
+        until: when it ended: at once for a kill, with SIGCONT for a hang.
+        recovered: first success of a probe sent after ``at``; None if there was none.
+        replaced: when, after the recovery, a process of this kind was seen again; None if none was.
+    """
+
+    process: str
+    action: Action
+    at: float
+    until: float
+    recovered: float | None
+    replaced: float | None
+
+
+def plans(rng: random.Random) -> Iterator[Plan]:
+    """Faults without end, round after round: each kind is killed once a round, some of them hang, in random order."""
+    while True:
+        kills: list[tuple[str, Action]] = [(process, "kill") for process in PROCESSES]
+        hangs: list[tuple[str, Action]] = [
+            (process, "hang") for process in rng.sample(sorted(PROCESSES), HANGS_A_ROUND)
+        ]
+        faults = kills + hangs
+        rng.shuffle(faults)
+        for process, action in faults:
+            yield Plan(process, action, rng.uniform(*GAP_S), rng.uniform(*HANG_S) if action == "hang" else 0.0)

@@ -1,0 +1,78 @@
+"""What clients send: the bundled recordings, several minutes cut together from them, and files that are no audio."""
+
+from __future__ import annotations
+
+import io
+import uuid
+import wave
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from loadtests.clips import PAUSE, RATE, SAMPLES
+
+LONG_S = 10.0
+MINUTES_S = 240.0
+SHORT, LONG, MINUTES = "short", "long", "minutes"
+BAD: Mapping[str, bytes] = {"empty": b"", "text": b"this is no audio\n" * 100, "noise": bytes(range(256)) * 40}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One file.
+
+    Attributes:
+        size: ``short``, ``long`` (more than 10 s) or ``minutes``.
+    """
+
+    name: str
+    size: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A multipart body."""
+
+    content_type: str
+    body: bytes
+
+
+def samples() -> list[Sample]:
+    """All good files, the longest last."""
+    recordings = {path.stem: _pcm(path.read_bytes()) for path in sorted(SAMPLES.glob("*.wav"))}
+    found = [
+        Sample(name, LONG if len(pcm) / 2 / RATE > LONG_S else SHORT, _wav(pcm)) for name, pcm in recordings.items()
+    ]
+    once = PAUSE.join(recordings.values())
+    repeats = round(MINUTES_S / (len(once) / 2 / RATE))
+    return [*found, Sample("minutes", MINUTES, _wav(PAUSE.join([once] * repeats)))]
+
+
+def upload(content: bytes, fields: Mapping[str, str]) -> Upload:
+    """The form that a client sends."""
+    boundary = uuid.uuid4().hex
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    ]
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n'
+        "Content-Type: audio/wav\r\n\r\n"
+    )
+    body = b"".join([*parts, head.encode(), content, f"\r\n--{boundary}--\r\n".encode()])
+    return Upload(f"multipart/form-data; boundary={boundary}", body)
+
+
+def _pcm(wav: bytes) -> bytes:
+    with wave.open(io.BytesIO(wav), "rb") as file:
+        return file.readframes(file.getnframes())
+
+
+def _wav(pcm: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(pcm)
+    return buffer.getvalue()
