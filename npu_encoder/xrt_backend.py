@@ -19,6 +19,7 @@ from npu_encoder.weights import EncoderDimensions, read_dimensions, read_weights
 from npu_encoder.xrt_gemm import XrtGemm
 
 DEFAULT_PLAN: PlanName = "bf16"
+MIN_WINDOWS_IN_PROGRESS = 4
 
 # Window lengths, in mel frames, that simulated kernels are made for; any other is padded to the next.
 SIMULATED_FRAMES = (400, 800, 1600, 3000)
@@ -47,7 +48,9 @@ class XrtBackend:
         self._resources = ExitStack()
         self._executor = executor
         self._resources.callback(executor.close)
-        self._encoder = AudioEncoder(read_weights(model_dir), executor, plan)
+        # One window's product computes in each context while the host works on another one's.
+        in_progress = max(MIN_WINDOWS_IN_PROGRESS, 2 * executor.n_contexts)
+        self._encoder = AudioEncoder(read_weights(model_dir), executor, plan, windows_in_progress=in_progress)
 
     @classmethod
     def open(

@@ -61,6 +61,11 @@ class XrtGemm:
         self._contexts: dict[str, list[XrtContext]] = {}
 
     @property
+    def n_contexts(self) -> int:
+        """Hardware contexts for each xclbin: so many products can be on the device side by side."""
+        return self._n_contexts
+
+    @property
     def device(self) -> str:
         precisions = sorted({layer.kernels[0].precision for layer in self._layers.values()}, reverse=True)
         return "-".join(["npu:xdna2", *precisions, *(["simulated"] if self._driver.simulated else [])])
