@@ -14,6 +14,8 @@ from deployments.scheduling.breaker import CircuitBreaker
 from deployments.scheduling.retries import MAX_ATTEMPTS, RetryBudget, backoff_s
 from deployments.statistics import StageStatistics
 
+GRACE_S = 0.1
+
 T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DecodedWindow)
 
 
@@ -87,6 +89,9 @@ class StageCalls:
         await self._wait(task, min(self.budget_s, deadline - time.time()))
         if not task.done() and self._recovering:
             await self._wait(task, deadline - time.time())
+        if not task.done():
+            # The ingress may itself have stood still, and find the result a moment later.
+            await self._wait(task, GRACE_S)
         if not task.done():
             raise self._timeout_error(deadline)
         result = task.result()

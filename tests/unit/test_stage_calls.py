@@ -134,6 +134,18 @@ def test_so_does_a_call_that_was_under_way_when_another_one_was_lost() -> None:
     asyncio.run(scenario())
 
 
+def test_an_ingress_that_stood_still_does_not_blame_the_stage() -> None:
+    bench = Bench(budget_s=0.1)
+
+    async def scenario() -> EncodedWindow:
+        under_way = asyncio.create_task(bench.encode(0.05))
+        await asyncio.sleep(0.01)
+        time.sleep(0.3)  # noqa: ASYNC251
+        return await under_way
+
+    assert asyncio.run(scenario()) == ENCODED
+
+
 def test_but_not_beyond_the_deadline() -> None:
     bench = Bench()
     with pytest.raises(DeadlineExceededError):
