@@ -21,7 +21,6 @@ from deployments.settings import Settings
 from npu_encoder.errors import DeviceError, DeviceFailedError
 
 FRAMES_PER_STATE = 2
-MAX_BATCHES = 2
 
 logger = logging.getLogger("ray.serve")
 
@@ -51,8 +50,7 @@ class Encoder:
         self._backend.warm_up(model.frame_buckets)
         self._d_model = model.dimensions.d_model
         self._handoff = Handoff()
-        batches = MAX_BATCHES if settings.device == "npu" else 1
-        self._threads = ThreadPoolExecutor(batches, thread_name_prefix="encoder")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._replica = replica_name()
         self._encode_batch.set_max_batch_size(settings.encoder_batch_size)
         self._encode_batch.set_batch_wait_timeout_s(settings.encoder_batch_wait_s)
@@ -70,11 +68,10 @@ class Encoder:
         encoded: EncodedWindow = result
         return encoded
 
-    # The next batch waits at the device's door: an NPU begins with it while the host finishes the last one.
-    @serve.batch(max_concurrent_batches=MAX_BATCHES)
+    @serve.batch
     async def _encode_batch(self, jobs: list[_Job]) -> list[EncodedWindow | AmanuensisError]:
         # One bad job must not fail its neighbours, so errors travel as results.
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, jobs)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, jobs)
 
     def _run(self, jobs: list[_Job]) -> list[EncodedWindow | AmanuensisError]:
         began = time.monotonic()

@@ -91,7 +91,8 @@ class Scenario(BaseModel):
     Attributes:
         gemm_s: seconds every product takes, with no other delay anywhere; None: as Strix Halo is said to.
         columns_per_context: see ``SimulatorConfig``.
-        exact_commands: see ``SimulatorConfig``; 0 gives a device for timing only, whose products are wrong.
+        exact_commands: see ``SimulatorConfig``; about 50 prove all kernels, then the device is for timing only: its
+            products are wrong.
         tdr_s: see ``SimulatorConfig``.
         faults: what goes wrong.
     """
