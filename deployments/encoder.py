@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from deployments.errors import AmanuensisError, DeviceBrokenError, DeviceUnrelia
 from deployments.memory.handoff import Float32, Handoff
 from deployments.model import Model
 from deployments.replica import replica_name
+from deployments.scheduling.batcher import NaturalBatcher
 from deployments.settings import Settings
 from npu_encoder.errors import DeviceError, DeviceFailedError
 
@@ -50,10 +51,10 @@ class Encoder:
         self._backend.warm_up(model.frame_buckets)
         self._d_model = model.dimensions.d_model
         self._handoff = Handoff()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._batcher: NaturalBatcher[_Job, EncodedWindow] = NaturalBatcher(
+            self._run, settings.encoder_batch_size, ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        )
         self._replica = replica_name()
-        self._encode_batch.set_max_batch_size(settings.encoder_batch_size)
-        self._encode_batch.set_batch_wait_timeout_s(settings.encoder_batch_wait_s)
 
     async def health(self) -> EncoderHealth:
         """What computes here, and how it is."""
@@ -62,18 +63,10 @@ class Encoder:
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         """Encodes one window, together with whatever other windows wait."""
-        result = await self._encode_batch(_Job(ticket, log_mel, time.monotonic()))
-        if isinstance(result, AmanuensisError):
-            raise result
-        encoded: EncodedWindow = result
-        return encoded
+        return await self._batcher(_Job(ticket, log_mel, time.monotonic()))
 
-    @serve.batch
-    async def _encode_batch(self, jobs: list[_Job]) -> list[EncodedWindow | AmanuensisError]:
+    def _run(self, jobs: Sequence[_Job]) -> list[EncodedWindow | Exception]:
         # One bad job must not fail its neighbours, so errors travel as results.
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, jobs)
-
-    def _run(self, jobs: list[_Job]) -> list[EncodedWindow | AmanuensisError]:
         began = time.monotonic()
         with ExitStack() as outputs:
             opened = [self._open(job, outputs) for job in jobs]

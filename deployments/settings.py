@@ -90,7 +90,6 @@ class Settings(BaseSettings):
         "fail", description="when the NPU has failed for good: refuse requests, or encode on the CPU"
     )
     encoder_batch_size: Positive = Field(8, description="windows an encoder batch holds at most")
-    encoder_batch_wait_s: float = Field(0.0, ge=0, le=1, description="time an encoder batch waits to fill")
     compute_type: Literal["auto", "default", "int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"] = _setting(
         "int8",
         "compute_type",

@@ -136,6 +136,7 @@ def _service_table(directory: Path, rounds: int, seconds: float) -> None:
         "device": "npu",
         "npu_simulator": True,
         "npu_scenario": str(scenario(directory, 1)),
+        "encoder_batch_size": CLIENTS,
         "slots": CLIENTS,
     }
     application = Application("npu", "/", settings, builder="loadtests.null_graph:build_around_encoder")
