@@ -11,11 +11,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from scripted_stages import ScriptedStages
 from starlette.testclient import TestClient
+from test_errors import all_errors
 from test_http import FILE, BrokenStages, post, service
 
-from deployments.errors import InvalidAudioError, ServiceUnavailableError
+from deployments.errors import AmanuensisError, DrainingError, InvalidAudioError, ServiceUnavailableError
 from deployments.http.app import create_app
-from deployments.metrics import SERIES
+from deployments.metrics import OUTCOMES, SERIES
+from deployments.request_record import outcome_of
 
 Key = tuple[str, frozenset[tuple[str, str]]]
 STAGES = ("stage1_load_mel", "stage2_encoder", "stage3_decoder_align")
@@ -118,6 +120,13 @@ def test_names_are_valid_and_say_their_unit() -> None:
         assert re.fullmatch(r"amanuensis(_[a-z]+)+", series.name)
         assert (series.kind == "counter") == series.name.endswith("_total")
         assert series.kind != "histogram" or series.name.endswith(("_seconds", "_windows"))
+
+
+@pytest.mark.parametrize("cls", all_errors())
+def test_every_error_has_one_outcome(cls: type[AmanuensisError]) -> None:
+    assert OUTCOMES[cls.code] == outcome_of(cls), "two errors of one code must not differ"
+    expected = "rejected" if cls.status < 500 else "refused" if cls.type == "overloaded_error" else "failed"
+    assert outcome_of(cls) == ("refused" if cls is DrainingError else expected)
 
 
 def test_the_values_follow_a_request(client: TestClient) -> None:
