@@ -55,6 +55,7 @@ def build(arguments: dict[str, Any]) -> Application:
         max_ongoing_requests=INGRESS_MAX_ONGOING,
         ray_actor_options=SHARED_CORES,
         graceful_shutdown_timeout_s=settings.drain_timeout_s,
+        logging_config={"enable_access_log": False},  # the request log says more, and does not swell under overload
         **SELF_HEALING,
     ).bind(settings, model, mel, encoder, decoder)
     return application

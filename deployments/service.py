@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from deployments.memory.handoff import drop
 from deployments.memory.slab import Slab, SlabLayout
 from deployments.memory.spool import UPLOAD_SUFFIX, write_blob
 from deployments.model import Model
+from deployments.request_log import RequestLog
+from deployments.request_record import Costs, RequestRecord
 from deployments.scheduling.admission import Admission, Entry, Priority
 from deployments.scheduling.breaker import CircuitBreaker
 from deployments.scheduling.pipeline import AudioReady, Budgets, Job, Pipeline, Stages, WindowDone
@@ -47,6 +49,7 @@ class TranscriptionRequest:
         model: a served name, or None.
         language: as the client wrote it, or None.
         deadline: absolute, seconds since the epoch.
+        costs: are added up here.
     """
 
     request_id: str
@@ -61,6 +64,7 @@ class TranscriptionRequest:
     word_times: bool
     priority: Priority
     deadline: float
+    costs: Costs = field(default_factory=Costs)
 
 
 class TranscriptionService:
@@ -73,6 +77,7 @@ class TranscriptionService:
         self.statistics = Statistics()
         self.shared_memory = shared_memory
         self.failures = _failure_recorder(settings)
+        self.request_log = RequestLog()
         self._stages = stages
         self._directory = SharedDirectory.create(settings.shared_memory_dir) if shared_memory else None
         slab = self._create_slab()
@@ -130,6 +135,19 @@ class TranscriptionService:
         finally:
             drop(job.upload)
 
+    def answered(self, record: RequestRecord) -> None:
+        """An audio request got its whole text."""
+        record.end()
+        self.statistics.answered(record)
+        self.request_log.answered(record)
+
+    def failed(self, error: AmanuensisError, record: RequestRecord | None = None) -> None:
+        """A request was answered with an error; ``record`` is of an audio request."""
+        if record is not None:
+            record.end()
+        self.statistics.failed(error, record)
+        self.request_log.failed(error, record)
+
     def change(self, changes: dict[str, Any]) -> None:
         """Replaces the live settings; those that ``changes`` does not name are as they were at the start.
 
@@ -174,6 +192,11 @@ class TranscriptionService:
         """Of the three stages, in their order."""
         return tuple(stage.breaker for stage in (self._pipeline.mel, self._pipeline.encoder, self._pipeline.decoder))
 
+    @property
+    def ready(self) -> bool:
+        """Requests will be served: it is not stopping, the encoder works, and no stage is being left alone."""
+        return not self.admission.closed and self.encoder_works and all(item.state != "open" for item in self.breakers)
+
     def check_stages(self) -> None:
         """Called before anything is read or queued for a request.
 
@@ -193,6 +216,7 @@ class TranscriptionService:
             yield
         finally:
             probing.cancel()
+            self.request_log.flush()
             if self._directory is not None:
                 self._directory.remove()
             await asyncio.to_thread(self.failures.close)
@@ -239,6 +263,7 @@ class TranscriptionService:
             priority=request.priority,
             deadline=request.deadline,
             detect_language=language is None,
+            costs=request.costs,
         )
 
     def _language(self, asked: str | None) -> str | None:

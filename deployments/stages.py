@@ -86,9 +86,9 @@ async def _call(method: DeploymentHandle, result_type: type[T], *arguments: obje
     except AmanuensisError:
         raise
     except RayTaskError as error:
-        raise _cause(error) from error
+        raise _cause(error, _caller(arguments)) from error
     except (RayError, RayServeException) as error:
-        logger.warning("a stage call was lost: %s", type(error).__name__)
+        logger.warning("%s: a stage call was lost: %s", _caller(arguments), type(error).__name__)
         raise StageLostError(
             "a part of the service failed while it worked on this; try again", retry_after_s=1
         ) from error
@@ -97,9 +97,14 @@ async def _call(method: DeploymentHandle, result_type: type[T], *arguments: obje
     return result
 
 
-def _cause(error: RayTaskError) -> AmanuensisError:
+def _caller(arguments: tuple[object, ...]) -> str:
+    """Who asked, for the log."""
+    return next((f"request {item.request_id}" for item in arguments if isinstance(item, Ticket)), "the health probe")
+
+
+def _cause(error: RayTaskError, caller: str) -> AmanuensisError:
     cause = error.cause
     if isinstance(cause, AmanuensisError):
         return cause
-    logger.error("stage raised an unexpected error", exc_info=error)
+    logger.error("%s: a stage raised an unexpected error", caller, exc_info=error)
     return InternalError("an internal error occurred; the log has it under this request's id")

@@ -122,7 +122,7 @@ def _bearer_token(headers: Headers) -> str:
 
 
 async def _refuse(error: AmanuensisError, scope: Scope, receive: Receive, send: Send) -> None:
-    service_of(Request(scope)).statistics.failed(error.code)
+    service_of(Request(scope)).failed(error)
     response = error_response(error)
     if isinstance(error, AuthenticationError):
         response.headers["www-authenticate"] = SCHEME

@@ -15,6 +15,7 @@ from deployments.clients.limits import ClientLimits
 from deployments.http import documentation, failures, models, operations, transcriptions
 from deployments.http.access import Authentication, RateLimiting
 from deployments.http.context import EXCEPTION_HANDLERS, RequestContext
+from deployments.metrics import Metrics
 from deployments.service import TranscriptionService
 
 LIMITED = [Middleware(RateLimiting)]
@@ -30,6 +31,7 @@ OPERATOR = [
     Route("/stats", operations.stats),
     Route("/stats/pipeline", operations.stats_pipeline),
     Route("/stats/stages", operations.stats_stages),
+    Route("/metrics", operations.metrics),
     Route("/failures", failures.list_failures),
     Route("/failures/{failure}", failures.one_failure, methods=["GET", "DELETE"]),
     Route("/failures/{failure}/audio", failures.retrieve_audio),
@@ -66,6 +68,7 @@ def create_app(service: TranscriptionService) -> ASGIApp:
     )
     app.router.redirect_slashes = False  # a redirect would repeat whatever the client named as host
     app.state.service = service
+    app.state.metrics = Metrics(service)
     app.state.limits = ClientLimits(settings.requests_per_minute, settings.max_concurrent_requests)
     # Outermost, so that even the last-resort error page has an id.
     return RequestContext(app, service)

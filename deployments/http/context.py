@@ -27,6 +27,7 @@ from deployments.errors import (
     UploadTimeoutError,
 )
 from deployments.http.accepted import accepted_of
+from deployments.request_record import RequestRecord
 from deployments.service import TranscriptionService
 
 REQUEST_ID_HEADER = "x-request-id"
@@ -49,6 +50,11 @@ def service_of(request: Request) -> TranscriptionService:
 def request_id_of(request: Request) -> str:
     """As in the response's ``x-request-id``."""
     return cast("str", request.state.request_id)
+
+
+def record_of(request: Request) -> RequestRecord | None:
+    """None if the request is not for audio, or was refused before its route."""
+    return getattr(request.state, "record", None)
 
 
 def check_declared_length(request: Request) -> None:
@@ -97,7 +103,7 @@ class RequestContext:
         if not is_usable:
             message = f"{REQUEST_ID_HEADER} must be 1 to 128 letters, digits or . _ : + / = @ -"
             error = InvalidRequestError(message, param=REQUEST_ID_HEADER)
-            self._service.statistics.failed(error.code)
+            self._service.failed(error)
             refusal = error_response(error)
             await refusal(scope, body.receive, send_with_headers)
         else:
@@ -171,7 +177,7 @@ def _too_slow(timeout_s: float) -> UploadTimeoutError:
 def note_failure(request: Request, error: AmanuensisError) -> None:
     """Counts the error by its code; records it where it is the service that failed a request it had accepted."""
     service = service_of(request)
-    service.statistics.failed(error.code)
+    service.failed(error, record_of(request))
     accepted = accepted_of(request)
     if accepted is not None and error.status >= InternalError.status:
         service.failures.record(accepted.failure(error, datetime.now(UTC)), accepted.asked.audio)

@@ -95,6 +95,7 @@ def openapi() -> Json:
                 "get": _operator(_read("statsPipeline", "Queue, stages, slots, encoder", "Statistics"))
             },
             "/stats/stages": {"get": _operator(_read("statsStages", "The three stages", "Statistics"))},
+            "/metrics": {"get": _operator(_metrics())},
             "/failures": {"get": _operator(_list_failures())},
             "/failures/{failure}": {
                 "get": _operator(_one_failure("retrieveFailure", "One record of the failure log", "Failure")),
@@ -196,6 +197,12 @@ def _one_failure(operation: str, summary: str, schema: str) -> Json:
 def _failure_audio() -> Json:
     operation = _one_failure("retrieveFailureAudio", "The upload of a request that failed, if it was kept", "Failure")
     operation["responses"]["200"]["content"] = {AUDIO_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+    return operation
+
+
+def _metrics() -> Json:
+    operation = _read("metrics", "All statistics as Prometheus series", "Statistics")
+    operation["responses"]["200"]["content"] = {"text/plain": {"schema": STRING}}
     return operation
 
 

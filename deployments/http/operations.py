@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from deployments.http.context import service_of
+from deployments.metrics import Metrics
 from deployments.service import TranscriptionService
 
 Json = dict[str, Any]
@@ -111,6 +113,12 @@ async def stats(request: Request) -> Response:
         "stages": _stages(service),
     }
     return JSONResponse(document)
+
+
+async def metrics(request: Request) -> Response:
+    """The same and more, for Prometheus."""
+    series: Metrics = request.app.state.metrics
+    return Response(series.render(), headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
 def _stages(service: TranscriptionService) -> Json:

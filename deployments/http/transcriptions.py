@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -31,6 +32,8 @@ from deployments.http.formats import (
     usage,
 )
 from deployments.http.forms import TranscriptionForm, check_content_type, parse_form, priority_of, timeout_of
+from deployments.http.recorded import begin_record, end_abandoned
+from deployments.request_record import RequestRecord
 from deployments.scheduling.pipeline import AudioReady, WindowDone
 from deployments.service import TranscriptionRequest, TranscriptionService
 from deployments.text.segments import split_segments
@@ -50,12 +53,22 @@ async def translations(request: Request) -> Response:
 
 
 async def _answer(request: Request, task: Task) -> Response:
+    record = begin_record(request)
+    try:
+        return await _transcribe(request, task, record)
+    except asyncio.CancelledError:
+        end_abandoned(request)
+        raise
+
+
+async def _transcribe(request: Request, task: Task, record: RequestRecord) -> Response:
     service = service_of(request)
-    began, received = time.monotonic(), time.time()
+    received = time.time()
     check_declared_length(request)
     check_content_type(request.headers)
     deadline = received + timeout_of(request.headers, service.settings.request_timeout_s)
     priority = priority_of(None, request.headers)
+    record.priority = priority.name.lower()
     service.check_stages()
     with service.admission.enter(priority, deadline) as entry:
         form, filename, audio = await _read(request)
@@ -72,14 +85,17 @@ async def _answer(request: Request, task: Task) -> Response:
             word_times=form.needs_word_times,
             priority=priority_of(form, request.headers),
             deadline=deadline,
+            costs=record.costs,
         )
+        record.priority = asked.priority.name.lower()
         accept(request, asked, form, filename, entry, received)
         events = service.transcribe(asked, entry)
         if form.stream:
-            return await _stream(request, events, began)
+            return await _stream(request, events, record)
         transcription = await _collect(events, service, task)
-    service.statistics.answered(time.monotonic() - began, transcription.duration_s)
-    return _formatted(transcription, form)
+    response = _formatted(transcription, form)
+    service.answered(record)
+    return response
 
 
 async def _read(request: Request) -> tuple[TranscriptionForm, str, bytes]:
@@ -123,22 +139,21 @@ def _formatted(transcription: Transcription, form: TranscriptionForm) -> Respons
             return PlainTextResponse(as_vtt(transcription.segments), headers=headers, media_type="text/vtt")
 
 
-async def _stream(request: Request, events: Events, began: float) -> Response:
+async def _stream(request: Request, events: Events, record: RequestRecord) -> Response:
     """Waits for the audio to be accepted, so that bad audio still gets its own status; then streams."""
     first = await anext(events)
     if not isinstance(first, AudioReady):
         raise TypeError("the pipeline must say first what the audio holds")
     return StreamingResponse(
-        _server_sent_events(request, events, first.duration_s, began),
+        _server_sent_events(request, events, first.duration_s, record),
         media_type="text/event-stream",
         headers={"cache-control": "no-store"},
     )
 
 
 async def _server_sent_events(
-    request: Request, events: Events, duration_s: float, began: float
+    request: Request, events: Events, duration_s: float, record: RequestRecord
 ) -> AsyncIterator[bytes]:
-    statistics = service_of(request).statistics
     texts: list[str] = []
     try:
         async with aclosing(events) as windows:
@@ -147,11 +162,13 @@ async def _server_sent_events(
                     texts.append(event.transcript.text)
                     yield _event({"type": "transcript.text.delta", "delta": _delta(texts)})
         yield _event({"type": "transcript.text.done", "text": join_texts(texts), "usage": usage(duration_s)})
-        statistics.answered(time.monotonic() - began, duration_s)
+        service_of(request).answered(record)
     except Exception as error:  # noqa: BLE001  (the status is sent already; the stream itself must tell)
         known = as_amanuensis_error(request, error)
         note_failure(request, known)
         yield _event({"type": "error", **known.body()})
+    finally:
+        end_abandoned(request)
 
 
 def _delta(texts: list[str]) -> str:

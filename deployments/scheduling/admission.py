@@ -232,8 +232,8 @@ class Admission:
         return entry
 
     def _displace_one_below(self, priority: Priority) -> None:
-        self.statistics.dropped()
         last = self._entries.last_below(priority, time.monotonic())
+        self.statistics.dropped("queue_full" if last is None else "displaced")
         if last is None:
             raise QueueFullError(
                 f"the queue is full ({len(self._entries)} requests wait); try again later",
@@ -257,7 +257,7 @@ class Admission:
         left_s = deadline - time.time()
         if not needed_s or needed_s <= left_s:
             return
-        self.statistics.dropped()
+        self.statistics.dropped("deadline")
         raise OverloadedError(
             "too much is ahead of this request for its deadline; try again later or allow more time",
             retry_after_s=_retry_after(needed_s - left_s),

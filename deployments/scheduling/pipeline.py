@@ -6,11 +6,12 @@ Knows no Ray: the stages are whatever implements ``Stages``.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 from deployments.contracts import (
     ArrayRef,
@@ -27,10 +28,13 @@ from deployments.contracts import (
     WindowMel,
 )
 from deployments.memory.handoff import drop
+from deployments.request_record import Costs
 from deployments.scheduling.admission import Admission, Entry, Lease, Priority
 from deployments.scheduling.retries import RetryBudget
 from deployments.scheduling.stage_calls import StageCalls
 from deployments.statistics import Statistics
+
+T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DecodedWindow)
 
 
 class Stages(Protocol):
@@ -75,6 +79,7 @@ class Job:
     Attributes:
         deadline: absolute, seconds since the epoch.
         detect_language: take the first window's language for all windows.
+        costs: are added up here.
     """
 
     request_id: str
@@ -84,6 +89,7 @@ class Job:
     priority: Priority
     deadline: float
     detect_language: bool
+    costs: Costs = field(default_factory=Costs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +145,10 @@ class Pipeline:
             AmanuensisError: what a stage raised.
         """
         lease = await self._admission.acquire(job.priority, job.deadline, entry)
+        job.costs.queue_s = entry.waited_s
         try:
             prepared = await self._prepare(job, lease)
+            job.costs.audio_s, job.costs.windows = prepared.duration_s, len(prepared.windows)
             yield AudioReady(prepared.duration_s, prepared.windows)
             if prepared.first is None:
                 return
@@ -192,7 +200,7 @@ class Pipeline:
         lease = await self._admission.acquire(job.priority, job.deadline)
         try:
             ticket, pcm = self._ticket(job, lease), prepared.pcm
-            mel = await self.mel(lease, job.deadline, lambda: self._stages.log_mel(ticket, pcm, window))
+            mel = await self._call(self.mel, job, lease, lambda: self._stages.log_mel(ticket, pcm, window))
             return await self._encode_and_decode(job, lease, window, mel.log_mel, pcm)
         finally:
             lease.close()
@@ -207,7 +215,7 @@ class Pipeline:
             return prepared
 
         try:
-            return await self.mel(lease, job.deadline, call)
+            return await self._call(self.mel, job, lease, call)
         except BaseException:
             given_up = True
             raise
@@ -216,11 +224,29 @@ class Pipeline:
         self, job: Job, lease: Lease, window: Window, log_mel: ArrayRef, pcm: BlobRef | None
     ) -> WindowDone:
         ticket = self._ticket(job, lease)
-        encoded = await self.encoder(lease, job.deadline, lambda: self._stages.encode(ticket, log_mel))
-        decoded = await self.decoder(
-            lease, job.deadline, lambda: self._stages.decode(ticket, encoded.states, window, job.decode, pcm)
+        encoded = await self._call(self.encoder, job, lease, lambda: self._stages.encode(ticket, log_mel))
+        job.costs.device = encoded.timing.device
+        decoded = await self._call(
+            self.decoder, job, lease, lambda: self._stages.decode(ticket, encoded.states, window, job.decode, pcm)
         )
         return WindowDone(window, decoded.transcript, encoded.timing.device)
+
+    @staticmethod
+    async def _call(stage: StageCalls, job: Job, lease: Lease, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The result of the stage's call, which is charged to the request, also when it fails."""
+        costs, name = job.costs, stage.statistics.name
+        began, attempts = time.monotonic(), 0
+
+        def attempt() -> Coroutine[Any, Any, T]:
+            nonlocal attempts
+            attempts += 1
+            return call()
+
+        try:
+            return await stage(lease, job.deadline, attempt)
+        finally:
+            costs.stage_s[name] = costs.stage_s.get(name, 0.0) + time.monotonic() - began
+            costs.retries += max(0, attempts - 1)
 
     def _ticket(self, job: Job, lease: Lease) -> Ticket:
         return Ticket(job.request_id, lease.slot, lease.generation, job.deadline, self._slab_path)

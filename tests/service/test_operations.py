@@ -65,6 +65,12 @@ def test_statistics_have_the_prototypes_shape(service: str) -> None:
     assert set(get(service, "/stats").json()) == {"requests", "failure_log", "pipeline", "stages"}
 
 
+def test_prometheus_can_scrape_it(service: str) -> None:
+    answer = get(service, "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "\namanuensis_ready 1.0\n" in answer.text
+
+
 def test_the_documentation_is_served_and_valid(service: str) -> None:
     validate(get(service, "/openapi.json").json())
     page = get(service, "/docs")

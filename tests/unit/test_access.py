@@ -96,8 +96,8 @@ class TestKeys:
     def test_the_paths_are_grouped_as_the_documentation_says(self) -> None:
         assert {route.path for route in PUBLIC} == {"/health/live", "/health/ready", "/openapi.json", "/docs"}
         assert {route.path for route in OPERATOR} == {
-            "/health/pipeline", "/stats", "/stats/pipeline", "/stats/stages", "/failures", "/failures/{failure}",
-            "/failures/{failure}/audio",
+            "/health/pipeline", "/stats", "/stats/pipeline", "/stats/stages", "/metrics", "/failures",
+            "/failures/{failure}", "/failures/{failure}/audio",
         }  # fmt: skip
         assert len(ROUTES) == len(PUBLIC) + len(OPERATOR) + len(CLIENT)
 

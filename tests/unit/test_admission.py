@@ -99,6 +99,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
                 pass
         assert queue.waiting == 0
         assert queue.statistics.queue(0, 1)["total_dropped"] == 2
+        assert queue.statistics.drops == {"queue_full": 2}
 
     run(scenario())
 
@@ -323,6 +324,7 @@ def test_who_cannot_make_the_deadline_is_refused_at_once_and_told_when_to_come_b
         await ask(15)
         await busy
         assert queue.statistics.queue(0, 1)["total_dropped"] == 2
+        assert queue.statistics.drops == {"deadline": 2}
         assert queue.waiting == queue.in_use == 0
 
     virtual_time.run(scenario())
@@ -416,6 +418,7 @@ def test_a_higher_priority_displaces_the_youngest_of_the_lowest() -> None:
         }
         assert all(1 <= seconds <= 60 for seconds in retry_after_s)
         assert queue.waiting == queue.in_use == 0
+        assert queue.statistics.drops == {"queue_full": 2, "displaced": 3}
 
     virtual_time.run(scenario())
 
