@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import jiwer
@@ -269,6 +270,17 @@ def test_the_order_of_the_device_changes_nothing(
         np.testing.assert_array_equal(actual, single)
     assert device.started == len(windows) * 4 * weights.dimensions.n_layers
     assert device.most_in_flight == 4
+
+
+def test_batches_in_several_threads_do_not_touch_each_other(
+    weights: EncoderWeights, log_mels: list[FloatArray], states: list[FloatArray], plan: PlanName
+) -> None:
+    encoder = AudioEncoder(weights, NumpyGemm(), PLANS[plan])
+    with ThreadPoolExecutor(4) as threads:
+        batches = list(threads.map(lambda window: encode(encoder, window)[0], log_mels))
+
+    for actual, alone in zip(batches, states, strict=True):
+        np.testing.assert_array_equal(actual, alone)
 
 
 def test_the_host_works_while_the_device_multiplies(weights: EncoderWeights, log_mels: list[FloatArray]) -> None:
