@@ -1,7 +1,7 @@
-"""Ten times more than the service can do: ``python -m loadtests.overload``.
+"""More than the service can do: ``python -m loadtests.overload``.
 
 Requests arrive at a fixed rate, whether or not earlier ones are answered, each on a connection of its own, as from
-clients that know nothing of each other: first at half the capacity, then at ten times the capacity. What is accepted
+clients that know nothing of each other: at half the capacity, then at up to ten times as much. What is accepted
 must be answered in time, what is not must hear so at once, and memory must not grow.
 """
 
@@ -25,7 +25,7 @@ OK = 200
 CLIENTS = 16
 MEBIBYTE = 2**20
 PRIORITIES = ("high", "normal", "normal", "low")
-FACTORS = (0.5, 10.0)
+FACTORS = (0.5, 2.0, 4.0, 10.0)
 
 
 @dataclass
