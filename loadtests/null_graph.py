@@ -53,7 +53,7 @@ class NullMel:
 
 @serve.deployment
 class NullEncoder:
-    """Opens the log-mel, hands on unwritten states; batched as the real one is."""
+    """Opens the log-mel, hands on unwritten states; in batches, which Serve forms."""
 
     def __init__(self) -> None:
         self._handoff = Handoff()
