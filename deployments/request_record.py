@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
+from deployments.contracts import StageTiming
 from deployments.errors import (
     AmanuensisError,
     DrainingError,
@@ -28,6 +29,27 @@ def outcome_of(error: type[AmanuensisError]) -> Outcome:
     return "refused" if issubclass(error, REFUSALS) else "failed"
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One wait of a request: for a slot, or for a stage.
+
+    Attributes:
+        name: ``queue``, or the stage's name.
+        window: which window of the audio, from 0.
+        began: seconds since the epoch.
+        seconds: until the slot or the result, hand-over and retries included; or until the failure.
+        attempts: calls that were made.
+        timing: what the stage says of the call; None if it failed, or for the queue.
+    """
+
+    name: str
+    window: int
+    began: float
+    seconds: float
+    attempts: int = 0
+    timing: StageTiming | None = None
+
+
 @dataclass(slots=True)
 class Costs:
     """What one request has cost so far; the pipeline adds to it.
@@ -40,6 +62,7 @@ class Costs:
         stage_s: seconds that calls of each stage took, hand-over and retries included, by the stage's name. Windows
             are worked on side by side, so the sum may exceed the request's own time.
         retries: calls that were made again.
+        steps: each of its waits, in the order in which they ended.
     """
 
     queue_s: float | None = None
@@ -48,6 +71,7 @@ class Costs:
     device: str | None = None
     stage_s: dict[str, float] = field(default_factory=dict)
     retries: int = 0
+    steps: list[Step] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -56,17 +80,21 @@ class RequestRecord:
 
     Attributes:
         client: who asked.
+        traceparent: of the client's own trace (W3C Trace Context); None if it sent none.
         priority: as far as is known yet, in lower case.
+        received: seconds since the epoch.
         ended: its end was told.
         seconds: from arrival to end; 0 until then.
     """
 
     request_id: str
     client: str
+    traceparent: str | None = None
     priority: str = "normal"
     costs: Costs = field(default_factory=Costs)
     ended: bool = False
     seconds: float = 0.0
+    received: float = field(default_factory=time.time)
     _began: float = field(default_factory=time.monotonic)
 
     def end(self) -> None:

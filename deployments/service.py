@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -34,6 +34,9 @@ from deployments.scheduling.pipeline import AudioReady, Budgets, Job, Pipeline, 
 from deployments.settings import Settings
 from deployments.statistics import Statistics
 from deployments.text.languages import language_code
+
+if TYPE_CHECKING:
+    from deployments.traces import Traces
 
 PROBE_TIMEOUT_S = 2.0
 PROBE_PERIOD_S = 1.0
@@ -97,6 +100,7 @@ class TranscriptionService:
             slab_path=str(slab.path) if slab else None,
         )
         self._encoder_health: EncoderHealth | None = None
+        self._traces = _traces(settings)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -140,6 +144,8 @@ class TranscriptionService:
         record.end()
         self.statistics.answered(record)
         self.request_log.answered(record)
+        if self._traces is not None:
+            self._traces.ended(record, None)
 
     def failed(self, error: AmanuensisError, record: RequestRecord | None = None) -> None:
         """A request was answered with an error; ``record`` is of an audio request."""
@@ -147,6 +153,8 @@ class TranscriptionService:
             record.end()
         self.statistics.failed(error, record)
         self.request_log.failed(error, record)
+        if self._traces is not None and record is not None:
+            self._traces.ended(record, error)
 
     def change(self, changes: dict[str, Any]) -> None:
         """Replaces the live settings; those that ``changes`` does not name are as they were at the start.
@@ -220,6 +228,8 @@ class TranscriptionService:
             if self._directory is not None:
                 self._directory.remove()
             await asyncio.to_thread(self.failures.close)
+            if self._traces is not None:
+                await asyncio.to_thread(self._traces.close)
 
     async def _probe_for_ever(self) -> None:
         while True:
@@ -288,6 +298,14 @@ def _failure_recorder(settings: Settings) -> FailureRecorder:
     directory = settings.failure_log_dir or state_directory()
     log = FailureLog(directory.expanduser(), settings.failure_log_max_records, settings.failure_log_max_bytes)
     return FailureRecorder(log, keep_audio=settings.failure_log_audio)
+
+
+def _traces(settings: Settings) -> Traces | None:
+    if settings.otlp_endpoint is None:
+        return None
+    from deployments.traces import Traces  # noqa: PLC0415  (where there are no traces, nobody pays for the import)
+
+    return Traces(settings.otlp_endpoint)
 
 
 def _budgets(settings: Settings) -> Budgets:

@@ -151,6 +151,15 @@ class Settings(BaseSettings):
         None, description="audio requests of one client that may run at a time; none: unlimited"
     )
 
+    # Traces
+    otlp_endpoint: str | None = _setting(
+        None,
+        "otlp_endpoint",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "base URL of an OpenTelemetry collector (OTLP over HTTP, for example `http://localhost:4318`) that gets a trace"
+        " of each request; none: no traces",
+    )
+
     # Failure log
     failure_log_dir: Path | None = Field(
         None,

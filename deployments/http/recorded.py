@@ -11,7 +11,7 @@ from deployments.request_record import RequestRecord
 
 def begin_record(request: Request) -> RequestRecord:
     """From here on, the end of ``request`` is told to the statistics and the request log."""
-    record = RequestRecord(request_id_of(request), request.state.client)
+    record = RequestRecord(request_id_of(request), request.state.client, request.headers.get("traceparent"))
     request.state.record = record
     return record
 

@@ -22,17 +22,20 @@ from deployments.contracts import (
     EncoderHealth,
     PreparedAudio,
     SpeechOptions,
+    StageTiming,
     Ticket,
     Transcript,
     Window,
     WindowMel,
 )
 from deployments.memory.handoff import drop
-from deployments.request_record import Costs
+from deployments.request_record import Costs, Step
 from deployments.scheduling.admission import Admission, Entry, Lease, Priority
 from deployments.scheduling.retries import RetryBudget
 from deployments.scheduling.stage_calls import StageCalls
 from deployments.statistics import Statistics
+
+QUEUE = "queue"
 
 T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DecodedWindow)
 
@@ -144,7 +147,7 @@ class Pipeline:
             DeadlineExceededError: no slot, or no text, in time.
             AmanuensisError: what a stage raised.
         """
-        lease = await self._admission.acquire(job.priority, job.deadline, entry)
+        lease = await self._slot(job, 0, entry)
         job.costs.queue_s = entry.waited_s
         try:
             prepared = await self._prepare(job, lease)
@@ -197,10 +200,12 @@ class Pipeline:
     async def _later_window(self, job: Job, prepared: PreparedAudio, window: Window) -> WindowDone:
         if prepared.pcm is None:
             raise ValueError("a later window needs the decoded audio")
-        lease = await self._admission.acquire(job.priority, job.deadline)
+        lease = await self._slot(job, window.index)
         try:
             ticket, pcm = self._ticket(job, lease), prepared.pcm
-            mel = await self._call(self.mel, job, lease, lambda: self._stages.log_mel(ticket, pcm, window))
+            mel = await self._call(
+                self.mel, job, lease, window.index, lambda: self._stages.log_mel(ticket, pcm, window)
+            )
             return await self._encode_and_decode(job, lease, window, mel.log_mel, pcm)
         finally:
             lease.close()
@@ -215,7 +220,7 @@ class Pipeline:
             return prepared
 
         try:
-            return await self._call(self.mel, job, lease, call)
+            return await self._call(self.mel, job, lease, 0, call)
         except BaseException:
             given_up = True
             raise
@@ -224,18 +229,33 @@ class Pipeline:
         self, job: Job, lease: Lease, window: Window, log_mel: ArrayRef, pcm: BlobRef | None
     ) -> WindowDone:
         ticket = self._ticket(job, lease)
-        encoded = await self._call(self.encoder, job, lease, lambda: self._stages.encode(ticket, log_mel))
+        encoded = await self._call(self.encoder, job, lease, window.index, lambda: self._stages.encode(ticket, log_mel))
         job.costs.device = encoded.timing.device
         decoded = await self._call(
-            self.decoder, job, lease, lambda: self._stages.decode(ticket, encoded.states, window, job.decode, pcm)
+            self.decoder,
+            job,
+            lease,
+            window.index,
+            lambda: self._stages.decode(ticket, encoded.states, window, job.decode, pcm),
         )
         return WindowDone(window, decoded.transcript, encoded.timing.device)
 
+    async def _slot(self, job: Job, window: int, entry: Entry | None = None) -> Lease:
+        """A slot for the window; the wait for it is a step of the request, also when it is in vain."""
+        received, began = time.time(), time.monotonic()
+        try:
+            return await self._admission.acquire(job.priority, job.deadline, entry)
+        finally:
+            job.costs.steps.append(Step(QUEUE, window, received, time.monotonic() - began))
+
     @staticmethod
-    async def _call(stage: StageCalls, job: Job, lease: Lease, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _call(
+        stage: StageCalls, job: Job, lease: Lease, window: int, call: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T:
         """The result of the stage's call, which is charged to the request, also when it fails."""
         costs, name = job.costs, stage.statistics.name
-        began, attempts = time.monotonic(), 0
+        received, began, attempts = time.time(), time.monotonic(), 0
+        timing: StageTiming | None = None
 
         def attempt() -> Coroutine[Any, Any, T]:
             nonlocal attempts
@@ -243,10 +263,14 @@ class Pipeline:
             return call()
 
         try:
-            return await stage(lease, job.deadline, attempt)
+            result = await stage(lease, job.deadline, attempt)
+            timing = result.timing
+            return result
         finally:
-            costs.stage_s[name] = costs.stage_s.get(name, 0.0) + time.monotonic() - began
+            seconds = time.monotonic() - began
+            costs.stage_s[name] = costs.stage_s.get(name, 0.0) + seconds
             costs.retries += max(0, attempts - 1)
+            costs.steps.append(Step(name, window, received, seconds, attempts, timing))
 
     def _ticket(self, job: Job, lease: Lease) -> Ticket:
         return Ticket(job.request_id, lease.slot, lease.generation, job.deadline, self._slab_path)

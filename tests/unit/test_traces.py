@@ -1,0 +1,193 @@
+"""Traces, as a collector receives them: OTLP over HTTP."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from scripted_stages import TIMING, ScriptedStages
+from starlette.testclient import TestClient
+from test_http import post, service
+
+from deployments.contracts import ArrayRef, EncodedWindow, Ticket
+from deployments.errors import InvalidAudioError, QueueFullError, ServiceUnavailableError, StageLostError
+from deployments.http.app import create_app
+
+STAGES = ("stage1_load_mel", "stage2_encoder", "stage3_decoder_align")
+TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+class Collector:
+    """A server that keeps the spans it is sent."""
+
+    def __init__(self) -> None:
+        spans: list[Span] = []
+        services: set[str] = set()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                assert self.path == "/v1/traces"
+                body = self.rfile.read(int(self.headers["content-length"]))
+                for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                    services.add(str(attributes(resource.resource.attributes)["service.name"]))
+                    spans.extend(span for scope in resource.scope_spans for span in scope.spans)
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Says nothing."""
+
+        self.spans, self.services = spans, services
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    @property
+    def root(self) -> Span:
+        (span,) = (span for span in self.spans if span.name == "transcription")
+        return span
+
+    def steps(self, name: str) -> list[Span]:
+        """In the order of their windows."""
+        spans = [span for span in self.spans if span.name == name]
+        return sorted(spans, key=lambda span: float(attributes(span.attributes)["amanuensis.window"]))
+
+
+def attributes(pairs: Iterable[KeyValue]) -> dict[str, str | float]:
+    return {pair.key: getattr(pair.value, str(pair.value.WhichOneof("value"))) for pair in pairs}
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    thread = threading.Thread(target=collector.server.serve_forever)
+    thread.start()
+    yield collector
+    collector.server.shutdown()
+    thread.join()
+    collector.server.server_close()
+
+
+def ask(collector: Collector, directory: Path, stages: ScriptedStages, **headers: str) -> int:
+    """The status of one request to a service that has stopped since, so that all was sent."""
+    asked = service(stages, directory, otlp_endpoint=collector.url)
+    with TestClient(create_app(asked), headers=headers) as client:
+        return int(post(client).status_code)
+
+
+def test_a_trace_shows_every_wait_of_every_window(collector: Collector, tmp_path: Path) -> None:
+    assert ask(collector, tmp_path, ScriptedStages(3)) == 200
+    root = collector.root
+    assert collector.services == {"amanuensis"}
+    assert len(collector.spans) == 1 + 4 * 3
+    for name in ("queue", *STAGES):
+        spans = collector.steps(name)
+        assert [attributes(span.attributes)["amanuensis.window"] for span in spans] == [0, 1, 2]
+        for span in spans:
+            assert (span.trace_id, span.parent_span_id) == (root.trace_id, root.span_id)
+            assert root.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano
+            assert span.end_time_unix_nano <= root.end_time_unix_nano + 1_000_000, "clocks: wall and monotonic"
+    assert root.kind == Span.SPAN_KIND_SERVER
+    assert root.parent_span_id == b""
+    about = attributes(root.attributes)
+    assert about["amanuensis.code"] == "ok"
+    assert (about["amanuensis.windows"], about["amanuensis.audio_seconds"]) == (3, 3.0)
+    assert root.status.code == Status.STATUS_CODE_UNSET
+
+
+def test_a_stage_s_span_tells_what_the_stage_told(collector: Collector, tmp_path: Path) -> None:
+    ask(collector, tmp_path, ScriptedStages(1))
+    (span,) = collector.steps("stage2_encoder")
+    assert attributes(span.attributes) == {
+        "amanuensis.window": 0,
+        "amanuensis.attempts": 1,
+        "amanuensis.replica": TIMING.replica,
+        "amanuensis.device": TIMING.device,
+        "amanuensis.batch_windows": TIMING.batch_size,
+        "amanuensis.replica_queue_seconds": TIMING.queue_s,
+        "amanuensis.run_seconds": TIMING.run_s,
+    }
+
+
+def test_a_trace_goes_on_where_the_client_s_own_began(collector: Collector, tmp_path: Path) -> None:
+    ask(collector, tmp_path, ScriptedStages(1), traceparent=f"00-{TRACE}-{CALLER}-01")
+    assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
+    assert collector.root.parent_span_id.hex() == CALLER
+
+
+def test_a_client_that_is_not_sampled_leaves_no_trace(collector: Collector, tmp_path: Path) -> None:
+    assert ask(collector, tmp_path, ScriptedStages(1), traceparent=f"00-{TRACE}-{CALLER}-00") == 200
+    assert collector.spans == []
+
+
+def test_nonsense_as_traceparent_begins_a_new_trace(collector: Collector, tmp_path: Path) -> None:
+    assert ask(collector, tmp_path, ScriptedStages(1), traceparent="nonsense") == 200
+    assert collector.root.parent_span_id == b""
+
+
+def test_a_retry_is_seen(collector: Collector, tmp_path: Path) -> None:
+    class LostOnce(ScriptedStages):
+        lost = False
+
+        async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+            if not self.lost:
+                self.lost = True
+                raise StageLostError("gone")
+            return await super().encode(ticket, log_mel)
+
+    assert ask(collector, tmp_path, LostOnce(1)) == 200
+    (span,) = collector.steps("stage2_encoder")
+    assert attributes(span.attributes)["amanuensis.attempts"] == 2
+    assert attributes(collector.root.attributes)["amanuensis.retries"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ServiceUnavailableError("gone"), Status.STATUS_CODE_ERROR),
+        (InvalidAudioError("bad"), Status.STATUS_CODE_UNSET),
+    ],
+)
+def test_a_failure_is_seen_where_it_happened(
+    collector: Collector, tmp_path: Path, error: ServiceUnavailableError | InvalidAudioError, status: int
+) -> None:
+    async def fails(_: int) -> None:
+        raise error
+
+    ask(collector, tmp_path, ScriptedStages(1, fails))
+    assert attributes(collector.root.attributes)["amanuensis.code"] == error.code
+    assert collector.root.status.code == status
+    assert collector.steps(STAGES[2])[0].status.code == Status.STATUS_CODE_ERROR
+    assert collector.steps(STAGES[1])[0].status.code == Status.STATUS_CODE_UNSET
+
+
+def test_a_request_that_got_no_slot_leaves_no_trace(collector: Collector, tmp_path: Path) -> None:
+    asked = service(ScriptedStages(1), tmp_path, otlp_endpoint=collector.url)
+    with TestClient(create_app(asked)) as client:
+        asked.admission.close()
+        assert post(client).status_code == QueueFullError.status
+    assert collector.spans == []
+
+
+def test_nothing_that_was_said_is_in_a_trace(collector: Collector, tmp_path: Path) -> None:
+    asked = service(ScriptedStages(2), tmp_path, otlp_endpoint=collector.url)
+    with TestClient(create_app(asked)) as client:
+        post(client, prompt="a secret prompt")
+    assert "secret" not in str(collector.spans)
+
+
+def test_a_collector_that_is_gone_does_no_harm(tmp_path: Path) -> None:
+    asked = service(ScriptedStages(1), tmp_path, otlp_endpoint="http://127.0.0.1:9")
+    with TestClient(create_app(asked)) as client:
+        assert post(client).status_code == 200
+
+
+def test_where_there_are_no_traces_nothing_is_imported() -> None:
+    program = "import sys, deployments.http.app; print('opentelemetry.sdk' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
