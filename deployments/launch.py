@@ -63,7 +63,7 @@ def main(config_path: Path) -> int:
     try:
         address = context.address_info["gcs_address"]
         subprocess.run(  # noqa: S603  (our own command)
-            [_serve_command(), "run", str(config_path), "--address", address, "--non-blocking"], check=True
+            [_command("serve"), "run", str(config_path), "--address", address, "--non-blocking"], check=True
         )
         failure = _wait_until_ready(url, name, stop)
         if failure:
@@ -71,7 +71,7 @@ def main(config_path: Path) -> int:
             return 1
         if not stop.is_set():
             ready = applications
-            _say(_welcome(url))
+            _say(_welcome(url, context.dashboard_url))
         stop.wait()
         return 0
     finally:
@@ -125,9 +125,9 @@ def _end(processes: list[psutil.Process]) -> None:
     psutil.wait_procs(left, LEAVE_S)
 
 
-def _serve_command() -> str:
-    """``serve`` of the environment that runs this."""
-    return str(Path(sys.executable).with_name("serve"))
+def _command(name: str) -> str:
+    """The command of the environment that runs this."""
+    return str(Path(sys.executable).with_name(name))
 
 
 def _wait_until_ready(url: str, name: str, stop: threading.Event) -> str | None:
@@ -158,7 +158,8 @@ def _url(http_options: dict[str, Any]) -> str:
     return f"http://{'localhost' if host in {'0.0.0.0', '127.0.0.1'} else host}:{http_options.get('port', 8000)}"  # noqa: S104
 
 
-def _welcome(url: str) -> str:
+def _welcome(url: str, dashboard: str | None) -> str:
+    """What to do next; ``dashboard`` is the address of Ray's, if that runs."""
     health = _health(url)
     about = f"  (model {health['model']}, encoder on {health['device']})" if health else ""
     key = "" if health else " -H 'Authorization: Bearer KEY'"
@@ -167,6 +168,7 @@ def _welcome(url: str) -> str:
         *([f"note: {health['notice']}"] if health and health["notice"] else []),
         f"try:   curl {url}/v1/audio/transcriptions{key} -F file=@tests/audio/01_espeak-plain.wav",
         f"docs:  {url}/docs    statistics: {url}/stats    stop: Ctrl-C",
+        *([f"Ray:   http://{dashboard}    its token: {_command('ray')} get-auth-token"] if dashboard else []),
     ]
     return "\n".join(lines)
 

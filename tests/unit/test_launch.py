@@ -36,7 +36,7 @@ def answering(status: int, document: object) -> Iterator[str]:
 
 def test_an_open_service_tells_its_model() -> None:
     with answering(200, HEALTH) as url:
-        welcome = _welcome(url)
+        welcome = _welcome(url, None)
     assert "model demo-en, encoder on cpu:test" in welcome
     assert "note: only synthetic English" in welcome
     assert "Authorization" not in welcome
@@ -44,7 +44,14 @@ def test_an_open_service_tells_its_model() -> None:
 
 def test_a_service_with_keys_tells_that_one_is_needed() -> None:
     with answering(401, {"error": {}}) as url:
-        welcome = _welcome(url)
+        welcome = _welcome(url, None)
     assert welcome.startswith(f"ready: {url}\n")
     assert "curl" in welcome
     assert "-H 'Authorization: Bearer KEY'" in welcome
+
+
+def test_it_tells_where_ray_s_dashboard_is() -> None:
+    with answering(200, HEALTH) as url:
+        last = _welcome(url, "127.0.0.1:8265").splitlines()[-1]
+    assert "http://127.0.0.1:8265" in last
+    assert last.endswith("/ray get-auth-token")
