@@ -52,12 +52,12 @@ def main() -> None:
         )
         print("| --- | --- | --- | --- | --- | --- | --- | --- |")
         for factor in FACTORS:
-            outcome = asyncio.run(_offer(service.url, factor * capacity, options.seconds, options.deadline))
+            outcome = asyncio.run(offer(service.url, factor * capacity, options.seconds, options.deadline))
             _print(f"{factor:g}x", outcome, options.seconds, _memory(service))
             time.sleep(options.deadline)
 
 
-async def _offer(url: str, rate: float, seconds: float, deadline_s: float) -> Outcome:
+async def offer(url: str, rate: float, seconds: float, deadline_s: float) -> Outcome:
     outcome, bodies = Outcome(), [clip.wav for clip in clips()]
     count = int(rate * seconds)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
