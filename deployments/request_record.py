@@ -19,6 +19,8 @@ from deployments.errors import (
 Outcome = Literal["answered", "rejected", "refused", "failed"]
 """``rejected``: the client is at fault, or gone; ``refused``: overload, or the service is stopping; else ``failed``."""
 
+QUEUE = "queue"
+
 REFUSALS = (QueueFullError, OverloadedError, OutOfSpaceError, DrainingError)
 
 
@@ -34,7 +36,7 @@ class Step:
     """One wait of a request: for a slot, or for a stage.
 
     Attributes:
-        name: ``queue``, or the stage's name.
+        name: ``QUEUE``, or the stage's name.
         window: which window of the audio, from 0.
         began: seconds since the epoch.
         seconds: until the slot or the result, hand-over and retries included; or until the failure.

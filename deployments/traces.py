@@ -17,7 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from deployments.errors import AmanuensisError, InternalError
 from deployments.request_log import ANSWERED_CODE
-from deployments.request_record import RequestRecord, Step
+from deployments.request_record import QUEUE, RequestRecord, Step
 
 SERVICE = "amanuensis"
 PATH = "/v1/traces"
@@ -64,7 +64,7 @@ class Traces:
 
     def _step(self, step: Step, below: Context) -> None:
         span = self._tracer.start_span(step.name, below, attributes=_of_step(step), start_time=_nanoseconds(step.began))
-        if step.attempts and step.timing is None:
+        if step.name != QUEUE and step.timing is None:
             span.set_status(StatusCode.ERROR)
         span.end(_nanoseconds(step.began + step.seconds))
 

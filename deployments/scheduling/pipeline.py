@@ -29,13 +29,11 @@ from deployments.contracts import (
     WindowMel,
 )
 from deployments.memory.handoff import drop
-from deployments.request_record import Costs, Step
+from deployments.request_record import QUEUE, Costs, Step
 from deployments.scheduling.admission import Admission, Entry, Lease, Priority
 from deployments.scheduling.retries import RetryBudget
 from deployments.scheduling.stage_calls import StageCalls
 from deployments.statistics import Statistics
-
-QUEUE = "queue"
 
 T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DecodedWindow)
 
