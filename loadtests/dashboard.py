@@ -22,7 +22,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, PercentFormatter, ScalarFormatter
 
 from loadtests import closed_loop
 from loadtests.chaos.processes import Family, kill
@@ -34,10 +34,13 @@ from loadtests.service_process import Application, Service, started
 SCRAPE_S = 5.0
 SETTLE_S = 15.0
 CLIENTS = 16
-DEADLINE_S = 3.0
+DEADLINE_S = 5.0
 COLUMNS = 24
-INCHES = (0.75, 0.34)
-"""Of one cell of the dashboard's grid."""
+CELL = (0.6, 0.28)
+"""Width and height of one cell of the dashboard's grid, in inches."""
+HEADER = 0.4
+MARGINS = (0.55, 0.1, 0.35, 0.2)
+"""Of a panel: left, right, top, bottom, in inches."""
 
 Panel = dict[str, Any]
 
@@ -91,7 +94,7 @@ def tell(service: Service) -> Told:
     time.sleep(SETTLE_S)
     family, phases = Family(service.process), []
     for phase in STORY:
-        phases.append((time.time(), f"{phase.name}\n{phase.load * capacity:.0f} requests/s"))
+        phases.append((time.time(), f"{phase.name}, {phase.load * capacity:.0f}/s"))
         if phase.kills is not None:
             kill(family.of_kind(phase.kills)[0])
         asyncio.run(offer(service.url, phase.load * capacity, phase.seconds, DEADLINE_S))
@@ -104,20 +107,29 @@ def draw(prometheus: Prometheus, told: Told, output: Path) -> None:
     panels: list[Panel] = json.loads((CONFIGS / "grafana" / "dashboard.json").read_text("utf-8"))["panels"]
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     mpl.rcParams.update({"font.size": 8, "axes.grid": True, "grid.alpha": 0.3, "axes.titlesize": 9})
-    figure = plt.figure(figsize=(COLUMNS * INCHES[0], rows * INCHES[1] + 0.8), layout="constrained")
-    figure.suptitle(
+    width, height = COLUMNS * CELL[0], rows * CELL[1] + HEADER
+    figure = plt.figure(figsize=(width, height))
+    figure.text(
+        0.5,
+        1 - HEADER / height / 2,
         "Panels of configs/grafana/dashboard.json, drawn from Prometheus' answers (not Grafana itself). "
-        f"Capacity {told.capacity:.0f} requests/s, {datetime.now(UTC):%Y-%m-%d}"
+        f"Capacity {told.capacity:.0f} requests/s, {datetime.now(UTC):%Y-%m-%d}. Minutes from left to right.",
+        ha="center",
     )
-    grid = figure.add_gridspec(rows, COLUMNS)
     for panel in panels:
-        place = panel["gridPos"]
-        cells = grid[place["y"] : place["y"] + place["h"], place["x"] : place["x"] + place["w"]]
-        axes = figure.add_subplot(cells)
-        axes.set_title(panel["title"], loc="left", fontweight="bold")
+        axes = figure.add_axes(_place(panel["gridPos"], width, height))
+        axes.set_title(panel["title"], loc="left", fontweight="bold", pad=10)
         (_draw_stat if panel["type"] == "stat" else _draw_lines)(axes, panel, prometheus, told)
     output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=75)
+    figure.savefig(output, dpi=80)
+
+
+def _place(cells: dict[str, int], width: float, height: float) -> tuple[float, float, float, float]:
+    """Left, bottom, width and height of a panel's axes, as shares of the figure's size, which is in inches."""
+    left, right, top, bottom = MARGINS
+    x, y = cells["x"] * CELL[0] + left, HEADER + cells["y"] * CELL[1] + top
+    w, h = cells["w"] * CELL[0] - left - right, cells["h"] * CELL[1] - top - bottom
+    return x / width, 1 - (y + h) / height, w / width, h / height
 
 
 def _draw_stat(axes: Axes, panel: Panel, prometheus: Prometheus, told: Told) -> None:
@@ -146,10 +158,11 @@ def _draw_lines(axes: Axes, panel: Panel, prometheus: Prometheus, told: Told) ->
             axes.plot(minutes, line.values, linewidth=1.2, label=_legend(target["legendFormat"], line.labels))
     _mark(axes, told)
     axes.set_xlim(0, (told.end - start) / 60)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, None if axes.dataLim.ymax > 0 else 1)
     axes.yaxis.set_major_formatter(_formatter(panel["fieldConfig"]["defaults"]["unit"]))
     handles, _ = axes.get_legend_handles_labels()
-    axes.legend(loc="upper left", fontsize=6, ncols=math.ceil(len(handles) / 4), framealpha=0.7)
+    if handles:
+        axes.legend(loc="best", fontsize=6, ncols=math.ceil(len(handles) / 4), framealpha=0.7)
 
 
 def _mark(axes: Axes, told: Told) -> None:
@@ -157,7 +170,7 @@ def _mark(axes: Axes, told: Told) -> None:
     for at, name in told.phases:
         minute = (at - told.phases[0][0]) / 60
         axes.axvline(minute, color="black", linewidth=0.6, linestyle=":")
-        axes.text(minute, 1.0, f" {name}", transform=axes.get_xaxis_transform(), fontsize=5, va="top")
+        axes.text(minute, 1.0, name, transform=axes.get_xaxis_transform(), fontsize=6, va="bottom")
 
 
 def _legend(template: str, labels: Labels) -> str:
@@ -170,7 +183,9 @@ def _formatter(unit: str) -> Formatter:
         return FuncFormatter(lambda value, _: f"{value / 2**20:.0f} MiB")
     if unit == "percentunit":
         return PercentFormatter(1.0)
-    return EngFormatter(unit={"s": "s", "reqps": "/s", "cps": "/s"}.get(unit, ""))
+    if unit == "s":
+        return EngFormatter(unit="s")
+    return ScalarFormatter()
 
 
 if __name__ == "__main__":

@@ -29,8 +29,12 @@ def parsed(name: str) -> Any:
     return yaml.safe_load((CONFIGS / name).read_text("utf-8"))
 
 
-def alerts() -> list[dict[str, Any]]:
+def rules() -> list[dict[str, Any]]:
     return [rule for group in parsed("alerts.yml")["groups"] for rule in group["rules"]]
+
+
+def alerts() -> list[dict[str, Any]]:
+    return [rule for rule in rules() if "alert" in rule]
 
 
 def dashboard() -> Any:
@@ -38,8 +42,8 @@ def dashboard() -> Any:
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    for rule in alerts():
-        yield rule["alert"], rule["expr"]
+    for rule in rules():
+        yield rule.get("alert", rule.get("record", "")), rule["expr"]
     for panel in dashboard()["panels"]:
         for target in panel["targets"]:
             yield panel["title"], target["expr"]
