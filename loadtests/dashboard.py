@@ -38,8 +38,8 @@ DEADLINE_S = 5.0
 COLUMNS = 24
 CELL = (0.6, 0.28)
 """Width and height of one cell of the dashboard's grid, in inches."""
-HEADER = 0.4
-MARGINS = (0.55, 0.1, 0.35, 0.2)
+HEADER, FOOTER = 0.4, 0.1
+MARGINS = (0.55, 0.2, 0.35, 0.2)
 """Of a panel: left, right, top, bottom, in inches."""
 
 Panel = dict[str, Any]
@@ -107,7 +107,7 @@ def draw(prometheus: Prometheus, told: Told, output: Path) -> None:
     panels: list[Panel] = json.loads((CONFIGS / "grafana" / "dashboard.json").read_text("utf-8"))["panels"]
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     mpl.rcParams.update({"font.size": 8, "axes.grid": True, "grid.alpha": 0.3, "axes.titlesize": 9})
-    width, height = COLUMNS * CELL[0], rows * CELL[1] + HEADER
+    width, height = COLUMNS * CELL[0], rows * CELL[1] + HEADER + FOOTER
     figure = plt.figure(figsize=(width, height))
     figure.text(
         0.5,

@@ -61,7 +61,7 @@ class Prometheus:
         """The alert rules, with their state and health."""
         return [rule for group in self._ask("rules")["groups"] for rule in group["rules"]]
 
-    def _ask(self, what: str, **parameters: object) -> dict[str, Any]:
+    def _ask(self, what: str, **parameters: str | float) -> dict[str, Any]:
         answer = requests.get(f"{self.url}/api/v1/{what}", params=parameters, timeout=30).json()
         if answer["status"] != "success":
             raise RuntimeError(f"{answer['error']}: {parameters}")
