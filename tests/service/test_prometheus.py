@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from service_helpers import AUDIO, client_of
+from openai import OpenAI
+from service_helpers import AUDIO
 from test_observability_files import alerts, dashboard, rules
 
 from loadtests.prometheus import Prometheus, ray_session, watching, with_variables
@@ -27,13 +28,13 @@ SELECTORS = sorted({selector for rule in rules() for selector in SELECTOR.findal
 
 
 @pytest.fixture(scope="module")
-def prometheus(service: str) -> Iterator[Prometheus]:
+def prometheus(service: str, client: OpenAI) -> Iterator[Prometheus]:
     """One that has seen the service at work for several scrapes."""
     with watching(service, ray_session(psutil.Process()), scrape_interval_s=SCRAPE_S) as server:
         until = time.monotonic() + 6 * SCRAPE_S
         while time.monotonic() < until:
             with (AUDIO / "12_flite-rms-long.wav").open("rb") as file:
-                client_of(service).audio.transcriptions.create(file=file, model="whisper-1")
+                client.audio.transcriptions.create(file=file, model="whisper-1")
         yield server
 
 
