@@ -22,7 +22,7 @@ from deployments.errors import (
     SlotViolationError,
 )
 from deployments.memory.slab import Slab, SlabLayout
-from deployments.scheduling.admission import Admission, Lease, Priority
+from deployments.scheduling.admission import MARGIN, Admission, Lease, Priority
 from deployments.scheduling.ageing_queue import AgeingQueue
 from deployments.scheduling.throughput import Throughput
 from deployments.statistics import QueueStatistics
@@ -108,8 +108,9 @@ def test_a_deadline_ends_the_wait_and_leaves_no_trace() -> None:
     async def scenario() -> None:
         queue = admission(slots=1)
         held = await acquire(queue)
-        with pytest.raises(DeadlineExceededError):
+        with pytest.raises(DeadlineExceededError) as late:
             await acquire(queue, seconds=0.01)
+        assert late.value.retry_after_s == 1
         held.close()
         (await acquire(queue)).close()
         assert queue.in_use == 0
@@ -316,7 +317,7 @@ def test_who_cannot_make_the_deadline_is_refused_at_once_and_told_when_to_come_b
 
         with pytest.raises(OverloadedError) as refused:
             await ask(4)
-        assert refused.value.retry_after_s == pytest.approx(11.5 - 4, abs=2)
+        assert refused.value.retry_after_s == pytest.approx(MARGIN * 10.5 + 1 - 4, abs=2)
         with pytest.raises(OverloadedError):
             await ask(4, Priority.LOW)
         assert time.monotonic() == began
@@ -356,6 +357,45 @@ def test_nothing_is_refused_before_the_pace_is_known_or_while_a_slot_is_free() -
         await busy  # the pace is known to be terrible now
         with queue.enter(deadline=time.time() + 0.001) as entry:
             (await queue.acquire(Priority.NORMAL, time.time() + 0.001, entry)).close()
+
+    virtual_time.run(scenario())
+
+
+def test_uploads_that_came_before_are_ahead() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1, max_queue_size=100)
+        await work(queue, 1.0, 10)
+        held = await acquire(queue)
+
+        async def upload() -> None:
+            with queue.enter():
+                await asyncio.sleep(1)
+
+        uploads = [asyncio.create_task(upload()) for _ in range(5)]
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError), queue.enter(deadline=time.time() + 5):
+            pass
+        with queue.enter(Priority.HIGH, time.time() + 5):
+            pass
+        await asyncio.gather(*uploads)
+        with queue.enter(deadline=time.time() + 5):
+            pass
+        held.close()
+
+    virtual_time.run(scenario())
+
+
+def test_who_would_get_a_slot_too_late_to_use_it_gives_up_before_the_deadline() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1, max_queue_size=100)
+        await work(queue, 2.0, 10)
+        held = await acquire(queue)
+        began = time.monotonic()
+        with queue.enter() as entry, pytest.raises(DeadlineExceededError) as late:
+            await queue.acquire(Priority.NORMAL, time.time() + 5, entry)
+        assert time.monotonic() - began == pytest.approx(5 - 2)
+        assert late.value.retry_after_s == 1
+        held.close()
 
     virtual_time.run(scenario())
 
