@@ -258,10 +258,7 @@ class Admission:
         )
 
     def _refuse_if_late(self, priority: Priority, deadline: float, margin: float = 1.0) -> None:
-        wait_s = self._wait_s(priority)
-        if not wait_s:
-            return
-        late_s = margin * wait_s + self._forecast.hold_s(time.monotonic()) - (deadline - time.time())
+        late_s = self._late_s(priority, deadline - time.time(), margin)
         if late_s <= 0:
             return
         self.statistics.dropped("deadline")
@@ -269,6 +266,11 @@ class Admission:
             "too much is ahead of this request for its deadline; try again later or allow more time",
             retry_after_s=_retry_after(late_s),
         )
+
+    def _late_s(self, priority: Priority, left_s: float, margin: float = 1.0) -> float:
+        """How much later than in ``left_s`` a newcomer would be answered; not above 0 if in time, or not known."""
+        wait_s = self._wait_s(priority)
+        return margin * wait_s + self._forecast.hold_s(time.monotonic()) - left_s if wait_s else 0.0
 
     def _wait_s(self, priority: Priority) -> float:
         """How long a newcomer would wait for its first slot; 0 also as long as that is not known."""
@@ -293,10 +295,9 @@ class Admission:
 
     async def _wait(self, priority: Priority, deadline: float, entry: Entry | None) -> Lease:
         waiter = _Waiter(asyncio.get_running_loop().create_future(), entry)
-        now = time.monotonic()
-        self._waiters.push(waiter, priority, now)
+        self._waiters.push(waiter, priority, time.monotonic())
         left_s = deadline - time.time()
-        useful_s = left_s if entry is None else left_s - self._forecast.hold_s(now)
+        useful_s = left_s if entry is None else left_s - self._forecast.hold_s(time.monotonic())
         try:
             async with asyncio.timeout(useful_s):
                 return await waiter.granted
@@ -305,7 +306,7 @@ class Admission:
             self.statistics.timed_out()
             raise DeadlineExceededError(
                 "the request waited for as long as its deadline allows; try again later or allow more time",
-                retry_after_s=_retry_after(self._wait_s(priority) + self._forecast.hold_s(now) - left_s),
+                retry_after_s=_retry_after(self._late_s(priority, left_s)),
             ) from None
         except asyncio.CancelledError:
             self._give_up(waiter)
