@@ -43,8 +43,8 @@ DRAINING_RETRY_AFTER_S = 5
 ABANDONED_POLL_S = 0.1
 
 MARGIN = 1.25
-"""The wait that is foreseen may turn out this much longer: about one standard deviation where half of the slots go to
-higher priorities, whose arrivals vary. Where requests keep coming it costs no throughput, only a shorter queue."""
+"""What is foreseen may turn out this much longer: about one standard deviation of the wait where half of the slots go
+to higher priorities, whose arrivals vary. Where requests keep coming it costs no throughput, only a shorter queue."""
 
 logger = logging.getLogger("ray.serve")
 
@@ -270,7 +270,7 @@ class Admission:
     def _late_s(self, priority: Priority, left_s: float, margin: float = 1.0) -> float:
         """How much later than in ``left_s`` a newcomer would be answered; not above 0 if in time, or not known."""
         wait_s = self._wait_s(priority)
-        return margin * wait_s + self._forecast.hold_s(time.monotonic()) - left_s if wait_s else 0.0
+        return margin * (wait_s + self._forecast.hold_s(time.monotonic())) - left_s if wait_s else 0.0
 
     def _wait_s(self, priority: Priority) -> float:
         """How long a newcomer would wait for its first slot; 0 also as long as that is not known."""

@@ -317,7 +317,7 @@ def test_who_cannot_make_the_deadline_is_refused_at_once_and_told_when_to_come_b
 
         with pytest.raises(OverloadedError) as refused:
             await ask(4)
-        assert refused.value.retry_after_s == pytest.approx(MARGIN * 10.5 + 1 - 4, abs=2)
+        assert refused.value.retry_after_s == pytest.approx(MARGIN * 11.5 - 4, abs=2)
         with pytest.raises(OverloadedError):
             await ask(4, Priority.LOW)
         assert time.monotonic() == began
