@@ -50,13 +50,15 @@ def main() -> None:
         print(f"capacity {capacity:.0f} requests/s (closed loop, {CLIENTS} clients), deadline {options.deadline:g} s\n")
         print("| | " + " | ".join(COLUMNS) + " |")
         print("| --- " * (len(COLUMNS) + 1) + "|")
-        asks = list(_asks(service.url, options.deadline))
+        asks, others = list(_asks(service.url, options.deadline)), []
         for factor in options.factors:
             before = _memory(service)
             result = offer(service.url, asks, rate=factor * capacity, seconds=options.seconds)
-            print("| " + " | ".join((f"{factor:g}x", *_row(result), *_cost(result, before, _memory(service)))) + " |")
-            print(f"<!-- {_others(result.answers)} -->", flush=True)
+            row = (f"{factor:g}x", *_row(result), *_cost(result, before, _memory(service)))
+            print("| " + " | ".join(row) + " |", flush=True)
+            others.append(f"{factor:g}x: {_others(result.answers)}")
             time.sleep(options.deadline)
+        print("\n" + "\n".join(others))
 
 
 def _asks(url: str, deadline_s: float) -> Iterator[Ask]:
