@@ -5,7 +5,8 @@ back to the end of the queue one by one, so files share the slots whatever their
 
 **Priorities age**: ``ageing_s`` of waiting lifts a waiter by one priority. So high overtakes normal, and normal low,
 but nobody starves: after ``priority * ageing_s`` seconds only those already waiting can be ahead, and each freed slot
-serves one of them.
+serves one of them. So that the lower priorities can wait that long, higher ones leave them ``KEPT_SHARE`` of the queue
+each.
 
 **Overload** is answered at once, with the time after which trying again makes sense:
 
@@ -15,9 +16,9 @@ serves one of them.
   added. Nothing is refused while a slot is free, nor before the pace is known, nor once it has begun.
 - Who still waits when too little time is left for its slot to be of use gives up its place then, not at its deadline:
   begun work that nobody can wait for would take the slot of work that somebody can.
-- When the queue is full, a newcomer displaces the last request of the queue, if that has lower priority and no slot
-  yet. A displaced request may still be uploading: the place is what is bounded, so its upload is stopped, not awaited.
-  It is cancelled in its own task, as ``asyncio.timeout`` does, and meets the error where it entered.
+- When the queue is full, a newcomer displaces the last request of lower priority that has no slot yet, if there is one
+  beyond those kept. A displaced request may still be uploading: the place is what is bounded, so its upload is stopped,
+  not awaited. It is cancelled in its own task, as ``asyncio.timeout`` does, and meets the error where it entered.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ ABANDONED_POLL_S = 0.1
 MARGIN = 1.25
 """What is foreseen may turn out this much longer: about one standard deviation of the wait where half of the slots go
 to higher priorities, whose arrivals vary. Where requests keep coming it costs no throughput, only a shorter queue."""
+
+KEPT_SHARE = 1 / 8
+"""Of the queue, for each priority below the highest. Otherwise an overload of high priority alone would keep the others
+out, or displace them before they have aged."""
 
 logger = logging.getLogger("ray.serve")
 
@@ -232,16 +237,18 @@ class Admission:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request must enter from a task of its own")
-        if len(self._entries) >= self.max_queue_size + len(self._free):
-            self._displace_one_below(priority)
+        kept, now = int(KEPT_SHARE * self.max_queue_size), time.monotonic()
+        lacking = self._entries.lacking_below(priority, now, kept)
+        if len(self._entries) + lacking >= self.max_queue_size + len(self._free):
+            self._displace_one_below(priority, kept)
         self.statistics.enqueued()
-        entry, now = Entry(task, priority), time.monotonic()
+        entry = Entry(task, priority)
         self._entries.push(entry, priority, now)
         self._uploading.push(entry, priority, now)
         return entry
 
-    def _displace_one_below(self, priority: Priority) -> None:
-        last = self._entries.last_below(priority, time.monotonic())
+    def _displace_one_below(self, priority: Priority, kept: int) -> None:
+        last = self._entries.last_below(priority, time.monotonic(), kept)
         self.statistics.dropped("queue_full" if last is None else "displaced")
         if last is None:
             raise QueueFullError(

@@ -4,6 +4,8 @@ import asyncio
 import math
 import time
 from collections.abc import Coroutine
+from contextlib import ExitStack, suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -283,11 +285,12 @@ def test_the_queue_is_ordered_by_arrival_plus_a_handicap_for_each_priority(steps
             model.remove(first)
             assert queue.pop(now) == first[1]
         assert len(queue) == len(model)
-        last = max(model, key=lambda item: (level_of(item), item), default=None)
-        for level in range(3):
-            assert queue.ahead_of(level, now) == sum(level_of(item) <= level for item in model)
-            expected = last[1] if last is not None and level_of(last) > level else None
-            assert queue.last_below(level, now) == expected
+        levels = [[item for item in model if level_of(item) == level] for level in range(3)]
+        for level, kept in product(range(3), range(3)):
+            assert queue.ahead_of(level, now) == sum(map(len, levels[: level + 1]))
+            last = next((max(lower)[1] for lower in reversed(levels[level + 1 :]) if len(lower) > kept), None)
+            assert queue.last_below(level, now, kept) == last
+            assert queue.lacking_below(level, now, kept) == sum(max(0, kept - len(it)) for it in levels[level + 1 :])
 
 
 async def work(queue: Admission, seconds: float, count: int) -> None:
@@ -459,6 +462,29 @@ def test_a_higher_priority_displaces_the_youngest_of_the_lowest() -> None:
         assert all(1 <= seconds <= 60 for seconds in retry_after_s)
         assert queue.waiting == queue.in_use == 0
         assert queue.statistics.drops == {"queue_full": 2, "displaced": 3}
+
+    virtual_time.run(scenario())
+
+
+def test_higher_priorities_leave_an_eighth_of_the_queue_to_each_lower_one() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1, max_queue_size=16)
+        held = await acquire(queue)
+
+        def fill(priority: Priority) -> int:
+            before = queue.waiting
+            with suppress(QueueFullError):
+                while True:
+                    places.enter_context(queue.enter(priority))
+            return queue.waiting - before
+
+        with ExitStack() as places:
+            assert fill(Priority.HIGH) == 12
+            assert fill(Priority.NORMAL) == 2
+            assert fill(Priority.LOW) == 2
+            assert fill(Priority.HIGH) == 0
+        held.close()
+        assert queue.statistics.drops == {"queue_full": 4}
 
     virtual_time.run(scenario())
 

@@ -89,6 +89,12 @@ class Simulation:
     Args:
         load: offered over what the slots can do.
         seed: of everything random.
+        mix: priorities, each as likely.
+        deadline_s: of every request.
+
+    Attributes:
+        outcomes: of all requests.
+        answered: requests by priority.
     """
 
     SLOTS = 16
@@ -99,9 +105,12 @@ class Simulation:
     MIX = (HIGH, NORMAL, NORMAL, LOW)
     HOLD_SHAPE = 10  # of a gamma distribution: a third of the mean is its standard deviation
 
-    def __init__(self, load: float, seed: int) -> None:
+    def __init__(self, load: float, seed: int, mix: tuple[Priority, ...] = MIX, deadline_s: float = DEADLINE_S) -> None:
         self.outcomes: Counter[str] = Counter()
+        self.answered: Counter[Priority] = Counter()
         self._load = load
+        self._mix = mix
+        self._deadline_s = deadline_s
         self._random = random.Random(seed)
         self._admission = Admission(self.SLOTS, 256, None, QueueStatistics(), ageing_s=AGEING_S)
         virtual_time.run(self._run())
@@ -124,11 +133,11 @@ class Simulation:
         requests, until = [], time.monotonic() + self.SECONDS
         while time.monotonic() < until:
             await asyncio.sleep(self._random.expovariate(self._load * self.CAPACITY))
-            requests.append(asyncio.create_task(self._request(self._random.choice(self.MIX))))
+            requests.append(asyncio.create_task(self._request(self._random.choice(self._mix))))
         await asyncio.gather(*requests)
 
     async def _request(self, priority: Priority) -> None:
-        deadline, inside = time.time() + self.DEADLINE_S, False
+        deadline, inside = time.time() + self._deadline_s, False
         try:
             with self._admission.enter(priority, deadline) as entry:
                 inside = True
@@ -143,6 +152,13 @@ class Simulation:
             await asyncio.sleep(self._random.gammavariate(self.HOLD_SHAPE, hold_s / self.HOLD_SHAPE))
             lease.close()
             self.outcomes["answered" if time.time() <= deadline else "worked on in vain"] += 1
+            self.answered[priority] += 1
+
+
+class LongSimulation(Simulation):
+    """Long enough for low priority to age, again and again."""
+
+    SECONDS = 90.0
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -159,3 +175,10 @@ def test_who_cannot_be_answered_is_refused_at_entry_and_no_slot_is_wasted(load: 
 def test_below_capacity_nobody_is_refused(seed: int) -> None:
     simulation = Simulation(0.8, seed)
     assert simulation.outcomes["answered"] == simulation.outcomes.total()
+
+
+def test_low_priority_is_served_while_higher_ones_ask_for_more_than_there_is() -> None:
+    simulation = LongSimulation(2.0, seed=0, mix=(HIGH, NORMAL, NORMAL, NORMAL, LOW), deadline_s=60.0)
+    at_the_beginning = 2 * Simulation.SLOTS  # until the higher ones have filled the queue
+    assert simulation.answered[LOW] > at_the_beginning, simulation.answered
+    assert simulation.answered[NORMAL] > 5 * simulation.answered[LOW], simulation.answered
