@@ -23,7 +23,7 @@ from deployments.contracts import (
 from deployments.errors import AmanuensisError
 from deployments.memory.handoff import Handoff, load_pcm
 from deployments.model import Model
-from deployments.replica import replica_name
+from deployments.replica import give_way_to_ingress, replica_name
 from deployments.scheduling.batcher import NaturalBatcher
 from deployments.settings import Settings
 from deployments.text.alignment import PhonemeAligner
@@ -45,6 +45,7 @@ class Decoder:
     """CPU replicas. Windows that wait while a batch runs are the next batch."""
 
     def __init__(self, settings: Settings, model: Model) -> None:
+        give_way_to_ingress()
         self._generator = TextGenerator(
             model.path,
             compute_type=settings.compute_type,

@@ -16,7 +16,7 @@ from deployments.encoder_backend import load_encoder
 from deployments.errors import AmanuensisError, DeviceBrokenError, DeviceUnreliableError
 from deployments.memory.handoff import Float32, Handoff
 from deployments.model import Model
-from deployments.replica import replica_name
+from deployments.replica import give_way_to_ingress, replica_name
 from deployments.scheduling.batcher import NaturalBatcher
 from deployments.settings import Settings
 from npu_encoder.errors import DeviceError, DeviceFailedError
@@ -47,6 +47,7 @@ class Encoder:
     """Owns the device. Requests meet in one batch here; the device sees one batch at a time."""
 
     def __init__(self, settings: Settings, model: Model) -> None:
+        give_way_to_ingress()
         self._backend = load_encoder(settings, model)
         self._backend.warm_up(model.frame_buckets)
         self._d_model = model.dimensions.d_model

@@ -27,6 +27,8 @@ FAST_PATHS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # By default Ray's workers are all equally nice. The stages are nicer than the ingress: `replica.py`.
+    "RAY_worker_niceness": "0",
 }
 """Ray reads these where it starts, so they cannot be part of the configuration file. The user's own values win."""
 

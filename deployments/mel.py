@@ -30,7 +30,7 @@ from deployments.contracts import (
 )
 from deployments.memory.handoff import Handoff, load_pcm, open_upload
 from deployments.model import Model
-from deployments.replica import replica_name
+from deployments.replica import give_way_to_ingress, replica_name
 from deployments.settings import Settings
 
 DEVICE = "cpu"
@@ -45,6 +45,7 @@ class MelPreprocessor:
     """CPU replicas. A few threads each, so that a short file overtakes a long one inside a replica too."""
 
     def __init__(self, settings: Settings, model: Model) -> None:
+        give_way_to_ingress()
         self._limits = AudioLimits(settings.max_audio_s, settings.max_channels, DECODING_SHARE * settings.mel_budget_s)
         self._n_mels = model.dimensions.n_mels
         self._buckets = model.frame_buckets

@@ -221,7 +221,7 @@ SERIES: tuple[Series, ...] = (
     _counter("amanuensis_queue_dropped_total", "Requests refused, or displaced from the queue.", _drops, ("reason",)),
     _counter(
         "amanuensis_queue_timeouts_total",
-        "Windows that waited for a slot until the deadline.",
+        "Windows that waited for a slot for as long as the deadline allowed.",
         _one(lambda service: service.statistics.queue.timeouts),
     ),
     _histogram(

@@ -79,7 +79,7 @@ class QueueStatistics:
         waited: requests that did not get it at once.
         grants: of slots, one a window.
         drops: requests that were refused, or displaced by one of higher priority, by reason.
-        timeouts: windows that waited for a slot until the deadline.
+        timeouts: windows that waited for a slot for as long as the deadline allowed.
     """
 
     def __init__(self) -> None:

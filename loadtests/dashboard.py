@@ -8,7 +8,6 @@ each panel asks, its place, unit and legend.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import math
 import re
@@ -27,7 +26,8 @@ from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, PercentFor
 from loadtests import closed_loop
 from loadtests.chaos.processes import Family, kill
 from loadtests.clips import clips
-from loadtests.overload import offer
+from loadtests.open_loop import offer
+from loadtests.overload import asks
 from loadtests.prometheus import CONFIGS, Labels, Prometheus, ray_session, watching, with_variables
 from loadtests.service_process import Application, Service, started
 
@@ -93,11 +93,12 @@ def tell(service: Service) -> Told:
     capacity = closed_loop.run(service.url, clips(), clients=CLIENTS, seconds=10).requests_per_s
     time.sleep(SETTLE_S)
     family, phases = Family(service.process), []
+    mix = list(asks(service.url, DEADLINE_S))
     for phase in STORY:
         phases.append((time.time(), f"{phase.name}, {phase.load * capacity:.0f}/s"))
         if phase.kills is not None:
             kill(family.of_kind(phase.kills)[0])
-        asyncio.run(offer(service.url, phase.load * capacity, phase.seconds, DEADLINE_S))
+        offer(service.url, mix, rate=phase.load * capacity, seconds=phase.seconds)
     time.sleep(SETTLE_S)
     return Told(phases, time.time(), capacity)
 

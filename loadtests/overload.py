@@ -1,112 +1,104 @@
 """More than the service can do: ``python -m loadtests.overload``.
 
-Requests arrive at a fixed rate, whether or not earlier ones are answered, each on a connection of its own, as from
-clients that know nothing of each other: at half the capacity, then at up to ten times as much. What is accepted
-must be answered in time, what is not must hear so at once, and memory must not grow.
+Requests arrive at half the capacity, then at up to ten times as much. What is accepted must be answered in time, what
+is not must hear so at once, and memory must not grow. The load generator runs on the same cores as the service; the
+last columns say how much of one core it used and how late it ran itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import itertools
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
-import aiohttp
 import numpy as np
 
 from loadtests import closed_loop
 from loadtests.clips import clips
+from loadtests.open_loop import Answer, Ask, OpenLoopResult, offer, upload
 from loadtests.service_process import Application, Service, started
 
-OK = 200
+OK, REFUSED, TIMED_OUT, BROKEN = 200, 503, 504, 0
 CLIENTS = 16
 MEBIBYTE = 2**20
 PRIORITIES = ("high", "normal", "normal", "low")
 FACTORS = (0.5, 2.0, 4.0, 10.0)
+PATH = "/v1/audio/transcriptions"
 
-
-@dataclass
-class Outcome:
-    """What became of the requests of one phase: latencies in seconds, by priority, and refusals."""
-
-    answered_s: dict[str, list[float]] = field(default_factory=dict)
-    refused_s: list[float] = field(default_factory=list)
-    codes: Counter[str] = field(default_factory=Counter)
-    without_retry_after: int = 0
+COLUMNS = (
+    "offered/s",
+    *(f"{priority}: answered/s, p50 / p99 ms" for priority in ("high", "normal", "low")),
+    "refused/s, p50 / p99 ms",
+    "timed out/s",
+    "broken",
+    "memory MiB",
+    "generator: lag p99 ms, CPU",
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=20.0, help="length of a phase")
     parser.add_argument("--deadline", type=float, default=2.0, help="seconds, of every request")
+    parser.add_argument("--factors", type=float, nargs="+", default=FACTORS, help="of the capacity")
     options = parser.parse_args()
     with started([Application("amanuensis", "/", {"failure_log_max_records": 0})]) as service:
         closed_loop.run(service.url, clips(), clients=CLIENTS, seconds=3)
         capacity = closed_loop.run(service.url, clips(), clients=CLIENTS, seconds=10).requests_per_s
         print(f"capacity {capacity:.0f} requests/s (closed loop, {CLIENTS} clients), deadline {options.deadline:g} s\n")
-        print(
-            "| offered | priority | answered/s | p50 ms | p99 ms | refused/s | refused in p50 / p99 ms | memory MiB |"
-        )
-        print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-        for factor in FACTORS:
-            outcome = asyncio.run(offer(service.url, factor * capacity, options.seconds, options.deadline))
-            _print(f"{factor:g}x", outcome, options.seconds, _memory(service))
+        print("| | " + " | ".join(COLUMNS) + " |")
+        print("| --- " * (len(COLUMNS) + 1) + "|")
+        mix, others = list(asks(service.url, options.deadline)), []
+        for factor in options.factors:
+            before = _memory(service)
+            result = offer(service.url, mix, rate=factor * capacity, seconds=options.seconds)
+            row = (f"{factor:g}x", *_row(result), *_cost(result, before, _memory(service)))
+            print("| " + " | ".join(row) + " |", flush=True)
+            others.append(f"{factor:g}x: {_others(result.answers)}")
             time.sleep(options.deadline)
+        print("\n" + "\n".join(others))
 
 
-async def offer(url: str, rate: float, seconds: float, deadline_s: float) -> Outcome:
-    outcome, bodies = Outcome(), [clip.wav for clip in clips()]
-    count = int(rate * seconds)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
-        began, tasks = time.perf_counter(), []
-        for number in range(count):
-            await asyncio.sleep(began + number / rate - time.perf_counter())
-            priority, body = PRIORITIES[number % len(PRIORITIES)], bodies[number % len(bodies)]
-            tasks.append(asyncio.create_task(_ask(session, url, body, priority, deadline_s, outcome)))
-        await asyncio.gather(*tasks)
-    return outcome
+def asks(url: str, deadline_s: float) -> Iterator[Ask]:
+    """Every clip at every priority, as often as ``PRIORITIES`` has it."""
+    for clip, priority in itertools.product(clips(), PRIORITIES):
+        headers = {"x-priority": priority, "x-timeout-seconds": f"{deadline_s:g}"}
+        yield Ask(priority, upload(url, PATH, clip.wav, headers))
 
 
-async def _ask(
-    session: aiohttp.ClientSession, url: str, body: bytes, priority: str, deadline_s: float, outcome: Outcome
-) -> None:
-    form = aiohttp.FormData()
-    form.add_field("file", body, filename="clip.wav", content_type="audio/wav")
-    headers = {"x-priority": priority, "x-timeout-seconds": str(deadline_s)}
-    began = time.perf_counter()
-    try:
-        async with session.post(f"{url}/v1/audio/transcriptions", data=form, headers=headers) as answer:
-            document = await answer.json()
-    except aiohttp.ClientError as error:
-        outcome.codes[type(error).__name__] += 1
-        return
-    took_s = time.perf_counter() - began
-    if answer.status == OK:
-        outcome.answered_s.setdefault(priority, []).append(took_s)
-        return
-    outcome.codes[document["error"]["code"]] += 1
-    outcome.refused_s.append(took_s)
-    outcome.without_retry_after += "retry-after" not in answer.headers
-
-
-def _print(offered: str, outcome: Outcome, seconds: float, memory: float) -> None:
+def _row(result: OpenLoopResult) -> Iterator[str]:
+    by_status = {status: _of(result, status) for status in (OK, REFUSED, TIMED_OUT, BROKEN)}
+    yield f"{len(result.answers) / result.seconds:.0f}"
     for priority in ("high", "normal", "low"):
-        latencies = outcome.answered_s.get(priority, [])
-        row = (offered, priority, f"{len(latencies) / seconds:.1f}", *_percentiles(latencies), "", "", "")
-        print("| " + " | ".join(row) + " |")
-    refused = " / ".join(_percentiles(outcome.refused_s))
-    print(f"| {offered} | all | | | | {len(outcome.refused_s) / seconds:.1f} | {refused} | {memory:.0f} |")
-    print(f"\n{offered}: not answered: {dict(outcome.codes)}; without Retry-After: {outcome.without_retry_after}\n")
+        yield _rate([answer for answer in by_status[OK] if answer.kind == priority], result.seconds)
+    yield _rate(by_status[REFUSED], result.seconds)
+    yield f"{len(by_status[TIMED_OUT]) / result.seconds:.1f}"
+    yield str(len(by_status[BROKEN]))
 
 
-def _percentiles(latencies_s: Sequence[float]) -> tuple[str, str]:
-    if not latencies_s:
-        return "-", "-"
-    p50, p99 = np.percentile(latencies_s, (50, 99))
-    return f"{1000 * p50:.0f}", f"{1000 * p99:.0f}"
+def _cost(result: OpenLoopResult, before: float, after: float) -> Iterator[str]:
+    yield f"{before:.0f} to {after:.0f}"
+    yield f"{1000 * np.percentile(result.lags_s, 99):.0f}, {result.cpu_share:.0%}"
+
+
+def _others(answers: Sequence[Answer]) -> str:
+    others = [answer for answer in answers if answer.status != OK]
+    codes = dict(Counter(f"{answer.status} {answer.code}" for answer in others))
+    bare = sum(answer.status in {REFUSED, TIMED_OUT} and not answer.has_retry_after for answer in others)
+    return f"not answered: {codes}; without Retry-After: {bare}"
+
+
+def _of(result: OpenLoopResult, status: int) -> list[Answer]:
+    return [answer for answer in result.answers if answer.status == status]
+
+
+def _rate(answers: Sequence[Answer], seconds: float) -> str:
+    if not answers:
+        return "0"
+    p50, p99 = np.percentile([1000 * answer.seconds for answer in answers], (50, 99))
+    return f"{len(answers) / seconds:.1f}, {p50:.0f} / {p99:.0f}"
 
 
 def _memory(service: Service) -> float:

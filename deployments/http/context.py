@@ -38,6 +38,10 @@ REQUEST_ID = "^[A-Za-z0-9._:+/=@-]{1,128}$"
 
 DEVICE_HEADER = "x-encoder-device"
 LINGER_S = 2.0
+SMALL_BODY = 2**20
+"""Bytes: a body that is refused is received all the same if it is no larger. That is cheaper than the new connection
+which the next request would need behind HAProxy, and a client that reads no answer before it has sent all sees it.
+"""
 
 logger = logging.getLogger("ray.serve")
 
@@ -90,10 +94,10 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 response = MutableHeaders(scope=message)
                 response[DEVICE_HEADER] = response.get(DEVICE_HEADER) or self._service.encoder_device or "unavailable"
-                if not body.complete:
+                if body.cuts_off:
                     response["connection"] = "close"
                 await send(message)
-            elif body.complete or message.get("more_body", False):
+            elif not body.cuts_off or message.get("more_body", False):
                 await send(message)
             else:
                 await send({**message, "more_body": True})
@@ -115,6 +119,7 @@ class _BoundedBody:
 
     Attributes:
         complete: all of it was received, or there is none.
+        cuts_off: to answer now ends the connection, because too much would still come, or nobody knows how much.
     """
 
     def __init__(self, receive: Receive, headers: Headers, limit: int, timeout_s: float) -> None:
@@ -124,6 +129,11 @@ class _BoundedBody:
         self._until = asyncio.get_running_loop().time() + timeout_s
         self._received = 0
         self.complete = not _declared_length(headers) and "transfer-encoding" not in headers
+        self._is_small = 0 < _declared_length(headers) <= min(limit, SMALL_BODY)
+
+    @property
+    def cuts_off(self) -> bool:
+        return not self.complete and not self._is_small
 
     async def receive(self) -> Message:
         """ASGI's ``receive``.
@@ -136,6 +146,7 @@ class _BoundedBody:
             async with asyncio.timeout_at(None if self.complete else self._until):
                 message = await self._next()
         except TimeoutError:
+            self._is_small = False  # whatever it declared, waiting for it has an end
             raise _too_slow(self._timeout_s) from None
         if self._received > self._limit:
             raise _too_large(self._limit)

@@ -5,16 +5,20 @@ back to the end of the queue one by one, so files share the slots whatever their
 
 **Priorities age**: ``ageing_s`` of waiting lifts a waiter by one priority. So high overtakes normal, and normal low,
 but nobody starves: after ``priority * ageing_s`` seconds only those already waiting can be ahead, and each freed slot
-serves one of them.
+serves one of them. So that the lower priorities can wait that long, higher ones leave them ``KEPT_SHARE`` of the queue
+each.
 
 **Overload** is answered at once, with the time after which trying again makes sense:
 
-- A request that could not be answered by its deadline is refused. What it needs is estimated from those ahead of it
-  and the pace at which slots become free; then it holds its slot for as long as others do (Little's law: all slots
-  times that pace). Nothing is refused while a slot is free, nor before the pace is known, nor once it has begun.
-- When the queue is full, a newcomer displaces the last request of the queue, if that has lower priority and no slot
-  yet. A displaced request may still be uploading: the place is what is bounded, so its upload is stopped, not awaited.
-  It is cancelled in its own task, as ``asyncio.timeout`` does, and meets the error where it entered.
+- A request that could not be answered by its deadline is refused. What it needs is a forecast (``forecast.py``): from
+  those ahead of it, uploading or waiting, those of higher priority that will overtake it, and the pace at which slots
+  become free; then it holds its slot for as long as others do. A forecast is a mean, so before the upload ``MARGIN`` is
+  added. Nothing is refused while a slot is free, nor before the pace is known, nor once it has begun.
+- Who still waits when too little time is left for its slot to be of use gives up its place then, not at its deadline:
+  begun work that nobody can wait for would take the slot of work that somebody can.
+- When the queue is full, a newcomer displaces the last request of lower priority that has no slot yet, if there is one
+  beyond those kept. A displaced request may still be uploading: the place is what is bounded, so its upload is stopped,
+  not awaited. It is cancelled in its own task, as ``asyncio.timeout`` does, and meets the error where it entered.
 """
 
 from __future__ import annotations
@@ -31,13 +35,21 @@ from dataclasses import dataclass
 from deployments.errors import DeadlineExceededError, DrainingError, OverloadedError, QueueFullError
 from deployments.memory.slab import Slab
 from deployments.scheduling.ageing_queue import AgeingQueue
-from deployments.scheduling.throughput import Throughput
+from deployments.scheduling.forecast import Forecast
 from deployments.statistics import QueueStatistics
 
 MIN_RETRY_AFTER_S = 1
 MAX_RETRY_AFTER_S = 60
 DRAINING_RETRY_AFTER_S = 5
 ABANDONED_POLL_S = 0.1
+
+MARGIN = 1.25
+"""What is foreseen may turn out this much longer: about one standard deviation of the wait where half of the slots go
+to higher priorities, whose arrivals vary. Where requests keep coming it costs no throughput, only a shorter queue."""
+
+KEPT_SHARE = 1 / 8
+"""Of the queue, for each priority below the highest. Otherwise an overload of high priority alone would keep the others
+out, or displace them before they have aged."""
 
 logger = logging.getLogger("ray.serve")
 
@@ -134,8 +146,9 @@ class Admission:
         self._free = list(range(slots))
         self._leases = 0
         self._entries: AgeingQueue[Entry] = AgeingQueue(len(Priority), ageing_s)
+        self._uploading: AgeingQueue[Entry] = AgeingQueue(len(Priority), ageing_s)
         self._waiters: AgeingQueue[_Waiter] = AgeingQueue(len(Priority), ageing_s)
-        self._throughput = Throughput(slots)
+        self._forecast = Forecast(slots, len(Priority), ageing_s)
         self._closed = False
         self._changed = asyncio.Event()
 
@@ -182,7 +195,7 @@ class Admission:
         """
         if self._closed:
             raise DrainingError("the service is stopping; try again", retry_after_s=DRAINING_RETRY_AFTER_S)
-        self._refuse_if_late(priority, deadline)
+        self._refuse_if_late(priority, deadline, MARGIN)
         entry = self._take_place(priority)
         try:
             yield entry
@@ -207,13 +220,13 @@ class Admission:
         """
         began = time.monotonic()
         at_once = bool(self._free)
-        if at_once:
-            lease = self._lease()
-        else:
-            if entry is not None:
+        if entry is not None:
+            self._uploading.remove(entry)
+            if not at_once:
                 self._refuse_if_late(priority, deadline)
                 self._correct(entry, priority)
-            lease = await self._wait(priority, deadline, entry)
+        self._forecast.asked(priority, began)
+        lease = self._lease() if at_once else await self._wait(priority, deadline, entry)
         if entry is not None:
             entry.waited_s = 0.0 if at_once else time.monotonic() - began
             self._leave(entry)
@@ -224,51 +237,59 @@ class Admission:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request must enter from a task of its own")
-        if len(self._entries) >= self.max_queue_size + len(self._free):
-            self._displace_one_below(priority)
+        kept, now = int(KEPT_SHARE * self.max_queue_size), time.monotonic()
+        lacking = self._entries.lacking_below(priority, now, kept)
+        if len(self._entries) + lacking >= self.max_queue_size + len(self._free):
+            self._displace_one_below(priority, kept)
         self.statistics.enqueued()
         entry = Entry(task, priority)
-        self._entries.push(entry, priority, time.monotonic())
+        self._entries.push(entry, priority, now)
+        self._uploading.push(entry, priority, now)
         return entry
 
-    def _displace_one_below(self, priority: Priority) -> None:
-        last = self._entries.last_below(priority, time.monotonic())
+    def _displace_one_below(self, priority: Priority, kept: int) -> None:
+        last = self._entries.last_below(priority, time.monotonic(), kept)
         self.statistics.dropped("queue_full" if last is None else "displaced")
         if last is None:
             raise QueueFullError(
                 f"the queue is full ({len(self._entries)} requests wait); try again later",
-                retry_after_s=_retry_after(self._seconds_per_slot()),
+                retry_after_s=_retry_after(self._forecast.wait_s(priority, 0, time.monotonic())),
             )
         self._leave(last)
         last.displace()
 
     def _displaced(self, priority: Priority) -> OverloadedError:
-        ahead = self._waiters.ahead_of(priority, time.monotonic())
         return OverloadedError(
             "requests of higher priority took this one's place; try again later",
-            retry_after_s=_retry_after((ahead + 1) * self._seconds_per_slot()),
+            retry_after_s=_retry_after(self._wait_s(priority)),
         )
 
-    def _refuse_if_late(self, priority: Priority, deadline: float) -> None:
-        if self._free:
-            return
-        ahead = self._waiters.ahead_of(priority, time.monotonic())
-        needed_s = (ahead + 1 + self.slots) * self._seconds_per_slot()
-        left_s = deadline - time.time()
-        if not needed_s or needed_s <= left_s:
+    def _refuse_if_late(self, priority: Priority, deadline: float, margin: float = 1.0) -> None:
+        late_s = self._late_s(priority, deadline - time.time(), margin)
+        if late_s <= 0:
             return
         self.statistics.dropped("deadline")
         raise OverloadedError(
             "too much is ahead of this request for its deadline; try again later or allow more time",
-            retry_after_s=_retry_after(needed_s - left_s),
+            retry_after_s=_retry_after(late_s),
         )
 
-    def _seconds_per_slot(self) -> float:
-        """0 as long as it is not known."""
-        return self._throughput.seconds_per_slot(time.monotonic()) or 0.0
+    def _late_s(self, priority: Priority, left_s: float, margin: float = 1.0) -> float:
+        """How much later than in ``left_s`` a newcomer would be answered; not above 0 if in time, or not known."""
+        wait_s = self._wait_s(priority)
+        return margin * (wait_s + self._forecast.hold_s(time.monotonic())) - left_s if wait_s else 0.0
+
+    def _wait_s(self, priority: Priority) -> float:
+        """How long a newcomer would wait for its first slot; 0 also as long as that is not known."""
+        if self._free:
+            return 0.0
+        now = time.monotonic()
+        ahead = self._uploading.ahead_of(priority, now) + self._waiters.ahead_of(priority, now)
+        return self._forecast.wait_s(priority, ahead, now)
 
     def _leave(self, entry: Entry) -> None:
         self._entries.remove(entry)
+        self._uploading.remove(entry)
         self._changed.set()
 
     def _correct(self, entry: Entry, priority: Priority) -> None:
@@ -282,13 +303,18 @@ class Admission:
     async def _wait(self, priority: Priority, deadline: float, entry: Entry | None) -> Lease:
         waiter = _Waiter(asyncio.get_running_loop().create_future(), entry)
         self._waiters.push(waiter, priority, time.monotonic())
+        left_s = deadline - time.time()
+        useful_s = left_s if entry is None else left_s - self._forecast.hold_s(time.monotonic())
         try:
-            async with asyncio.timeout(deadline - time.time()):
+            async with asyncio.timeout(useful_s):
                 return await waiter.granted
         except TimeoutError:
             self._give_up(waiter)
             self.statistics.timed_out()
-            raise DeadlineExceededError("the request waited for its whole deadline; send fewer at a time") from None
+            raise DeadlineExceededError(
+                "the request waited for as long as its deadline allows; try again later or allow more time",
+                retry_after_s=_retry_after(self._late_s(priority, left_s)),
+            ) from None
         except asyncio.CancelledError:
             self._give_up(waiter)
             raise
@@ -319,7 +345,7 @@ class Admission:
             self._reuse(slot)
 
     def _reuse(self, slot: int) -> None:
-        self._throughput.freed(time.monotonic())
+        self._forecast.throughput.freed(time.monotonic())
         self._free.append(slot)
         self._grant()
 
@@ -335,7 +361,7 @@ class Admission:
     def _lease(self) -> Lease:
         slot = self._free.pop()
         if not self._free:
-            self._throughput.all_in_use(time.monotonic())
+            self._forecast.throughput.all_in_use(time.monotonic())
         self._leases += 1
         self.statistics.slot_granted()
         slab = self._slab

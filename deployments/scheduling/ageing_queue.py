@@ -52,13 +52,18 @@ class AgeingQueue(Generic[Item]):
         self._lift(now)
         return sum(map(len, self._levels[: level + 1]))
 
-    def last_below(self, level: int, now: float) -> Item | None:
-        """The very last item of the queue, if it stands below ``level``."""
+    def last_below(self, level: int, now: float, kept: int = 0) -> Item | None:
+        """The last item below ``level``, of the lowest level that has more than ``kept``; None if no level has."""
         self._lift(now)
         for lower in reversed(self._levels[level + 1 :]):
-            if lower:
+            if len(lower) > kept:
                 return next(reversed(lower))
         return None
+
+    def lacking_below(self, level: int, now: float, kept: int) -> int:
+        """How many items the levels below ``level`` lack to have ``kept`` each."""
+        self._lift(now)
+        return sum(max(0, kept - len(lower)) for lower in self._levels[level + 1 :])
 
     def _lift(self, now: float) -> None:
         for higher, lower in reversed(list(zip(self._levels, self._levels[1:], strict=False))):

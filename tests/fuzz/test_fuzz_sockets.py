@@ -96,6 +96,17 @@ def test_an_upload_of_one_byte_now_and_then_is_ended(server: Address) -> None:
     assert time.monotonic() - began < 5 * UPLOAD_TIMEOUT_S
 
 
+def test_after_a_refusal_the_connection_serves_on_although_the_refused_body_came_later(server: Address) -> None:
+    with socket.create_connection(server, timeout=10) as connection:
+        connection.sendall(head(content_type=TYPE, content_length=str(len(FORM)), x_priority="highest"))
+        status, headers, _ = parsed(received(connection))
+        assert status == 400
+        assert "connection: close" not in headers
+        connection.sendall(FORM)
+        connection.sendall(posted(FORM))
+        assert parsed(received(connection))[0] == 200
+
+
 @pytest.mark.parametrize("length", [{"content_length": "100000"}, {"transfer_encoding": "chunked"}])
 def test_an_upload_that_stops_is_ended_and_gives_its_place_back(server: Address, length: dict[str, str]) -> None:
     status, _, body = answer(server, head(content_type=TYPE, **length))

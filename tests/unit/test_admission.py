@@ -4,6 +4,8 @@ import asyncio
 import math
 import time
 from collections.abc import Coroutine
+from contextlib import ExitStack, suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from deployments.errors import (
     SlotViolationError,
 )
 from deployments.memory.slab import Slab, SlabLayout
-from deployments.scheduling.admission import Admission, Lease, Priority
+from deployments.scheduling.admission import MARGIN, Admission, Lease, Priority
 from deployments.scheduling.ageing_queue import AgeingQueue
 from deployments.scheduling.throughput import Throughput
 from deployments.statistics import QueueStatistics
@@ -108,8 +110,9 @@ def test_a_deadline_ends_the_wait_and_leaves_no_trace() -> None:
     async def scenario() -> None:
         queue = admission(slots=1)
         held = await acquire(queue)
-        with pytest.raises(DeadlineExceededError):
+        with pytest.raises(DeadlineExceededError) as late:
             await acquire(queue, seconds=0.01)
+        assert late.value.retry_after_s == 1
         held.close()
         (await acquire(queue)).close()
         assert queue.in_use == 0
@@ -282,11 +285,12 @@ def test_the_queue_is_ordered_by_arrival_plus_a_handicap_for_each_priority(steps
             model.remove(first)
             assert queue.pop(now) == first[1]
         assert len(queue) == len(model)
-        last = max(model, key=lambda item: (level_of(item), item), default=None)
-        for level in range(3):
-            assert queue.ahead_of(level, now) == sum(level_of(item) <= level for item in model)
-            expected = last[1] if last is not None and level_of(last) > level else None
-            assert queue.last_below(level, now) == expected
+        levels = [[item for item in model if level_of(item) == level] for level in range(3)]
+        for level, kept in product(range(3), range(3)):
+            assert queue.ahead_of(level, now) == sum(map(len, levels[: level + 1]))
+            last = next((max(lower)[1] for lower in reversed(levels[level + 1 :]) if len(lower) > kept), None)
+            assert queue.last_below(level, now, kept) == last
+            assert queue.lacking_below(level, now, kept) == sum(max(0, kept - len(it)) for it in levels[level + 1 :])
 
 
 async def work(queue: Admission, seconds: float, count: int) -> None:
@@ -316,7 +320,7 @@ def test_who_cannot_make_the_deadline_is_refused_at_once_and_told_when_to_come_b
 
         with pytest.raises(OverloadedError) as refused:
             await ask(4)
-        assert refused.value.retry_after_s == pytest.approx(11.5 - 4, abs=2)
+        assert refused.value.retry_after_s == pytest.approx(MARGIN * 11.5 - 4, abs=2)
         with pytest.raises(OverloadedError):
             await ask(4, Priority.LOW)
         assert time.monotonic() == began
@@ -356,6 +360,45 @@ def test_nothing_is_refused_before_the_pace_is_known_or_while_a_slot_is_free() -
         await busy  # the pace is known to be terrible now
         with queue.enter(deadline=time.time() + 0.001) as entry:
             (await queue.acquire(Priority.NORMAL, time.time() + 0.001, entry)).close()
+
+    virtual_time.run(scenario())
+
+
+def test_uploads_that_came_before_are_ahead() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1, max_queue_size=100)
+        await work(queue, 1.0, 10)
+        held = await acquire(queue)
+
+        async def upload() -> None:
+            with queue.enter():
+                await asyncio.sleep(1)
+
+        uploads = [asyncio.create_task(upload()) for _ in range(5)]
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError), queue.enter(deadline=time.time() + 5):
+            pass
+        with queue.enter(Priority.HIGH, time.time() + 5):
+            pass
+        await asyncio.gather(*uploads)
+        with queue.enter(deadline=time.time() + 5):
+            pass
+        held.close()
+
+    virtual_time.run(scenario())
+
+
+def test_who_would_get_a_slot_too_late_to_use_it_gives_up_before_the_deadline() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1, max_queue_size=100)
+        await work(queue, 2.0, 10)
+        held = await acquire(queue)
+        began = time.monotonic()
+        with queue.enter() as entry, pytest.raises(DeadlineExceededError) as late:
+            await queue.acquire(Priority.NORMAL, time.time() + 5, entry)
+        assert time.monotonic() - began == pytest.approx(5 - 2)
+        assert late.value.retry_after_s == 1
+        held.close()
 
     virtual_time.run(scenario())
 
@@ -419,6 +462,29 @@ def test_a_higher_priority_displaces_the_youngest_of_the_lowest() -> None:
         assert all(1 <= seconds <= 60 for seconds in retry_after_s)
         assert queue.waiting == queue.in_use == 0
         assert queue.statistics.drops == {"queue_full": 2, "displaced": 3}
+
+    virtual_time.run(scenario())
+
+
+def test_higher_priorities_leave_an_eighth_of_the_queue_to_each_lower_one() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1, max_queue_size=16)
+        held = await acquire(queue)
+
+        def fill(priority: Priority) -> int:
+            before = queue.waiting
+            with suppress(QueueFullError):
+                while True:
+                    places.enter_context(queue.enter(priority))
+            return queue.waiting - before
+
+        with ExitStack() as places:
+            assert fill(Priority.HIGH) == 12
+            assert fill(Priority.NORMAL) == 2
+            assert fill(Priority.LOW) == 2
+            assert fill(Priority.HIGH) == 0
+        held.close()
+        assert queue.statistics.drops == {"queue_full": 4}
 
     virtual_time.run(scenario())
 

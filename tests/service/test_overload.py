@@ -1,0 +1,68 @@
+"""More requests than the service can answer: who is answered, and what the others hear."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+import requests
+from openai import OpenAI
+from service_helpers import AUDIO, replicas
+
+from deployments.replica import STAGE_NICENESS
+from loadtests.open_loop import Answer, Ask, offer, upload
+
+DEADLINE_S = 3.0
+RATE = 150.0  # several times what one slot can do
+SECONDS = 4.0
+PRIORITIES = ("high", "normal", "normal", "normal", "normal", "low")
+
+
+@pytest.fixture(scope="module")
+def flood(service: str) -> list[Answer]:
+    """What became of every request of a flood on the application that has a single slot."""
+    audio = (AUDIO / "06_flite-rms.wav").read_bytes()
+    headers = {"x-timeout-seconds": f"{DEADLINE_S:g}"}
+    path = "/sequential/v1/audio/transcriptions"
+    asks = [Ask(name, upload(service, path, audio, {**headers, "x-priority": name})) for name in PRIORITIES]
+    return offer(service, asks, rate=RATE, seconds=SECONDS).answers
+
+
+def test_everybody_hears_and_who_is_refused_is_told_when_to_come_back(flood: list[Answer]) -> None:
+    statuses = Counter(answer.status for answer in flood)
+    assert set(statuses) <= {200, 503, 504}, statuses
+    assert all(answer.has_retry_after and answer.code for answer in flood if answer.status == 503)
+    assert {answer.code for answer in flood if answer.status == 503} <= {"overloaded", "queue_full"}
+
+
+def test_most_are_refused_rather_than_left_to_wait_in_vain(flood: list[Answer]) -> None:
+    statuses = Counter(answer.status for answer in flood)
+    assert statuses[503] > 2 * statuses[504], statuses
+
+
+def test_high_priority_is_served_first(flood: list[Answer]) -> None:
+    answered = Counter(answer.kind for answer in flood if answer.status == 200)
+    asked = Counter(answer.kind for answer in flood)
+    assert answered["high"] / asked["high"] > answered["normal"] / asked["normal"], answered
+    assert answered["high"] / asked["high"] > answered["low"] / asked["low"], answered
+
+
+def test_the_service_is_well_afterwards(flood: list[Answer], service: str) -> None:
+    assert flood
+    queue = requests.get(f"{service}/sequential/stats/pipeline", timeout=5).json()["queue"]
+    assert queue["current_size"] == 0
+    assert queue["total_dropped"] > 0
+    client = OpenAI(base_url=f"{service}/sequential/v1", api_key="unused", max_retries=0, timeout=60)
+    with (AUDIO / "06_flite-rms.wav").open("rb") as file:
+        assert client.audio.transcriptions.create(file=file, model="whisper-1").text
+
+
+@pytest.mark.parametrize("deployment", ["MelPreprocessor", "Encoder", "Decoder"])
+def test_every_thread_of_a_stage_gives_way_to_the_ingress(service: str, deployment: str) -> None:
+    assert service
+    (stage,) = replicas("amanuensis", deployment)
+    (ingress,) = replicas("amanuensis", "Ingress")
+    threads = [os.getpriority(os.PRIO_PROCESS, thread.id) for thread in stage.threads()]
+    assert set(threads) == {STAGE_NICENESS}
+    assert ingress.nice() < STAGE_NICENESS
