@@ -14,6 +14,7 @@ from deployments.errors import ConfigurationError
 from deployments.ingress import INGRESS_MAX_ONGOING, STAGE_HEADROOM, Ingress
 from deployments.mel import MelPreprocessor
 from deployments.model import load_model
+from deployments.scaling import replicas
 from deployments.settings import Settings
 
 ENCODER_RESOURCE = "npu"
@@ -41,15 +42,29 @@ def build(arguments: dict[str, Any]) -> Application:
         # One line a request is enough: the ingress writes it. At INFO, Serve would format one a call in every stage.
         "logging_config": {"enable_access_log": False, "log_level": "WARNING"},
     }
-    mel = MelPreprocessor.options(num_replicas=settings.mel_replicas, ray_actor_options=SHARED_CORES, **stage).bind(
-        settings, model
-    )
+    mel = MelPreprocessor.options(
+        **replicas(
+            settings.mel_replicas,
+            settings.max_mel_replicas,
+            at_once=settings.mel_threads,
+            call_budget_s=settings.mel_budget_s,
+        ),
+        ray_actor_options=SHARED_CORES,
+        **stage,
+    ).bind(settings, model)
     encoder = Encoder.options(
         num_replicas=1, ray_actor_options={**SHARED_CORES, "resources": {ENCODER_RESOURCE: 1}}, **stage
     ).bind(settings, model)
-    decoder = Decoder.options(num_replicas=settings.decoder_replicas, ray_actor_options=SHARED_CORES, **stage).bind(
-        settings, model
-    )
+    decoder = Decoder.options(
+        **replicas(
+            settings.decoder_replicas,
+            settings.max_decoder_replicas,
+            at_once=settings.decoder_batch_size,
+            call_budget_s=settings.decoder_budget_s,
+        ),
+        ray_actor_options=SHARED_CORES,
+        **stage,
+    ).bind(settings, model)
     application: Application = Ingress.options(
         num_replicas=1,
         max_ongoing_requests=INGRESS_MAX_ONGOING,
