@@ -35,7 +35,7 @@ def build(arguments: dict[str, Any]) -> Application:
     if settings.api_keys_file is not None:
         read_keys(settings.api_keys_file)  # the ingress reads it too, but Serve would retry it before it says why
     model = load_model(settings)
-    _check_resource()
+    _check_resource(settings.encoder_replicas)
     stage = {
         **SELF_HEALING,
         "max_ongoing_requests": settings.slots + STAGE_HEADROOM,
@@ -52,9 +52,15 @@ def build(arguments: dict[str, Any]) -> Application:
         ray_actor_options=SHARED_CORES,
         **stage,
     ).bind(settings, model)
-    encoder = Encoder.options(
-        num_replicas=1, ray_actor_options={**SHARED_CORES, "resources": {ENCODER_RESOURCE: 1}}, **stage
-    ).bind(settings, model)
+    encoders = [
+        Encoder.options(
+            name=name,
+            num_replicas=1,
+            ray_actor_options={**SHARED_CORES, "resources": {ENCODER_RESOURCE: 1}},
+            **stage,
+        ).bind(settings, model)
+        for name in _encoder_names(settings.encoder_replicas)
+    ]
     decoder = Decoder.options(
         **replicas(
             settings.decoder_replicas,
@@ -72,16 +78,23 @@ def build(arguments: dict[str, Any]) -> Application:
         graceful_shutdown_timeout_s=settings.drain_timeout_s,
         logging_config={"enable_access_log": False},  # the request log says more, and does not swell under overload
         **SELF_HEALING,
-    ).bind(settings, model, mel, encoder, decoder)
+    ).bind(settings, model, mel, encoders, decoder)
     return application
 
 
-def _check_resource() -> None:
+def _encoder_names(count: int) -> list[str]:
+    """A deployment each, so that the ingress knows how busy and how well every device is."""
+    return ["Encoder", *(f"Encoder{number}" for number in range(2, count + 1))]
+
+
+def _check_resource(needed: int) -> None:
     """Serve would wait for a missing resource for ever."""
-    if ray.cluster_resources().get(ENCODER_RESOURCE, 0) >= 1:
+    offered = ray.cluster_resources().get(ENCODER_RESOURCE, 0)
+    if offered >= needed:
         return
     raise ConfigurationError(
-        f"no Ray node offers the resource {ENCODER_RESOURCE!r}, which the encoder is pinned to. Start Ray with it: "
-        f"`ray start --head --resources '{{\"{ENCODER_RESOURCE}\": 1}}'`, or start both at once: "
-        f"`RAY_OVERRIDE_RESOURCES='{{\"{ENCODER_RESOURCE}\": 1}}' serve run serve_config.yaml`"
+        f"Ray's nodes offer {offered:g} of the resource {ENCODER_RESOURCE!r}, but encoder_replicas is {needed} and "
+        "every encoder is pinned to one. Start Ray with it: "
+        f"`ray start --head --resources '{{\"{ENCODER_RESOURCE}\": {needed}}}'`, or start both at once: "
+        f"`RAY_OVERRIDE_RESOURCES='{{\"{ENCODER_RESOURCE}\": {needed}}}' serve run serve_config.yaml`"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -33,11 +34,11 @@ class Ingress:
         settings: Settings,
         model: Model,
         mel: DeploymentHandle,
-        encoder: DeploymentHandle,
+        encoders: Sequence[DeploymentHandle],
         decoder: DeploymentHandle,
     ) -> None:
         shared_memory = _uses_shared_memory(settings)
-        stages = ServeStages(mel, encoder, decoder, by_reference=not shared_memory)
+        stages = ServeStages(mel, encoders, decoder, by_reference=not shared_memory)
         self._service = TranscriptionService(settings, model, stages, shared_memory=shared_memory)
         if model.notice:
             logger.warning("%s", model.notice)

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     on_device_failure: Literal["fail", "cpu"] = Field(
         "fail", description="when the NPU has failed for good: refuse requests, or encode on the CPU"
     )
+    encoder_replicas: Positive = Field(
+        1, description="encoders, each pinned to one Ray resource `npu`: as many as there are devices"
+    )
     encoder_batch_size: Positive = Field(8, description="windows an encoder batch holds at most")
     compute_type: Literal["auto", "default", "int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"] = _setting(
         "int8",
@@ -231,6 +234,7 @@ class Settings(BaseSettings):
                 "max_windows_in_flight": SEQUENTIAL_SLOTS,
                 "mel_replicas": 1,
                 "max_mel_replicas": None,
+                "encoder_replicas": 1,
                 "decoder_replicas": 1,
                 "max_decoder_replicas": None,
                 "encoder_batch_size": 1,

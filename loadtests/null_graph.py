@@ -104,7 +104,7 @@ def build_around_encoder(arguments: dict[str, Any]) -> Application:
 def _around(encoder: Application, settings: Settings) -> Application:
     mel, decoder = (deployment.options(**_options(settings)).bind() for deployment in (NullMel, NullDecoder))
     ingress = Ingress.options(max_ongoing_requests=INGRESS_MAX_ONGOING, ray_actor_options={"num_cpus": 0})
-    application: Application = ingress.bind(settings, load_model(settings), mel, encoder, decoder)
+    application: Application = ingress.bind(settings, load_model(settings), mel, [encoder], decoder)
     return application
 
 
