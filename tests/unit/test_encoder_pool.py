@@ -54,6 +54,7 @@ def test_windows_go_to_the_encoder_that_has_the_fewest_outstanding() -> None:
         held = asyncio.Event()
 
         async def hold() -> None:
+            await asyncio.sleep(0)
             await held.wait()
 
         slow, fast = Scripted("slow", hold), Scripted("fast")
