@@ -152,9 +152,7 @@ async def _run(service: Service) -> Run:
     return run
 
 
-async def _client(
-    session: aiohttp.ClientSession, url: str, following: Iterator[Clip], until: float, run: Run
-) -> None:
+async def _client(session: aiohttp.ClientSession, url: str, following: Iterator[Clip], until: float, run: Run) -> None:
     while time.monotonic() < until:
         clip = next(following)
         began = time.monotonic()

@@ -46,10 +46,14 @@ class Seen:
     """What the clients saw; times in seconds since the load began.
 
     Attributes:
+        expected: clip name -> the text that a single client got.
+        began: of the load, on the monotonic clock.
         answers: (when answered, how long it took).
         retried: attempts that failed, by error; each was made again.
     """
 
+    expected: dict[str, str]
+    began: float
     answers: list[tuple[float, float]] = field(default_factory=list)
     retried: Counter[str] = field(default_factory=Counter)
     wrong: int = 0
@@ -64,7 +68,9 @@ def main() -> None:
         handoff = requests.get(f"{url}/health", timeout=5).json()["handoff"]
         print(f"two nodes; handoff auto chose: {handoff}")
         print(f"replicas on the second node: {dict(_replicas_of(second))}")
-        seen, calls = asyncio.run(_load(url, options.seconds, lambda: cluster.remove_node(second, allow_graceful=False)))
+        seen, calls = asyncio.run(
+            _load(url, options.seconds, lambda: cluster.remove_node(second, allow_graceful=False))
+        )
         _print(seen, calls, options.seconds)
 
 
@@ -127,15 +133,11 @@ def _replicas_of(node: Any) -> Counter[str]:
 
 
 async def _load(url: str, seconds: float, kill: Any) -> tuple[Seen, Counter[str]]:
-    corpus, seen = clips(), Seen()
+    corpus = clips()
     async with aiohttp.ClientSession() as session:
         expected = {clip.name: await closed_loop.post(session, url, clip.wav) for clip in corpus}
-        began = time.monotonic()
-        following = itertools.cycle(corpus)
-        load = [
-            asyncio.create_task(_client(session, url, following, began, 2 * seconds, expected, seen))
-            for _ in range(CLIENTS)
-        ]
+        seen, following = Seen(expected, time.monotonic()), itertools.cycle(corpus)
+        load = [asyncio.create_task(_client(session, url, following, 2 * seconds, seen)) for _ in range(CLIENTS)]
         await asyncio.sleep(seconds)
         await asyncio.to_thread(kill)
         await asyncio.gather(*load)
@@ -145,20 +147,14 @@ async def _load(url: str, seconds: float, kill: Any) -> tuple[Seen, Counter[str]
 
 
 async def _client(
-    session: aiohttp.ClientSession,
-    url: str,
-    following: Iterator[Clip],
-    began: float,
-    seconds: float,
-    expected: dict[str, str],
-    seen: Seen,
+    session: aiohttp.ClientSession, url: str, following: Iterator[Clip], seconds: float, seen: Seen
 ) -> None:
-    while time.monotonic() - began < seconds:
+    while time.monotonic() - seen.began < seconds:
         clip = next(following)
         asked = time.monotonic()
         text = await _until_answered(session, url, clip.wav, seen)
-        seen.answers.append((time.monotonic() - began, time.monotonic() - asked))
-        seen.wrong += text != expected[clip.name]
+        seen.answers.append((time.monotonic() - seen.began, time.monotonic() - asked))
+        seen.wrong += text != seen.expected[clip.name]
 
 
 async def _until_answered(session: aiohttp.ClientSession, url: str, audio: bytes, seen: Seen) -> str:

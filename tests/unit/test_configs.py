@@ -82,7 +82,7 @@ class TestKubernetes:
             (shared,) = [volume for volume in pod["volumes"] if volume["name"] == "shared-memory"]
             assert shared["emptyDir"]["medium"] == "Memory"
             mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
-            assert mounts["shared-memory"] == "/dev/shm"
+            assert mounts["shared-memory"] == str(settings_of(KUBERNETES).shared_memory_dir)
 
     def test_the_head_serves_where_kuberay_looks_for_it(self, pods: list[dict[str, Any]]) -> None:
         (container,) = pods[0]["containers"]
