@@ -172,7 +172,7 @@ class _Detector:
 
 
 def _model_file() -> Path:
-    """In faster-whisper, which is not imported for it: with CTranslate2 that costs every replica a third of a second."""
+    """Of faster-whisper, which is not imported for it: CTranslate2 would come along, for a third of a second."""
     package = importlib.util.find_spec("faster_whisper")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("faster-whisper, which brings the model of the voice detection, is not installed")
