@@ -24,6 +24,7 @@ import numpy as np
 import psutil
 
 from loadtests import closed_loop
+from loadtests.chaos.processes import Family
 from loadtests.clips import Clip, clips
 from loadtests.service_process import Application, Service, started
 
@@ -131,12 +132,12 @@ def _address(service: Service) -> str:
 
 
 async def _run(service: Service) -> Run:
-    corpus = clips()
+    corpus, family = clips(), Family(service.process)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         run = Run({clip.name: await closed_loop.post(session, service.url, clip.wav) for clip in corpus})
         began = time.monotonic()
         watching = [
-            asyncio.create_task(_watch_replicas(service, run, began)),
+            asyncio.create_task(_watch_replicas(family, run, began)),
             asyncio.create_task(_watch_requests(session, service.url, run, began)),
         ]
         following = itertools.cycle(corpus)
@@ -145,9 +146,11 @@ async def _run(service: Service) -> Run:
             until = time.monotonic() + phase.seconds
             load = [_client(session, service.url, following, until, run) for _ in range(phase.clients)]
             if phase.name == "hold":
-                load.append(_measure_shares(service, run, phase.seconds))
+                load.append(_measure_shares(family, run, phase.seconds))
             await asyncio.gather(*load)
         for task in watching:
+            if task.done():
+                task.result()  # it ended by an error
             task.cancel()
     return run
 
@@ -195,7 +198,7 @@ async def _watch_requests(session: aiohttp.ClientSession, url: str, run: Run, be
         answered, failed, wrong, waits = len(run.latencies_s), len(run.errors), run.wrong, total
 
 
-async def _watch_replicas(service: Service, run: Run, began: float) -> None:
+async def _watch_replicas(family: Family, run: Run, began: float) -> None:
     from ray import serve  # noqa: PLC0415
 
     while True:
@@ -207,32 +210,24 @@ async def _watch_replicas(service: Service, run: Run, began: float) -> None:
             if before is not None and running != before:
                 run.changes.append((time.monotonic() - began, stage, running))
                 if running > before:
-                    run.starts.append(_start_of(service, deployment))
+                    run.starts.append(_start_of(family, deployment))
             run.running[stage] = running
         await asyncio.sleep(SAMPLE_S)
 
 
-def _start_of(service: Service, deployment: str) -> Start:
-    newest = _replicas(service, deployment)[-1]
+def _start_of(family: Family, deployment: str) -> Start:
+    newest = family.of_kind(deployment)[-1]
     times = newest.cpu_times()
     return Start(deployment, time.time() - newest.create_time(), times.user + times.system)
 
 
-def _replicas(service: Service, deployment: str) -> list[psutil.Process]:
-    """Processes of its replicas, oldest first."""
-    mark = f"ray::ServeReplica:{NAME}:{deployment}"
-    family = service.process.children(recursive=True)
-    found = [process for process in family if " ".join(process.cmdline()).startswith(mark)]
-    return sorted(found, key=lambda process: float(process.create_time()))
-
-
-async def _measure_shares(service: Service, run: Run, seconds: float) -> None:
+async def _measure_shares(family: Family, run: Run, seconds: float) -> None:
     """How evenly calls are spread: the CPU time of each replica in the second half of the phase."""
     await asyncio.sleep(seconds / 2)
-    before = {name: _cpu_s(_replicas(service, name)) for name in DEPLOYMENTS.values()}
+    before = {name: _cpu_s(family.of_kind(name)) for name in DEPLOYMENTS.values()}
     await asyncio.sleep(seconds / 2 - ROW_S)
     for name, earlier in before.items():
-        now = _cpu_s(_replicas(service, name))
+        now = _cpu_s(family.of_kind(name))
         run.shares[name] = [used - earlier.get(process, 0.0) for process, used in now.items()]
 
 
