@@ -172,7 +172,7 @@ class _Detector:
 
 
 def _model_file() -> Path:
-    """Of faster-whisper, which is not imported for it: CTranslate2 would come along, for a third of a second."""
+    """Of faster-whisper, which is not imported for it: CTranslate2 would come along, into every replica."""
     package = importlib.util.find_spec("faster_whisper")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("faster-whisper, which brings the model of the voice detection, is not installed")
