@@ -75,6 +75,7 @@ class Start:
     """A replica that was added: from the start of its process until it takes calls."""
 
     deployment: str
+    ready_at_s: float
     seconds: float
     cpu_s: float
 
@@ -208,17 +209,18 @@ async def _watch_replicas(family: Family, run: Run, began: float) -> None:
             running = int(states.get("RUNNING", 0))
             before = run.running.get(stage)
             if before is not None and running != before:
-                run.changes.append((time.monotonic() - began, stage, running))
+                at_s = time.monotonic() - began
+                run.changes.append((at_s, stage, running))
                 if running > before:
-                    run.starts.append(_start_of(family, deployment))
+                    run.starts.append(_start_of(family, deployment, at_s))
             run.running[stage] = running
         await asyncio.sleep(SAMPLE_S)
 
 
-def _start_of(family: Family, deployment: str) -> Start:
+def _start_of(family: Family, deployment: str, at_s: float) -> Start:
     newest = family.of_kind(deployment)[-1]
     times = newest.cpu_times()
-    return Start(deployment, time.time() - newest.create_time(), times.user + times.system)
+    return Start(deployment, at_s, time.time() - newest.create_time(), times.user + times.system)
 
 
 async def _measure_shares(family: Family, run: Run, seconds: float) -> None:
@@ -246,15 +248,26 @@ def _report(run: Run) -> str:
         lines.append("| " + " | ".join(_summary(phase, rows)) + " |")
     lines += ["", "| s | since the phase began | replicas |", "| --- | --- | --- |"]
     for at_s, stage, running in run.changes:
-        phase, phase_began = [(name, began) for name, began in run.began_s.items() if began <= at_s][-1]
-        lines.append(f"| {at_s:.1f} | {phase} + {at_s - phase_began:.1f} s | {DEPLOYMENTS[stage]}: {running} |")
-    lines += ["", "| replica added | process start to ready, s | CPU s until ready |", "| --- | --- | --- |"]
-    lines += [f"| {item.deployment} | {item.seconds:.1f} | {item.cpu_s:.1f} |" for item in run.starts]
+        lines.append(f"| {at_s:.1f} | {_in_phase(run, at_s)} | {DEPLOYMENTS[stage]}: {running} |")
+    lines += [
+        "",
+        "| replica added | its process began | ready after s | CPU s until then |",
+        "| --- | --- | --- | --- |",
+    ]
+    for item in run.starts:
+        began = _in_phase(run, item.ready_at_s - item.seconds)
+        lines.append(f"| {item.deployment} | {began} | {item.seconds:.1f} | {item.cpu_s:.1f} |")
     lines += ["", "CPU seconds of each replica in the second half of the hold: " + _shares(run)]
     total, failed = len(run.latencies_s) + len(run.errors), len(run.errors)
     lines += ["", f"**{total} requests, {failed} failed, {run.wrong} wrong transcripts, {len(run.changes)} changes**"]
     lines += sorted(set(run.errors))
     return "\n".join(lines)
+
+
+def _in_phase(run: Run, at_s: float) -> str:
+    """A time, counted from the beginning of its phase."""
+    phase, began = [(name, began) for name, began in run.began_s.items() if began <= at_s][-1]
+    return f"{phase} + {at_s - began:.1f} s"
 
 
 def _summary(phase: Phase, rows: Sequence[Row]) -> list[str]:
