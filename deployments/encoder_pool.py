@@ -42,12 +42,13 @@ class EncoderPool:
             DeviceBrokenError: every device has failed.
             AmanuensisError: what the encoder raised.
         """
+        untried = len(self._members)
         while True:
-            member = self._least_busy()
+            untried -= 1
             try:
-                return await member.encode(ticket, log_mel)
+                return await self._least_busy().encode(ticket, log_mel)
             except DeviceBrokenError:
-                if not any(other.works for other in self._members):
+                if not untried or not any(member.works for member in self._members):
                     raise
 
     async def health(self) -> EncoderHealth:

@@ -7,7 +7,10 @@ from typing import Any
 from ray.serve.config import AutoscalingConfig
 
 METRICS_INTERVAL_S = 0.5
-"""Serve's default of 10 s would alone make the reaction last 10 s."""
+"""Serve's default of 10 s would alone make the reaction last 10 s.
+
+Serve 2.60 calls this setting deprecated, but does not read the environment variables that are to replace it.
+"""
 
 LOOK_BACK_S = 3.0
 """Calls under way are averaged over it: longer than a batch, so that one batch more or less changes nothing."""
