@@ -1,8 +1,8 @@
 """The graph spread over two Ray nodes, one of which dies: ``python -m loadtests.cluster``.
 
-Both nodes are on this machine, each with its own raylet, object store and workers; the encoder's device is on the head.
-``handoff: auto`` has to find out that arrays must travel through the object store. Then the second node is killed under
-load: accepted requests must be answered all the same, because calls that died with the node are made again.
+Both nodes are on this machine, each with its own raylet, object store, workers and encoder. ``handoff: auto`` has to
+find out that arrays must travel through the object store. Then the second node is killed under load: accepted requests
+must be answered all the same, because calls that died with the node are made again, and one encoder is left.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from loadtests.clips import Clip, clips
 from loadtests.service_process import Application
 
 NAME = "amanuensis"
-SETTINGS = {"mel_replicas": 2, "decoder_replicas": 2, "failure_log_max_records": 0}
+SETTINGS = {"encoder_replicas": 2, "mel_replicas": 2, "decoder_replicas": 2, "failure_log_max_records": 0}
 CLIENTS = 8
 READY_S = 240.0
 STORE_BYTES = 300 * 2**20
@@ -72,6 +72,8 @@ def main() -> None:
             _load(url, options.seconds, lambda: cluster.remove_node(second, allow_graceful=False))
         )
         _print(seen, calls, options.seconds)
+        health = requests.get(f"{url}/health", timeout=5).json()
+        print(f"health: {health['status']}, {health['reason']}")
 
 
 def _environment() -> dict[str, str]:
@@ -88,7 +90,7 @@ def _service() -> Iterator[tuple[str, Any, Any]]:
     cluster = Cluster()
     try:
         cluster.add_node(num_cpus=2, resources={ENCODER_RESOURCE: 1}, object_store_memory=STORE_BYTES)
-        second = cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
+        second = cluster.add_node(num_cpus=2, resources={ENCODER_RESOURCE: 1}, object_store_memory=STORE_BYTES)
         cluster.wait_for_nodes()
         port = _free_port()
         url = f"http://127.0.0.1:{port}"
