@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import itertools
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,7 @@ import yaml
 from deployments.launch import ENCODER_RESOURCE, FAST_PATHS, SELF_HEALING
 from loadtests import closed_loop
 from loadtests.clips import Clip, clips
-from loadtests.service_process import Application
+from loadtests.service_process import Application, free_port, own_ports
 
 NAME = "amanuensis"
 SETTINGS = {"encoder_replicas": 2, "mel_replicas": 2, "decoder_replicas": 2, "failure_log_max_records": 0}
@@ -63,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=15.0, help="of load before the kill, and after it")
     options = parser.parse_args()
-    os.environ.update(_environment())  # read when Ray is imported
+    os.environ.update({**FAST_PATHS, **SELF_HEALING, **own_ports()})  # read when Ray is imported
     with _service() as (url, cluster, second):
         handoff = requests.get(f"{url}/health", timeout=5).json()["handoff"]
         print(f"two nodes; handoff auto chose: {handoff}")
@@ -74,11 +73,6 @@ def main() -> None:
         _print(seen, calls, options.seconds)
         health = requests.get(f"{url}/health", timeout=5).json()
         print(f"health: {health['status']}, {health['reason']}")
-
-
-def _environment() -> dict[str, str]:
-    ports = {f"RAY_SERVE_HAPROXY_{purpose}_PORT": str(_free_port()) for purpose in ("METRICS", "STATS")}
-    return {**FAST_PATHS, **SELF_HEALING, **ports}
 
 
 @contextmanager
@@ -92,7 +86,7 @@ def _service() -> Iterator[tuple[str, Any, Any]]:
         cluster.add_node(num_cpus=2, resources={ENCODER_RESOURCE: 1}, object_store_memory=STORE_BYTES)
         second = cluster.add_node(num_cpus=2, resources={ENCODER_RESOURCE: 1}, object_store_memory=STORE_BYTES)
         cluster.wait_for_nodes()
-        port = _free_port()
+        port = free_port()
         url = f"http://127.0.0.1:{port}"
         config = {
             "proxy_location": "HeadOnly",
@@ -179,12 +173,6 @@ def _print(seen: Seen, calls: Counter[str], seconds: float) -> None:
 
 def _milliseconds(latencies: Sequence[float]) -> list[str]:
     return [f"{1000 * value:.0f}" for value in (*np.percentile(latencies, (50, 99)), max(latencies))]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":
