@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import ray
 from ray.serve import Application
 
 from deployments.clients.key_file import read_keys
 from deployments.decoder import Decoder
 from deployments.encoder import Encoder
-from deployments.errors import ConfigurationError
 from deployments.ingress import INGRESS_MAX_ONGOING, STAGE_HEADROOM, Ingress
 from deployments.mel import MelPreprocessor
 from deployments.model import load_model
+from deployments.placement import Placement
+from deployments.scaling import replicas
 from deployments.settings import Settings
-
-ENCODER_RESOURCE = "npu"
-SHARED_CORES = {"num_cpus": 0}
-"""All stages share the cores: admission bounds the work, so replicas reserve none."""
 
 SELF_HEALING = {"health_check_period_s": 1.0}
 """A dead replica is replaced after 2 to 3 s plus its start, instead of 10 to 15 s."""
@@ -30,43 +26,57 @@ def build(arguments: dict[str, Any]) -> Application:
     Raises:
         ConfigurationError: bad settings, a bad key file, no model, or no node with the encoder's resource.
     """
-    settings = Settings.resolve(arguments)
+    placement = Placement.here(Settings.resolve(arguments))
+    settings = placement.settings
     if settings.api_keys_file is not None:
         read_keys(settings.api_keys_file)  # the ingress reads it too, but Serve would retry it before it says why
     model = load_model(settings)
-    _check_resource()
     stage = {
         **SELF_HEALING,
         "max_ongoing_requests": settings.slots + STAGE_HEADROOM,
         # One line a request is enough: the ingress writes it. At INFO, Serve would format one a call in every stage.
         "logging_config": {"enable_access_log": False, "log_level": "WARNING"},
     }
-    mel = MelPreprocessor.options(num_replicas=settings.mel_replicas, ray_actor_options=SHARED_CORES, **stage).bind(
-        settings, model
-    )
-    encoder = Encoder.options(
-        num_replicas=1, ray_actor_options={**SHARED_CORES, "resources": {ENCODER_RESOURCE: 1}}, **stage
+    mel = MelPreprocessor.options(
+        **replicas(
+            settings.mel_replicas,
+            settings.max_mel_replicas,
+            at_once=settings.mel_threads,
+            call_budget_s=settings.mel_budget_s,
+        ),
+        ray_actor_options=placement.cpu_stage,
+        **stage,
     ).bind(settings, model)
-    decoder = Decoder.options(num_replicas=settings.decoder_replicas, ray_actor_options=SHARED_CORES, **stage).bind(
-        settings, model
-    )
+    encoders = [
+        Encoder.options(
+            name=name,
+            num_replicas=1,
+            ray_actor_options=placement.encoder,
+            **stage,
+        ).bind(settings, model)
+        for name in _encoder_names(settings.encoder_replicas)
+    ]
+    decoder = Decoder.options(
+        **replicas(
+            settings.decoder_replicas,
+            settings.max_decoder_replicas,
+            at_once=settings.decoder_batch_size,
+            call_budget_s=settings.decoder_budget_s,
+        ),
+        ray_actor_options=placement.cpu_stage,
+        **stage,
+    ).bind(settings, model)
     application: Application = Ingress.options(
         num_replicas=1,
         max_ongoing_requests=INGRESS_MAX_ONGOING,
-        ray_actor_options=SHARED_CORES,
+        ray_actor_options=placement.ingress,
         graceful_shutdown_timeout_s=settings.drain_timeout_s,
         logging_config={"enable_access_log": False},  # the request log says more, and does not swell under overload
         **SELF_HEALING,
-    ).bind(settings, model, mel, encoder, decoder)
+    ).bind(settings, model, mel, encoders, decoder)
     return application
 
 
-def _check_resource() -> None:
-    """Serve would wait for a missing resource for ever."""
-    if ray.cluster_resources().get(ENCODER_RESOURCE, 0) >= 1:
-        return
-    raise ConfigurationError(
-        f"no Ray node offers the resource {ENCODER_RESOURCE!r}, which the encoder is pinned to. Start Ray with it: "
-        f"`ray start --head --resources '{{\"{ENCODER_RESOURCE}\": 1}}'`, or start both at once: "
-        f"`RAY_OVERRIDE_RESOURCES='{{\"{ENCODER_RESOURCE}\": 1}}' serve run serve_config.yaml`"
-    )
+def _encoder_names(count: int) -> list[str]:
+    """A deployment each, so that the ingress knows how busy and how well every device is."""
+    return ["Encoder", *(f"Encoder{number}" for number in range(2, count + 1))]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
-import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
@@ -33,11 +33,11 @@ class Ingress:
         settings: Settings,
         model: Model,
         mel: DeploymentHandle,
-        encoder: DeploymentHandle,
+        encoders: Sequence[DeploymentHandle],
         decoder: DeploymentHandle,
     ) -> None:
-        shared_memory = _uses_shared_memory(settings)
-        stages = ServeStages(mel, encoder, decoder, by_reference=not shared_memory)
+        shared_memory = settings.handoff == "shared_memory"
+        stages = ServeStages(mel, encoders, decoder, by_reference=not shared_memory)
         self._service = TranscriptionService(settings, model, stages, shared_memory=shared_memory)
         if model.notice:
             logger.warning("%s", model.notice)
@@ -55,10 +55,3 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return create_app(self._service)
-
-
-def _uses_shared_memory(settings: Settings) -> bool:
-    if settings.handoff != "auto":
-        return settings.handoff == "shared_memory"
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    return len(alive) == 1

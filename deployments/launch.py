@@ -22,6 +22,9 @@ from typing import Any
 import psutil
 import yaml
 
+from deployments.errors import ConfigurationError
+from deployments.settings import Settings
+
 FAST_PATHS = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -52,6 +55,11 @@ def main(config_path: Path) -> int:
     config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
     name = config["applications"][0]["name"]
     url = _url(config.get("http_options", {}))
+    try:
+        devices = _devices(config["applications"])
+    except ConfigurationError as error:
+        _say(str(error))
+        return 1
     stop = _stop_signals()
     for variable, value in {**FAST_PATHS, **SELF_HEALING}.items():
         os.environ.setdefault(variable, value)
@@ -61,7 +69,7 @@ def main(config_path: Path) -> int:
     applications = [application["name"] for application in config["applications"]]
     ready: list[str] = []
     _say("starting Ray")
-    context = ray.init(resources={ENCODER_RESOURCE: float(len(applications))})
+    context = ray.init(resources={ENCODER_RESOURCE: float(devices)})
     try:
         address = context.address_info["gcs_address"]
         subprocess.run(  # noqa: S603  (our own command)
@@ -82,6 +90,11 @@ def main(config_path: Path) -> int:
         ray.shutdown()
         _end(started)
         _say("stopped")
+
+
+def _devices(applications: list[dict[str, Any]]) -> int:
+    """What the encoders of all applications are pinned to."""
+    return sum(Settings.resolve(application.get("args", {})).encoder_replicas for application in applications)
 
 
 def _stop_signals() -> threading.Event:

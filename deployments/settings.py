@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     on_device_failure: Literal["fail", "cpu"] = Field(
         "fail", description="when the NPU has failed for good: refuse requests, or encode on the CPU"
     )
+    encoder_replicas: Positive = Field(
+        1, description="encoders, each pinned to one Ray resource `npu`: as many as there are devices"
+    )
     encoder_batch_size: Positive = Field(8, description="windows an encoder batch holds at most")
     compute_type: Literal["auto", "default", "int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"] = _setting(
         "int8",
@@ -97,11 +100,17 @@ class Settings(BaseSettings):
         "CTranslate2 arithmetic of the decoder",
     )
     mel_replicas: Positive = _setting(1, "mel_replicas", "NUM_LOAD_WORKERS", "MelPreprocessor replicas")
+    max_mel_replicas: Positive | None = Field(
+        None, description="add MelPreprocessor replicas under load, up to this many; none: always `mel_replicas`"
+    )
     mel_threads: Positive = Field(
         2,
         description="audio files one MelPreprocessor replica works on at a time, so that short ones pass long ones",
     )
     decoder_replicas: Positive = _setting(1, "decoder_replicas", "NUM_DECODER_WORKERS", "Decoder replicas")
+    max_decoder_replicas: Positive | None = Field(
+        None, description="add Decoder replicas under load, up to this many; none: always `decoder_replicas`"
+    )
     decoder_threads: Positive = Field(1, description="CPU threads of one Decoder replica")
     decoder_batch_size: Positive = _setting(
         8, "decoder_batch_size", "BATCH_SIZE", "windows a decoder batch holds at most"
@@ -188,6 +197,10 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if self.max_windows_in_flight > self.slots:
             raise ValueError("max_windows_in_flight must not exceed slots")
+        for stage in ("mel_replicas", "decoder_replicas"):
+            most = getattr(self, f"max_{stage}")
+            if most is not None and most < getattr(self, stage):
+                raise ValueError(f"max_{stage} must not be less than {stage}")
         if self.npu_scenario is not None and not self.npu_simulator:
             raise ValueError("npu_scenario is for the simulator: set npu_simulator too")
         return self
@@ -229,7 +242,10 @@ class Settings(BaseSettings):
                 "slots": SEQUENTIAL_SLOTS,
                 "max_windows_in_flight": SEQUENTIAL_SLOTS,
                 "mel_replicas": 1,
+                "max_mel_replicas": None,
+                "encoder_replicas": 1,
                 "decoder_replicas": 1,
+                "max_decoder_replicas": None,
                 "encoder_batch_size": 1,
                 "decoder_batch_size": 1,
             }

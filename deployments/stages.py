@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from deployments.contracts import (
     Window,
     WindowMel,
 )
+from deployments.encoder_pool import EncoderPool
 from deployments.errors import AmanuensisError, InternalError, StageLostError
 
 logger = logging.getLogger("ray.serve")
@@ -34,7 +36,7 @@ V = TypeVar("V")
 
 
 class ServeStages:
-    """Calls the three deployments.
+    """Calls the deployments of the three stages; the encoder has one a device.
 
     References into the object store must be passed by Ray, which counts them; otherwise calls are small and go the
     cheapest way that Serve is configured for.
@@ -43,14 +45,14 @@ class ServeStages:
     def __init__(
         self,
         mel: DeploymentHandle,
-        encoder: DeploymentHandle,
+        encoders: Sequence[DeploymentHandle],
         decoder: DeploymentHandle,
         *,
         by_reference: bool,
     ) -> None:
         options: dict[str, Any] = {"_by_reference": True} if by_reference else {}
         self._mel = mel.options(**options)
-        self._encoder = encoder.options(**options)
+        self._encoders = EncoderPool([_Encoder(encoder.options(**options)) for encoder in encoders])
         self._decoder = decoder.options(**options)
 
     async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
@@ -62,7 +64,7 @@ class ServeStages:
         return replace(mel, log_mel=_kept(mel.log_mel))
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
-        encoded = await _call(self._encoder.encode, EncodedWindow, ticket, log_mel)
+        encoded = await self._encoders.encode(ticket, log_mel)
         return replace(encoded, states=_kept(encoded.states))
 
     async def decode(
@@ -71,8 +73,21 @@ class ServeStages:
         return await _call(self._decoder.decode, DecodedWindow, ticket, states, window, options, pcm)
 
     async def encoder_health(self) -> EncoderHealth:
-        """What the encoder says of its device: proof that it answers."""
-        return await _call(self._encoder.health, EncoderHealth)
+        """What the encoders say of their devices: proof that they answer."""
+        return await self._encoders.health()
+
+
+class _Encoder:
+    """One deployment of the encoder."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+        return await _call(self._handle.encode, EncodedWindow, ticket, log_mel)
+
+    async def health(self) -> EncoderHealth:
+        return await _call(self._handle.health, EncoderHealth)
 
 
 def _kept(value: V) -> V | Stored:

@@ -26,6 +26,7 @@ from deployments.encoder import Encoder
 from deployments.ingress import INGRESS_MAX_ONGOING, STAGE_HEADROOM, Ingress
 from deployments.memory.handoff import Handoff, open_upload
 from deployments.model import load_model
+from deployments.placement import Placement
 from deployments.settings import Settings
 
 SECONDS = 4.0
@@ -91,22 +92,25 @@ class NullDecoder:
 
 def build(arguments: dict[str, Any]) -> Application:
     """The graph of ``deployments.app``, with null stages."""
-    settings = Settings.resolve(arguments)
-    return _around(NullEncoder.options(**_options(settings)).bind(), settings)
+    placement = Placement.here(Settings.resolve(arguments))
+    return _around(NullEncoder.options(**_options(placement)).bind(), placement)
 
 
 def build_around_encoder(arguments: dict[str, Any]) -> Application:
     """The graph of ``deployments.app``, with its own encoder between null stages."""
-    settings = Settings.resolve(arguments)
-    return _around(Encoder.options(**_options(settings)).bind(settings, load_model(settings)), settings)
+    placement = Placement.here(Settings.resolve(arguments))
+    model = load_model(placement.settings)
+    return _around(Encoder.options(**_options(placement)).bind(placement.settings, model), placement)
 
 
-def _around(encoder: Application, settings: Settings) -> Application:
-    mel, decoder = (deployment.options(**_options(settings)).bind() for deployment in (NullMel, NullDecoder))
-    ingress = Ingress.options(max_ongoing_requests=INGRESS_MAX_ONGOING, ray_actor_options={"num_cpus": 0})
-    application: Application = ingress.bind(settings, load_model(settings), mel, encoder, decoder)
+def _around(encoder: Application, placement: Placement) -> Application:
+    settings = placement.settings
+    mel, decoder = (deployment.options(**_options(placement)).bind() for deployment in (NullMel, NullDecoder))
+    ingress = Ingress.options(max_ongoing_requests=INGRESS_MAX_ONGOING, ray_actor_options=placement.ingress)
+    application: Application = ingress.bind(settings, load_model(settings), mel, [encoder], decoder)
     return application
 
 
-def _options(settings: Settings) -> dict[str, Any]:
-    return {"max_ongoing_requests": settings.slots + STAGE_HEADROOM, "ray_actor_options": {"num_cpus": 0}}
+def _options(placement: Placement) -> dict[str, Any]:
+    slots = placement.settings.slots
+    return {"max_ongoing_requests": slots + STAGE_HEADROOM, "ray_actor_options": placement.cpu_stage}

@@ -81,7 +81,7 @@ def started(applications: Sequence[Application]) -> Iterator[Service]:
         config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
         with log_path.open("wb") as log:
             command = [sys.executable, "-m", "deployments.launch", str(config_path)]
-            process = subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=log, stderr=log)
+            process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own_ports()}, stdout=log, stderr=log)
         try:
             for application in applications:
                 _wait_until_ready(base_url + application.route.rstrip("/"), process, log_path)
@@ -99,10 +99,13 @@ def started(applications: Sequence[Application]) -> Iterator[Service]:
                 process.kill()
 
 
-def _environment() -> dict[str, str]:
-    """Of the launcher: HAProxy's own ports are free ones too, so that another service may run beside this one."""
-    ports = {f"RAY_SERVE_HAPROXY_{purpose}_PORT": str(free_port()) for purpose in ("METRICS", "STATS")}
-    return {**os.environ, **ports}
+def own_ports() -> dict[str, str]:
+    """Serve's other ports, free ones too, so that another service may run beside this one.
+
+    With one fallback proxy for both, HAProxy would pass the first requests to the other service.
+    """
+    names = ("HAPROXY_METRICS", "HAPROXY_STATS", "FALLBACK_PROXY_HTTP")
+    return {f"RAY_SERVE_{name}_PORT": str(free_port()) for name in names}
 
 
 def free_port() -> int:

@@ -7,6 +7,7 @@ stretches of speech share a window as long as it holds them, the merge rule of W
 from __future__ import annotations
 
 import functools
+import importlib.util
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import openvino
-from faster_whisper.utils import get_assets_path
 from numpy.typing import NDArray
 from openvino.properties import hint, inference_num_threads, num_streams
 
@@ -171,11 +171,19 @@ class _Detector:
             before[:] = after
 
 
+def _model_file() -> Path:
+    """Of faster-whisper, which is not imported for it: CTranslate2 would come along, into every replica."""
+    package = importlib.util.find_spec("faster_whisper")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("faster-whisper, which brings the model of the voice detection, is not installed")
+    return Path(package.origin).parent / "assets" / "silero_vad_v6.onnx"
+
+
 @functools.cache
 def _compiled_model() -> Any:
     """Silero VAD for batches of chunks, compiled for one CPU thread in full precision."""
     core = openvino.Core()
-    model = core.read_model(Path(get_assets_path()) / "silero_vad_v6.onnx")
+    model = core.read_model(_model_file())
     model.reshape({"input": [_BATCH, _CONTEXT + CHUNK]})
     settings = {
         inference_num_threads: 1,

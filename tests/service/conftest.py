@@ -34,7 +34,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, npus: dict[str, SimulatedN
     applications = [
         Application("amanuensis", "/", {**limits, "shared_memory_dir": str(shared_memory)}),
         Application("sequential", "/sequential", {**limits, "enable_pipeline": False}),
-        Application("object-store", "/object-store", {**limits, "handoff": "object_store"}),
+        Application("object-store", "/object-store", {**limits, "handoff": "object_store", "encoder_replicas": 2}),
         Application("npu", "/npu", {**npu["/npu"], "decoder_replicas": 2}),
         Application("npu-or-cpu", "/npu-or-cpu", {**npu["/npu-or-cpu"], "on_device_failure": "cpu"}),
     ]

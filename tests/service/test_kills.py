@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import requests
@@ -44,6 +45,23 @@ def test_a_killed_stage_costs_time_but_no_request(service: str, alone: dict[str,
         assert dict(zip(names, answers, strict=True)) == alone
     wait_until(lambda: slots_in_use(service) == 0, 30)
     wait_until(lambda: is_ready(service))
+
+
+def test_of_two_encoders_one_serves_on_when_the_other_dies(service: str, alone: dict[str, str]) -> None:
+    url = f"{service}/object-store"
+    wait_until(lambda: health(url)["status"] == "healthy")
+    (victim,) = replicas("object-store", "Encoder2")
+    victim.kill()
+    wait_until(lambda: health(url)["status"] == "degraded", 10)
+    assert "encoder 2 of 2" in health(url)["reason"]
+    assert is_ready(url), "some encoders are enough to serve"
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        assert dict(zip(CLIPS, clients.map(lambda name: text(url, name), CLIPS), strict=True)) == alone
+    wait_until(lambda: health(url)["status"] == "healthy")
+
+
+def health(url: str) -> dict[str, Any]:
+    return dict(requests.get(f"{url}/health", timeout=5).json())
 
 
 def test_lost_calls_were_made_again(service: str) -> None:

@@ -5,8 +5,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
-from deployments.launch import _welcome
+import pytest
+import yaml
+
+from deployments.launch import _devices, _welcome, main
 
 HEALTH = {"model": "demo-en", "device": "cpu:test", "notice": "only synthetic English"}
 
@@ -32,6 +36,20 @@ def answering(status: int, document: object) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_ray_is_started_with_a_device_for_every_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AMANUENSIS_ENCODER_REPLICAS", raising=False)
+    assert _devices([{"args": {"encoder_replicas": 2}}, {"args": {}}, {}]) == 4
+    monkeypatch.setenv("AMANUENSIS_ENCODER_REPLICAS", "3")
+    assert _devices([{}]) == 3
+
+
+def test_a_bad_setting_is_told_before_ray_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "serve_config.yaml"
+    config.write_text(yaml.safe_dump({"applications": [{"name": "amanuensis", "args": {"slots": 0}}]}))
+    assert main(config) == 1
+    assert "slots" in capsys.readouterr().out
 
 
 def test_an_open_service_tells_its_model() -> None:

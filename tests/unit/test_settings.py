@@ -43,9 +43,10 @@ def test_the_prototypes_variables_stay_valid(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_sequential_mode_is_the_same_graph_with_one_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENABLE_PIPELINE", "false")
-    settings = Settings.resolve({"mel_replicas": 4})
+    settings = Settings.resolve({"mel_replicas": 4, "max_decoder_replicas": 4, "encoder_replicas": 2})
     assert (settings.slots, settings.max_windows_in_flight) == (1, 1)
-    assert (settings.mel_replicas, settings.decoder_replicas) == (1, 1)
+    assert (settings.mel_replicas, settings.encoder_replicas, settings.decoder_replicas) == (1, 1, 1)
+    assert (settings.max_mel_replicas, settings.max_decoder_replicas) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,8 @@ def test_sequential_mode_is_the_same_graph_with_one_slot(monkeypatch: pytest.Mon
         ({"slots": 0}, "slots"),
         ({"slots": "many"}, "slots"),
         ({"slots": 2, "max_windows_in_flight": 3}, "max_windows_in_flight"),
+        ({"mel_replicas": 3, "max_mel_replicas": 2}, "max_mel_replicas"),
+        ({"decoder_replicas": 3, "max_decoder_replicas": 2}, "max_decoder_replicas"),
         ({"encoder_backend": "tpu"}, "encoder_backend"),
         ({"fallback_temperatures": [2.0]}, "fallback_temperatures"),
     ],

@@ -1,0 +1,117 @@
+"""Several encoders, one a device, used as one: each window goes to the encoder that has the fewest outstanding.
+
+An encoder that is lost, or whose device has failed, gets nothing more until it answers a probe and works again; the
+others serve on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from deployments.contracts import ArrayRef, EncodedWindow, EncoderHealth, Ticket
+from deployments.errors import AmanuensisError, DeviceBrokenError, StageLostError
+
+PROBE_TIMEOUT_S = 1.5
+"""Of one encoder: less than what the ingress waits for all of them."""
+
+
+class EncoderCalls(Protocol):
+    """One encoder."""
+
+    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+        """Encodes one window."""
+        ...
+
+    async def health(self) -> EncoderHealth:
+        """What it says of its device."""
+        ...
+
+
+class EncoderPool:
+    """Lives in the ingress's event loop."""
+
+    def __init__(self, encoders: Sequence[EncoderCalls]) -> None:
+        self._members = [_Member(encoder) for encoder in encoders]
+
+    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+        """Encodes one window, on another device where the first one tried turns out to have failed.
+
+        Raises:
+            DeviceBrokenError: every device has failed.
+            AmanuensisError: what the encoder raised.
+        """
+        untried = len(self._members)
+        while True:
+            untried -= 1
+            try:
+                return await self._least_busy().encode(ticket, log_mel)
+            except DeviceBrokenError:
+                if not untried or not any(member.works for member in self._members):
+                    raise
+
+    async def health(self) -> EncoderHealth:
+        """Of all together: ``degraded`` while only some work.
+
+        Raises:
+            StageLostError: none answers.
+        """
+        return _together(await asyncio.gather(*(member.probe() for member in self._members)))
+
+    def _least_busy(self) -> _Member:
+        working = [member for member in self._members if member.works]
+        return min(working or self._members, key=lambda member: member.outstanding)
+
+
+class _Member:
+    """An encoder of the pool.
+
+    Attributes:
+        outstanding: windows it was given and has not answered.
+        works: as far as its last call or probe showed.
+    """
+
+    def __init__(self, encoder: EncoderCalls) -> None:
+        self._encoder = encoder
+        self.outstanding = 0
+        self.works = True
+
+    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+        self.outstanding += 1
+        try:
+            return await self._encoder.encode(ticket, log_mel)
+        except (StageLostError, DeviceBrokenError):
+            self.works = False
+            raise
+        finally:
+            self.outstanding -= 1
+
+    async def probe(self) -> EncoderHealth | None:
+        """None if it does not answer."""
+        try:
+            health = await asyncio.wait_for(self._encoder.health(), PROBE_TIMEOUT_S)
+        except (AmanuensisError, TimeoutError):
+            self.works = False
+            return None
+        self.works = health.status != "failed"
+        return health
+
+
+def _together(found: Sequence[EncoderHealth | None]) -> EncoderHealth:
+    answered = [health for health in found if health is not None]
+    if not answered:
+        raise StageLostError("no encoder answers", retry_after_s=1)
+    if len(found) == 1:
+        return answered[0]
+    working = [health for health in answered if health.status != "failed"]
+    devices = ", ".join(dict.fromkeys(health.device for health in working or answered))
+    recoveries = sum(health.recoveries for health in answered)
+    reasons = [
+        f"encoder {number} of {len(found)}: {health.reason if health else 'it does not answer'}"
+        for number, health in enumerate(found, start=1)
+        if health is None or health.status != "healthy"
+    ]
+    if not reasons:
+        return EncoderHealth(devices, "healthy", None, recoveries)
+    return EncoderHealth(devices, "degraded" if working else "failed", "; ".join(reasons), recoveries)
