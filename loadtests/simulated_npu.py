@@ -36,8 +36,8 @@ COLUMNS = 8
 WARM_UP_S = 3.0
 PRODUCTS_A_LAYER = 4
 ONE_THREAD = "OMP_NUM_THREADS"
-PROOFS = 64
-"""Products of each context that are really computed: enough to prove its kernels when it is opened."""
+PROOFS = 12
+"""Products of each context that are really computed: those that prove its kernels when it is opened."""
 
 
 @dataclass(frozen=True)

@@ -263,7 +263,7 @@ class XrtContext:
             if self._in_flight or self._status != "serving":
                 return
             try:
-                self._prove_smallest()
+                self._multiply_least()
             except DeviceError as error:
                 failure = _without_frames(error)
             else:
@@ -306,22 +306,28 @@ class XrtContext:
             DeviceError: if the device cannot, or gets a single one wrong.
         """
         for kernel in self._kernels:
-            if (kernel.k, kernel.n) == weight.values.shape:
-                self._prove_kernel(kernel, weight, capacity(kernel))
+            if _fit(kernel, weight):
+                self._prove_kernel(kernel, weight)
 
-    def _prove_smallest(self) -> None:
-        kernels = {(kernel.k, kernel.n): kernel for kernel in sorted(self._kernels, key=lambda kernel: -kernel.work)}
-        weight = min(self._weights.values(), key=lambda weight: kernels[weight.values.shape].work)
-        self._prove_kernel(kernels[weight.values.shape], weight, len(weight.known.questions))
+    def _prove_kernel(self, kernel: Kernel, weight: ResidentWeight) -> None:
+        product = self._multiply(kernel, weight, np.resize(weight.known.questions, (capacity(kernel), kernel.k)))
+        if not weight.known.matches(product):
+            raise PoisonedOutputError(f"the kernel {kernel.name} multiplies wrongly")
 
-    def _prove_kernel(self, kernel: Kernel, weight: ResidentWeight, rows: int) -> None:
-        """The known-answer rows over and over, ``rows`` of them."""
-        run = self._start(kernel, weight, np.resize(weight.known.questions, (rows, kernel.k)))
+    def _multiply_least(self) -> None:
+        """The smallest run there is; its known-answer rows are checked as in any other."""
+        kernel, weight = min(
+            ((kernel, weight) for kernel in self._kernels for weight in self._weights.values() if _fit(kernel, weight)),
+            key=lambda pair: pair[0].work,
+        )
+        self._multiply(kernel, weight, weight.known.questions)
+
+    def _multiply(self, kernel: Kernel, weight: ResidentWeight, x: NDArray[Any]) -> NDArray[Any]:
+        run = self._start(kernel, weight, x)
         while self._in_flight:
             self._collect()
             self.pause()
-        if not weight.known.matches(run.result()):
-            raise PoisonedOutputError(f"the kernel {kernel.name} multiplies wrongly")
+        return run.result()
 
     def _start(self, kernel: Kernel, weight: ResidentWeight, x: NDArray[Any]) -> XrtRun:
         with _translated("starting a run"):
@@ -436,6 +442,10 @@ class XrtContext:
 
     def _to_device(self, bo: Any, size: int, offset: int) -> None:
         bo.sync(self._driver.xrt.xclBOSyncDirection.XCL_BO_SYNC_BO_TO_DEVICE, size, offset)
+
+
+def _fit(kernel: Kernel, weight: ResidentWeight) -> bool:
+    return (kernel.k, kernel.n) == weight.values.shape
 
 
 def _fill(buffers: Buffers, kernel: Kernel, weight: ResidentWeight, x: NDArray[Any]) -> None:
