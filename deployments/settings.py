@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     on_device_failure: Literal["fail", "cpu"] = Field(
         "fail", description="when the NPU has failed for good: refuse requests, or encode on the CPU"
     )
-    encoder_batch_size: Positive = Field(8, description="windows an encoder batch holds at most")
+    encoder_batch_size: Positive = Field(8, description="windows the encoder works on at a time")
     compute_type: Literal["auto", "default", "int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"] = _setting(
         "int8",
         "compute_type",
