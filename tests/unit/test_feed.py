@@ -26,7 +26,6 @@ def test_an_item_joins_the_work_that_goes_on_and_a_finished_one_leaves_it() -> N
 
     async def scenario() -> tuple[int, int]:
         feed: Feed[int, int] = Feed(work, ThreadPoolExecutor(1))
-        assert not feed.busy
         first = await feed(1)
         assert feed.busy, "the worker is still at it"
         second = asyncio.create_task(feed(2))
