@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from ray import serve
 
@@ -17,11 +19,15 @@ from deployments.errors import AmanuensisError, DeviceBrokenError, DeviceUnrelia
 from deployments.memory.handoff import Float32, Handoff
 from deployments.model import Model
 from deployments.replica import give_way_to_ingress, replica_name
-from deployments.scheduling.batcher import NaturalBatcher
+from deployments.scheduling.feed import FedItem, Feed
 from deployments.settings import Settings
-from npu_encoder.errors import DeviceError, DeviceFailedError
+from npu_encoder.errors import DeviceError, DeviceFailedError, EncoderError
 
 FRAMES_PER_STATE = 2
+
+IDLE_S = 5.0
+"""Without work for so long, the device is checked before a request finds out. Shorter than what an NPU's driver waits
+before it suspends the device, so a request does not have to wake it either."""
 
 logger = logging.getLogger("ray.serve")
 
@@ -33,76 +39,106 @@ class _Job:
     asked: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrays:
-    """A job whose slot is still its own, with views of what goes in and what comes out."""
+@dataclass(slots=True, eq=False)
+class _Window:
+    """A job whose slot is its own as long as ``slot`` is open, with views of what goes in and what comes out.
 
-    job: _Job
+    Attributes:
+        together: windows that were in progress at a time with it, itself included.
+    """
+
+    fed: FedItem[_Job, EncodedWindow]
     log_mel: Float32
     states: Float32
+    slot: ExitStack
+    began: float
+    together: int = 1
+
+
+_Take: TypeAlias = Callable[[], FedItem[_Job, EncodedWindow] | None]
 
 
 @serve.deployment
 class Encoder:
-    """Owns the device. Requests meet in one batch here; the device sees one batch at a time."""
+    """Owns the device. A window joins those in progress as soon as there is room, and leaves as soon as it is done."""
 
     def __init__(self, settings: Settings, model: Model) -> None:
         give_way_to_ingress()
         self._backend = load_encoder(settings, model)
         self._backend.warm_up(model.frame_buckets)
         self._d_model = model.dimensions.d_model
+        self._at_most = settings.encoder_batch_size
         self._handoff = Handoff()
-        self._batcher: NaturalBatcher[_Job, EncodedWindow] = NaturalBatcher(
-            self._run, settings.encoder_batch_size, ThreadPoolExecutor(1, thread_name_prefix="encoder")
-        )
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._feed: Feed[_Job, EncodedWindow] = Feed(self._work, self._thread)
+        self._worked_at = time.monotonic()
         self._replica = replica_name()
 
     async def health(self) -> EncoderHealth:
-        """What computes here, and how it is."""
+        """What computes here, and how it is; the probe after this one knows what a check that begins now finds out."""
+        if not self._feed.busy and time.monotonic() > self._worked_at + IDLE_S:
+            self._worked_at = time.monotonic()
+            asyncio.get_running_loop().run_in_executor(self._thread, self._backend.check)
         health = self._backend.health
         return EncoderHealth(self._backend.device, health.status, health.reason, health.recoveries)
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
-        """Encodes one window, together with whatever other windows wait."""
-        return await self._batcher(_Job(ticket, log_mel, time.monotonic()))
-
-    def _run(self, jobs: Sequence[_Job]) -> list[EncodedWindow | Exception]:
-        # One bad job must not fail its neighbours, so errors travel as results.
-        began = time.monotonic()
-        with ExitStack() as outputs:
-            opened = [self._open(job, outputs) for job in jobs]
-            ready = [item for item in opened if isinstance(item, _Arrays)]
-            device = self._encode(ready)
-            if isinstance(device, AmanuensisError):
-                return [device if isinstance(item, _Arrays) else item for item in opened]
-            timing = StageTiming(0.0, time.monotonic() - began, len(ready), self._replica, device)
-            return [self._publish(item, timing, began) if isinstance(item, _Arrays) else item for item in opened]
-
-    def _encode(self, windows: list[_Arrays]) -> str | AmanuensisError:
-        """The device that encoded them, or why none did."""
+        """Encodes one window, together with whatever other windows are in progress."""
         try:
-            return self._backend.encode([window.log_mel for window in windows], [window.states for window in windows])
-        except DeviceFailedError:
-            return DeviceBrokenError("the encoder's device has failed; the operator has to see to it", retry_after_s=30)
-        except DeviceError as error:
-            logger.warning("device error: %s", error)
-            return DeviceUnreliableError(
-                "the encoder's device failed while it worked on this; try again", retry_after_s=1
-            )
+            return await self._feed(_Job(ticket, log_mel, time.monotonic()))
+        finally:
+            self._worked_at = time.monotonic()
 
-    def _open(self, job: _Job, outputs: ExitStack) -> _Arrays | AmanuensisError:
+    def _work(self, take: _Take) -> None:
+        in_progress: set[_Window] = set()
         try:
-            self._handoff.check(job.ticket)
-            log_mel = self._handoff.input(job.ticket, job.log_mel)
-            shape = (log_mel.shape[1] // FRAMES_PER_STATE, self._d_model)
-            states = outputs.enter_context(self._handoff.output(job.ticket, Area.ENCODER_STATES, shape))
-            return _Arrays(job, log_mel, states)
-        except AmanuensisError as error:
-            return error
+            for window, outcome in self._backend.encode_each(lambda: self._next(take, in_progress), self._at_most):
+                in_progress.discard(window)
+                window.fed.settle(self._finish(window, outcome))
+        finally:
+            for window in in_progress:
+                window.slot.close()
 
-    def _publish(self, item: _Arrays, timing: StageTiming, began: float) -> EncodedWindow | AmanuensisError:
-        try:
-            states = self._handoff.publish(item.job.ticket, Area.ENCODER_STATES, item.states)
-        except AmanuensisError as error:
-            return error
-        return EncodedWindow(states, replace(timing, queue_s=began - item.job.asked))
+    def _next(self, take: _Take, in_progress: set[_Window]) -> _Window | None:
+        # One bad job must not fail its neighbours, so it is settled here.
+        while (fed := take()) is not None:
+            try:
+                window = self._open(fed)
+            except AmanuensisError as error:
+                fed.settle(error)
+                continue
+            in_progress.add(window)
+            for neighbour in in_progress:
+                neighbour.together = max(neighbour.together, len(in_progress))
+            return window
+        return None
+
+    def _open(self, fed: FedItem[_Job, EncodedWindow]) -> _Window:
+        job = fed.item
+        self._handoff.check(job.ticket)
+        log_mel = self._handoff.input(job.ticket, job.log_mel)
+        shape = (log_mel.shape[1] // FRAMES_PER_STATE, self._d_model)
+        with ExitStack() as slot:
+            states = slot.enter_context(self._handoff.output(job.ticket, Area.ENCODER_STATES, shape))
+            return _Window(fed, log_mel, states, slot.pop_all(), time.monotonic())
+
+    def _finish(self, window: _Window, outcome: str | EncoderError) -> EncodedWindow | Exception:
+        with window.slot:
+            if isinstance(outcome, EncoderError):
+                return _for_client(outcome)
+            job = window.fed.item
+            try:
+                states = self._handoff.publish(job.ticket, Area.ENCODER_STATES, window.states)
+            except AmanuensisError as error:
+                return error
+        queue_s, run_s = window.began - job.asked, time.monotonic() - window.began
+        return EncodedWindow(states, StageTiming(queue_s, run_s, window.together, self._replica, outcome))
+
+
+def _for_client(error: EncoderError) -> Exception:
+    if isinstance(error, DeviceFailedError):
+        return DeviceBrokenError("the encoder's device has failed; the operator has to see to it", retry_after_s=30)
+    if isinstance(error, DeviceError):
+        logger.warning("device error: %s", error)
+        return DeviceUnreliableError("the encoder's device failed while it worked on this; try again", retry_after_s=1)
+    return error

@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     encoder_replicas: Positive = Field(
         1, description="encoders, each pinned to one Ray resource `npu`: as many as there are devices"
     )
-    encoder_batch_size: Positive = Field(8, description="windows an encoder batch holds at most")
+    encoder_batch_size: Positive = Field(8, description="windows the encoder works on at a time")
     compute_type: Literal["auto", "default", "int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"] = _setting(
         "int8",
         "compute_type",

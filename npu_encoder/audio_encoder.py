@@ -6,15 +6,16 @@ Weak Supervision" (Radford et al., 2022), section 2.2.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from npu_encoder.backend import AnyWindow, check_windows
+from npu_encoder.errors import EncoderError
 from npu_encoder.gemm import GemmExecutor, GemmWeight, PendingGemm, Precision
 from npu_encoder.host_steps import Activation, HostSteps, Product
 from npu_encoder.quantization import quantize_weight, to_bfloat16
@@ -108,24 +109,74 @@ class AudioEncoder:
         Raises:
             DeviceError: if the device failed; some of the states may have been written then.
         """
-        waiting = (self._window(log_mel, output) for log_mel, output in zip(log_mels, states, strict=True))
-        running = [(window, next(window)) for window in islice(waiting, self._windows_in_progress)]
-        while running:
-            # The oldest, where none is done: the device works in order.
-            index = next((i for i, (_, product) in enumerate(running) if product.done()), 0)
-            window, product = running.pop(index)
-            try:
-                running.append((window, window.send(product.result())))
-            except StopIteration:
-                running.extend((window, next(window)) for window in islice(waiting, 1))
+        windows = (_Arrays(log_mel, output) for log_mel, output in zip(log_mels, states, strict=True))
+        for _, error in self.encode_each(lambda: next(windows, None), len(log_mels)):
+            if error is not None:
+                raise error
 
-    def _window(self, log_mel: FloatArray, states: FloatArray) -> Steps[None]:
+    def encode_each(
+        self, waiting: Callable[[], AnyWindow | None], at_most: int
+    ) -> Iterator[tuple[AnyWindow, EncoderError | None]]:
+        """Encode windows as they come: ``EncoderBackend.encode_each``, with None where all went well."""
+        room = min(at_most, self._windows_in_progress)
+        running: list[_InProgress[AnyWindow]] = []
+        while True:
+            while len(running) < room and (window := waiting()) is not None:
+                running.append(_InProgress(window, self._steps(window.log_mel, window.states)))
+            if not running:
+                return
+            # The one that waits longest, where none is ready: the device works in order.
+            item = running.pop(next((index for index, item in enumerate(running) if item.ready()), 0))
+            if item.advance():
+                running.append(item)
+            else:
+                yield item.window, item.error
+
+    def _steps(self, log_mel: FloatArray, states: FloatArray) -> Steps[None]:
+        check_windows(self._dimensions, [log_mel], [states])
         x, normed = self._host.stem(log_mel, self._plan.qkv)
         for block, next_norm in zip(self._blocks[:-1], self._next_norms, strict=True):
             x, mlp = yield from block(x, normed)
             x, normed = self._host.add_and_norm(x, mlp, next_norm, self._plan.qkv)
         x, mlp = yield from self._blocks[-1](x, normed)
         self._host.add_and_last_norm(x, mlp, self._final_norm, states)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrays:
+    """A window of a batch."""
+
+    log_mel: FloatArray
+    states: FloatArray
+
+
+class _InProgress(Generic[AnyWindow]):
+    """A window on its way through the layers.
+
+    Attributes:
+        error: what ended it early, if anything did.
+    """
+
+    def __init__(self, window: AnyWindow, steps: Steps[None]) -> None:
+        self.window = window
+        self.error: EncoderError | None = None
+        self._steps = steps
+        self._product: PendingGemm | None = None
+
+    def ready(self) -> bool:
+        """Whether ``advance`` need not wait for the device."""
+        return self._product is None or self._product.done()
+
+    def advance(self) -> bool:
+        """Work until the next product is on the device; false once nothing is left to do."""
+        try:
+            self._product = self._steps.send(self._product.result()) if self._product else next(self._steps)
+        except StopIteration:
+            return False
+        except EncoderError as error:
+            self.error = error
+            return False
+        return True
 
 
 class _Block:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from itertools import islice
+from typing import Final, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from npu_encoder.errors import InvalidWindowError
+from npu_encoder.errors import EncoderError, InvalidWindowError
 from npu_encoder.weights import EncoderDimensions
 
 HealthStatus = Literal["healthy", "degraded", "failed"]
@@ -31,6 +32,23 @@ class DeviceHealth:
 
 
 HEALTHY: Final = DeviceHealth("healthy")
+
+
+class Window(Protocol):
+    """What is to be encoded, and where to."""
+
+    @property
+    def log_mel(self) -> NDArray[np.float32]:
+        """``[n_mels, frames]``, C-contiguous."""
+        ...
+
+    @property
+    def states(self) -> NDArray[np.float32]:
+        """``[frames / 2, d_model]``, C-contiguous and writeable; receives the result."""
+        ...
+
+
+AnyWindow = TypeVar("AnyWindow", bound=Window)
 
 
 class EncoderBackend(Protocol):
@@ -71,6 +89,25 @@ class EncoderBackend(Protocol):
         """
         ...
 
+    def encode_each(
+        self, waiting: Callable[[], AnyWindow | None], at_most: int
+    ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
+        """Encode windows as they come, until none waits and none is in progress.
+
+        Args:
+            waiting: takes the next window, or returns None if none waits now; asked whenever there is room for one.
+            at_most: windows in progress at a time.
+
+        Yields:
+            A window that is done, as soon as it is, with the device that computed it; or with the error that
+            ``encode`` would have raised. Neighbours that had nothing to do with the error go on.
+        """
+        ...
+
+    def check(self) -> None:
+        """Find out whether the device still works; ``health`` says so afterwards. Cheap; not beside other work."""
+        ...
+
     def warm_up(self, frames: Sequence[int]) -> None:
         """Pay now what the first window of each of these lengths would have to pay."""
         ...
@@ -97,6 +134,19 @@ def check_windows(
         _check_array(f"states[{index}]", output, (log_mel.shape[1] // 2, dimensions.d_model))
         if not output.flags.writeable:
             raise InvalidWindowError(f"states[{index}] is read-only")
+
+
+def encode_in_batches(
+    backend: EncoderBackend, waiting: Callable[[], AnyWindow | None], at_most: int
+) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
+    """``encode_each`` of a backend that gains nothing from windows that join later: what waits is the next batch."""
+    while batch := list(islice(iter(waiting, None), at_most)):
+        outcome: str | EncoderError
+        try:
+            outcome = backend.encode([window.log_mel for window in batch], [window.states for window in batch])
+        except EncoderError as error:
+            outcome = error
+        yield from ((window, outcome) for window in batch)
 
 
 def encode_silence(backend: EncoderBackend, frames: Sequence[int]) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import ctranslate2
 import numpy as np
 from numpy.typing import NDArray
 
-from npu_encoder.backend import HEALTHY, DeviceHealth, check_windows, encode_silence
-from npu_encoder.errors import ModelFormatError, UnsupportedPrecisionError
+from npu_encoder.backend import HEALTHY, AnyWindow, DeviceHealth, check_windows, encode_in_batches, encode_silence
+from npu_encoder.errors import EncoderError, ModelFormatError, UnsupportedPrecisionError
 from npu_encoder.weights import EncoderDimensions, read_dimensions
 
 
@@ -56,6 +56,14 @@ class CTranslate2Backend:
             encoded = self._model.encode(ctranslate2.StorageView.from_array(batch_of_one), to_cpu=True)
             output[:] = np.asarray(encoded)[0]
         return self.device
+
+    def encode_each(
+        self, waiting: Callable[[], AnyWindow | None], at_most: int
+    ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
+        return encode_in_batches(self, waiting, at_most)
+
+    def check(self) -> None:
+        """The CPU works, or nothing does."""
 
     def warm_up(self, frames: Sequence[int]) -> None:
         encode_silence(self, frames)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from npu_encoder.backend import DeviceHealth, EncoderBackend
-from npu_encoder.errors import DeviceError, DeviceFailedError, DriverMissingError, NoKernelError
+from npu_encoder.backend import AnyWindow, DeviceHealth, EncoderBackend
+from npu_encoder.errors import DeviceError, DeviceFailedError, DriverMissingError, EncoderError, NoKernelError
 from npu_encoder.weights import EncoderDimensions
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,34 @@ class FailoverBackend:
             self._give_up(error)
         return self._cpu.encode(log_mels, states)
 
+    def encode_each(
+        self, waiting: Callable[[], AnyWindow | None], at_most: int
+    ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
+        if self._npu is not None and self._failure is None:
+            yield from self._on_npu(self._npu, waiting, at_most)
+        if self._failure is not None:
+            yield from self._cpu.encode_each(waiting, at_most)
+
+    def _on_npu(
+        self, npu: EncoderBackend, waiting: Callable[[], AnyWindow | None], at_most: int
+    ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
+        """Until none waits or the NPU has failed; what it had begun then is begun anew on the CPU."""
+        windows = npu.encode_each(lambda: waiting() if self._failure is None else None, at_most)
+        for window, outcome in windows:
+            if isinstance(outcome, DeviceFailedError):
+                self._give_up(outcome)
+                yield window, self._cpu.encode([window.log_mel], [window.states])
+            else:
+                yield window, outcome
+
+    def check(self) -> None:
+        if self._npu is None or self._failure is not None:
+            return
+        self._npu.check()
+        health = self._npu.health
+        if health.status == "failed":
+            self._give_up(health.reason)
+
     def warm_up(self, frames: Sequence[int]) -> None:
         self._cpu.warm_up(frames)
         try:
@@ -71,6 +99,7 @@ class FailoverBackend:
     def _active(self) -> EncoderBackend:
         return self._npu if self._npu is not None and self._failure is None else self._cpu
 
-    def _give_up(self, error: Exception) -> None:
-        logger.error("the NPU has failed, the CPU encodes from now on: %s", error)
-        self._failure = str(error)
+    def _give_up(self, reason: object) -> None:
+        if self._failure is None:
+            logger.error("the NPU has failed, the CPU encodes from now on: %s", reason)
+        self._failure = str(reason)

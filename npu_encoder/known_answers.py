@@ -8,6 +8,7 @@ the answers' place is overwritten, so that the answers of the run before cannot 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from npu_encoder.kernels import CORE_ROWS, Kernel
 from npu_encoder.quantization import from_bfloat16, to_bfloat16
 
 SEED = 1500
+
+# Window lengths and kernels whose rows have been laid out.
+MAX_LAYOUTS = 256
 
 # The bits of a quiet float32 NaN; as an integer far beyond any product of int8 values.
 UNANSWERED = 0x7FC0_0BAD
@@ -60,12 +64,14 @@ class KnownAnswers:
         return bool(np.all(error <= self._tolerance[:, :n]))
 
 
+@lru_cache(MAX_LAYOUTS)
 def question_rows(kernel: Kernel) -> slice:
     """Where the known-answer rows are in ``[m, ...]``: the last row of each of the last four tiles."""
     return slice(kernel.m - (CORE_ROWS - 1) * kernel.tile_m - 1, kernel.m, kernel.tile_m)
 
 
-def caller_rows(kernel: Kernel, rows: int) -> list[tuple[slice, slice]]:
+@lru_cache(MAX_LAYOUTS)
+def caller_rows(kernel: Kernel, rows: int) -> tuple[tuple[slice, slice], ...]:
     """Where the first ``rows`` rows of the caller go, around the known-answer rows.
 
     Returns:
@@ -78,7 +84,7 @@ def caller_rows(kernel: Kernel, rows: int) -> list[tuple[slice, slice]]:
         end = min(stop, rows + skipped)
         if start < end:
             pieces.append((slice(start - skipped, end - skipped), slice(start, end)))
-    return pieces
+    return tuple(pieces)
 
 
 def _questions(k: int, precision: Precision) -> NDArray[Any]:

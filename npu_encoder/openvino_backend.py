@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from npu_encoder.backend import HEALTHY, DeviceHealth, check_windows, encode_silence
+from npu_encoder.backend import HEALTHY, AnyWindow, DeviceHealth, check_windows, encode_in_batches, encode_silence
+from npu_encoder.errors import EncoderError
 from npu_encoder.openvino_cpu import compile_graph, resolve_precision
 from npu_encoder.openvino_graph import build_encoder
 from npu_encoder.weights import EncoderDimensions, read_weights
@@ -73,6 +74,14 @@ class OpenVinoBackend:
                 # Nobody may write into the arrays once this call is over, also when one window fails.
                 unfinished.callback(request.wait)
         return self.device
+
+    def encode_each(
+        self, waiting: Callable[[], AnyWindow | None], at_most: int
+    ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
+        return encode_in_batches(self, waiting, at_most)
+
+    def check(self) -> None:
+        """The CPU works, or nothing does."""
 
     def warm_up(self, frames: Sequence[int]) -> None:
         encode_silence(self, frames)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu_encoder.audio_encoder import PLANS, AudioEncoder, LayerPlan, PlanName
-from npu_encoder.backend import DeviceHealth, check_windows, encode_silence
+from npu_encoder.backend import AnyWindow, DeviceHealth, check_windows, encode_silence
 from npu_encoder.driver import Driver
-from npu_encoder.errors import NoKernelError, UnsupportedPrecisionError
+from npu_encoder.errors import EncoderError, NoKernelError, UnsupportedPrecisionError
 from npu_encoder.kernels import read_kernels
 from npu_encoder.weights import EncoderDimensions, read_dimensions, read_weights
 from npu_encoder.xrt_gemm import XrtGemm
@@ -28,8 +28,9 @@ SIMULATED_FRAMES = (400, 800, 1600, 3000)
 class XrtBackend:
     """``AudioEncoder`` over ``XrtGemm``.
 
-    A device error fails the windows of the call it happened in; the context is rebuilt meanwhile, so the next call may
-    succeed. ``health`` tells whether trying again is of use. Nothing ever falls back to the CPU here.
+    A device error fails the windows that were on the same context, and the call of ``encode`` they belong to; the
+    context is rebuilt meanwhile, so the next call may succeed. ``health`` tells whether trying again is of use. Nothing
+    ever falls back to the CPU here.
 
     Args:
         model_dir: CTranslate2 Whisper directory.
@@ -97,6 +98,15 @@ class XrtBackend:
         check_windows(self.dimensions, log_mels, states)
         self._encoder.encode(log_mels, states)
         return self.device
+
+    def encode_each(
+        self, waiting: Callable[[], AnyWindow | None], at_most: int
+    ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
+        for window, error in self._encoder.encode_each(waiting, at_most):
+            yield window, error or self.device
+
+    def check(self) -> None:
+        self._executor.check()
 
     def warm_up(self, frames: Sequence[int]) -> None:
         encode_silence(self, frames)

@@ -7,6 +7,7 @@ a word, so they are checked before.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -37,7 +38,12 @@ from npu_encoder.known_answers import (
 )
 
 MAX_IN_FLIGHT = 4
+
+# Polls cost CPU time. So the first one comes when a run is nearly as old as the last one of its kernel became.
 POLL_S = 50e-6
+MAX_PAUSE_S = 5e-3
+NEARLY = 0.95
+GROWTH = 1.25
 
 OPCODE = 3
 INSTRUCTIONS, A, B, C = 1, 3, 4, 5  # argument numbers of the kernel; 0 is the opcode, 2 the number of words
@@ -123,6 +129,7 @@ class _InFlight:
     run: XrtRun
     handle: Any
     buffers: Buffers
+    started: float
     deadline: float
 
 
@@ -175,6 +182,8 @@ class XrtContext:
         self._in_flight: deque[_InFlight] = deque()
         self._weights: dict[str, ResidentWeight] = {}
         self._hardware = _Hardware()
+        self._durations: dict[Kernel, float] = {}
+        self._last_end = -math.inf
         self._status: ContextStatus = "serving"
         self._reason: str | None = None
         self.recoveries = 0
@@ -252,9 +261,29 @@ class XrtContext:
         finally:
             self._lock.release()
 
+    def check(self) -> None:
+        """Multiply known-answer rows with the smallest kernel, unless the context is in use; a failure is one of a run.
+
+        Waits no longer than for any run.
+        """
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._in_flight or self._status != "serving":
+                return
+            try:
+                self._multiply_least()
+            except DeviceError as error:
+                failure = _without_frames(error)
+            else:
+                return
+            self._recover(failure)
+        finally:
+            self._lock.release()
+
     def pause(self) -> None:
-        """Wait a moment before polling again; other threads run meanwhile."""
-        self._driver.clock.sleep(POLL_S)
+        """Wait until it pays to poll again; other threads run meanwhile."""
+        self._driver.clock.sleep(min(max(POLL_S, self._nearly_due_s()), MAX_PAUSE_S))
 
     def close(self) -> None:
         """Give the context back to the device, once the runs in flight have ended."""
@@ -286,15 +315,28 @@ class XrtContext:
             DeviceError: if the device cannot, or gets a single one wrong.
         """
         for kernel in self._kernels:
-            if (kernel.k, kernel.n) != weight.values.shape:
-                continue
-            questions = np.resize(weight.known.questions, (capacity(kernel), kernel.k))
-            run = self._start(kernel, weight, questions)
-            while self._in_flight:
-                self._collect()
-                self.pause()
-            if not weight.known.matches(run.result()):
-                raise PoisonedOutputError(f"the kernel {kernel.name} multiplies wrongly")
+            if _fit(kernel, weight):
+                self._prove_kernel(kernel, weight)
+
+    def _prove_kernel(self, kernel: Kernel, weight: ResidentWeight) -> None:
+        product = self._multiply(kernel, weight, np.resize(weight.known.questions, (capacity(kernel), kernel.k)))
+        if not weight.known.matches(product):
+            raise PoisonedOutputError(f"the kernel {kernel.name} multiplies wrongly")
+
+    def _multiply_least(self) -> None:
+        """The smallest run there is; its known-answer rows are checked as in any other."""
+        kernel, weight = min(
+            ((kernel, weight) for kernel in self._kernels for weight in self._weights.values() if _fit(kernel, weight)),
+            key=lambda pair: pair[0].work,
+        )
+        self._multiply(kernel, weight, weight.known.questions)
+
+    def _multiply(self, kernel: Kernel, weight: ResidentWeight, x: NDArray[Any]) -> NDArray[Any]:
+        run = self._start(kernel, weight, x)
+        while self._in_flight:
+            self._collect()
+            self.pause()
+        return run.result()
 
     def _start(self, kernel: Kernel, weight: ResidentWeight, x: NDArray[Any]) -> XrtRun:
         with _translated("starting a run"):
@@ -307,8 +349,8 @@ class XrtContext:
                 self._to_device(buffers.c_bo, row_bytes, row * row_bytes)
             handle = self._launch(kernel, weight, buffers)
         run = XrtRun(self, kernel, weight, len(x))
-        deadline = self._driver.clock.monotonic() + self._run_timeout_s
-        self._in_flight.append(_InFlight(run, handle, buffers, deadline))
+        now = self._driver.clock.monotonic()
+        self._in_flight.append(_InFlight(run, handle, buffers, now, now + self._run_timeout_s))
         return run
 
     def _launch(self, kernel: Kernel, weight: ResidentWeight, buffers: Buffers) -> Any:
@@ -328,10 +370,25 @@ class XrtContext:
         """
         while self._in_flight and self._ended(self._in_flight[0]):
             flight = self._in_flight[0]
+            self._learn(flight)
             product = self._read(flight)
             self._in_flight.popleft()
             self._hardware.idle[flight.run.kernel].append(flight.buffers)
             flight.run.complete(product)
+
+    def _nearly_due_s(self) -> float:
+        """Until the oldest run in flight is nearly as old as the last one of its kernel became."""
+        for flight in tuple(self._in_flight)[:1]:
+            begun = max(flight.started, self._last_end)
+            return begun + NEARLY * self._durations.get(flight.run.kernel, 0.0) - self._driver.clock.monotonic()
+        return 0.0
+
+    def _learn(self, flight: _InFlight) -> None:
+        """Runs take turns. One whose end was noticed late seems long, so what is expected grows slowly."""
+        now, kernel = self._driver.clock.monotonic(), flight.run.kernel
+        took = now - max(flight.started, self._last_end)
+        self._durations[kernel] = min(took, GROWTH * self._durations.get(kernel, took))
+        self._last_end = now
 
     def _ended(self, flight: _InFlight) -> bool:
         with _translated("polling a run"):
@@ -409,6 +466,10 @@ class XrtContext:
 
     def _to_device(self, bo: Any, size: int, offset: int) -> None:
         bo.sync(self._driver.xrt.xclBOSyncDirection.XCL_BO_SYNC_BO_TO_DEVICE, size, offset)
+
+
+def _fit(kernel: Kernel, weight: ResidentWeight) -> bool:
+    return (kernel.k, kernel.n) == weight.values.shape
 
 
 def _fill(buffers: Buffers, kernel: Kernel, weight: ResidentWeight, x: NDArray[Any]) -> None:

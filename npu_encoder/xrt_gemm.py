@@ -126,6 +126,12 @@ class XrtGemm:
                 context.advance()
             self._driver.clock.sleep(POLL_S)
 
+    def check(self) -> None:
+        """Let every context that is at rest multiply known-answer rows; one that cannot is rebuilt, or has failed."""
+        for group in self._contexts.values():
+            for context in group:
+                context.check()
+
     def close(self) -> None:
         for group in self._contexts.values():
             for context in group:

@@ -5,7 +5,6 @@ The convention is mlir-aie's: ``kernel(3, instructions, words, a, b, c)``.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,11 +58,10 @@ def _shape(arguments: Arguments, xclbin: SimulatedXclbin) -> KernelShape | Nonse
         return Nonsense("there are no instructions", CommandState.ERT_CMD_STATE_COMPLETED)
     if 4 * words > buffer.size:
         return Nonsense(f"{words} instructions do not fit in {buffer.size} bytes")
-    instructions = buffer.device[: 4 * words]
-    content = instructions.view(np.uint32)
+    content = buffer.device[: 4 * words].view(np.uint32)
     if ((content == 0) | (content == POISON)).all():
         return Nonsense("the instructions never reached the device", CommandState.ERT_CMD_STATE_COMPLETED)
-    shape = xclbin.shapes.get(hashlib.sha256(instructions.tobytes()).hexdigest())
+    shape = xclbin.shapes.get(buffer.device_digest(4 * words))
     return shape or Nonsense("the instructions are not those of a kernel of this xclbin")
 
 

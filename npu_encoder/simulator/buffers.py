@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import weakref
 from typing import Any
 
@@ -21,19 +22,24 @@ class Buffer:
         size: in bytes.
         flags: as given by the program.
         group: memory group that it was made for.
+        shared: host and device see the same image, as they do on the hardware once caches are flushed: a
+            synchronisation then costs nothing, and a forgotten one goes unnoticed.
 
     Attributes:
         host: the host's image, ``[size]``.
         device: the device's image, ``[size]``.
         readers: commands in flight that use it.
+        uploads: calls of ``to_device`` so far.
     """
 
-    def __init__(self, size: int, flags: int, group: int) -> None:
+    def __init__(self, size: int, flags: int, group: int, *, shared: bool = False) -> None:
         self.flags = flags
         self.group = group
         self.host = _poisoned(size)
-        self.device = self.host.copy()
+        self.device = self.host if shared else self.host.copy()
         self.readers = 0
+        self.uploads = 0
+        self._digests: dict[int, str] = {}
 
     @property
     def size(self) -> int:
@@ -42,12 +48,22 @@ class Buffer:
     def to_device(self, size: int, offset: int) -> None:
         """Copy a part of the host's image to the device's."""
         part = self._part(size, offset, "sync")
-        self.device[part] = self.host[part]
+        self.uploads += 1
+        self._digests.clear()
+        if self.device is not self.host:
+            self.device[part] = self.host[part]
 
     def from_device(self, size: int, offset: int) -> None:
         """Copy a part of the device's image to the host's."""
         part = self._part(size, offset, "sync")
-        self.host[part] = self.device[part]
+        if self.device is not self.host:
+            self.host[part] = self.device[part]
+
+    def device_digest(self, size: int) -> str:
+        """SHA-256 of the first ``size`` bytes of the device's image; computed once an upload."""
+        if size not in self._digests:
+            self._digests[size] = hashlib.sha256(self.device[:size].data).hexdigest()
+        return self._digests[size]
 
     def write(self, data: Bytes, seek: int) -> None:
         """Copy ``data`` into the host's image.

@@ -25,8 +25,9 @@ class SimulatorConfig:
         max_opens: times that a process may open the device before it is refused.
         tdr_s: after this the driver kills a command.
         strict: raise ``StrictnessError`` where the real module or device would silently go wrong.
-        exact_commands: commands of each context that are computed; the later ones only take their time and yield ones,
-            except for the last row of each tile, which is always computed. None computes everything.
+        exact_commands: commands of each context that are computed; the later ones only take their time and yield
+            nonsense, except for the rows that ``CheckedRows`` computes. None computes everything. Unless it is None,
+            host and device share the memory of buffers: the host pays for what its driver does and nothing else.
     """
 
     latency: LatencyModel = field(default_factory=LatencyModel)
@@ -42,6 +43,11 @@ class SimulatorConfig:
     def __post_init__(self) -> None:
         if self.columns_per_context is not None and not 0 < self.columns_per_context <= COLUMNS:
             raise ValueError(f"columns_per_context is {self.columns_per_context}, not 1 to {COLUMNS}")
+
+    @property
+    def timing_only(self) -> bool:
+        """Whether the device is there to take its time, not to compute."""
+        return self.exact_commands is not None
 
     @property
     def partitions(self) -> int:

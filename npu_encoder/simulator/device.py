@@ -110,7 +110,7 @@ class Npu:
         if size <= 0:
             raise RuntimeError("size must be a positive number: Invalid argument")
         self.config.clock.sleep(self.config.latency.buffer(size))
-        return Buffer(size, int(flags), group)
+        return Buffer(size, int(flags), group, shared=self.config.timing_only)
 
     def start(self, context: Context, arguments: Arguments) -> Command:
         """Start a run with the arguments as they are.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from npu_encoder.simulator.arguments import Gemm, Nonsense
-from npu_encoder.simulator.compute import compute, compute_last_rows_of_tiles, fill
+from npu_encoder.simulator.compute import CheckedRows, compute, fill
 from npu_encoder.simulator.config import SimulatorConfig
 from npu_encoder.simulator.enums import CommandState
 from npu_encoder.simulator.faults import RunFault
@@ -68,6 +68,8 @@ class Execution:
         self._in_flight: list[Command] = []
         self._free_at = [-inf] * config.partitions
         self._active_at = config.clock.monotonic()
+        self._next_end = inf
+        self._checked_rows = CheckedRows()
 
     def start(self, queue: Queue, task: Gemm | Nonsense, fault: RunFault) -> Command:
         """Queue a command. Blocks, as the driver does, while the context has as many in flight as it may."""
@@ -97,12 +99,15 @@ class Execution:
 
     def settle(self) -> None:
         """Let everything happen that the clock says has happened."""
+        now = self._clock.monotonic()
+        if now < self._next_end:
+            return
         with self._lock:
-            now = self._clock.monotonic()
             due = sorted((c for c in self._in_flight if c.ends_at <= now), key=lambda c: c.ends_at)
             for command in due:
                 command.effect()
                 self._end(command, command.outcome)
+            self._next_end = min((command.ends_at for command in self._in_flight), default=inf)
 
     def abort_all(self) -> None:
         """End all commands in flight, without any effect."""
@@ -122,6 +127,7 @@ class Execution:
         self._active_at = max(self._active_at, command.ends_at)
         queue.commands.append(command)
         self._in_flight.append(command)
+        self._next_end = min(self._next_end, command.ends_at)
         if command.gemm:
             _count_reader(command.gemm, 1)
         return command
@@ -139,7 +145,7 @@ class Execution:
             return lambda: fill(gemm, bits)
         exact = self._config.exact_commands
         if exact is not None and queue.started > exact:
-            return lambda: compute_last_rows_of_tiles(gemm)
+            return lambda: self._checked_rows.compute(gemm)
         return lambda: compute(gemm)
 
     def _duration(self, task: Gemm | Nonsense, fault: RunFault) -> float:

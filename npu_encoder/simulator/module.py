@@ -248,7 +248,7 @@ def is_simulated(module: ModuleType) -> bool:
 
 
 def _device_name(config: SimulatorConfig) -> str:
-    purpose = "" if config.exact_commands is None else ", for timing only: its results are wrong"
+    purpose = ", for timing only: its results are wrong" if config.timing_only else ""
     return f"Simulated NPU, {COLUMNS} columns{purpose}"
 
 

@@ -35,11 +35,16 @@ class SimulatedNpu:
         """Nothing fails from now on."""
         self.fails()
 
-    def fails(self, *faults: dict[str, Any]) -> None:
-        """These faults from now on, their calls counted anew."""
+    def fails(self, *faults: dict[str, Any], tdr_s: float = 1.0) -> None:
+        """These faults from now on, their calls counted anew.
+
+        Args:
+            faults: as in a scenario's file.
+            tdr_s: when the driver kills a run; takes effect when the encoder is next started.
+        """
         self._changes += 1
         new = self.path.with_suffix(".new")
-        new.write_text(json.dumps({"tdr_s": 1.0, "faults": faults}), encoding="utf-8")
+        new.write_text(json.dumps({"tdr_s": tdr_s, "faults": faults}), encoding="utf-8")
         os.utime(new, ns=(self._changes, self._changes))
         new.replace(self.path)
 

@@ -38,9 +38,18 @@ FOR_GOOD: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def post(url: str, name: str = CLIPS[0], **fields: str) -> requests.Response:
+AT_START = ("open_fails", "xclbin_missing", "xclbin_corrupt", "kernel_missing")
+
+NO_TDR_S = 10.0
+"""Longer than the service waits for a run, so that a late one is not killed before it ends."""
+
+
+def post(url: str, name: str = CLIPS[0], *, within_s: int = 60, **fields: str) -> requests.Response:
+    headers = {"x-timeout-seconds": str(within_s)}
     with (AUDIO / name).open("rb") as file:
-        return requests.post(f"{url}/v1/audio/transcriptions", files={"file": file}, data=fields, timeout=60)
+        return requests.post(
+            f"{url}/v1/audio/transcriptions", files={"file": file}, data=fields, headers=headers, timeout=60
+        )
 
 
 def texts(url: str, names: list[str]) -> dict[str, str]:
@@ -50,6 +59,17 @@ def texts(url: str, names: list[str]) -> dict[str, str]:
     assert [answer.status_code for answer in answers] == [200] * len(names)
     assert {answer.headers["x-encoder-device"] for answer in answers} == {NPU}
     return {name: answer.json()["text"] for name, answer in zip(names, answers, strict=True)}
+
+
+def restart_encoder() -> None:
+    """Kills the encoder; Serve starts another."""
+    (encoder,) = replicas("npu", "Encoder")
+    encoder.kill()
+    wait_until(lambda: encoder not in replicas("npu", "Encoder"))
+
+
+def recoveries(url: str) -> int:
+    return int(requests.get(f"{url}/health", timeout=5).json()["device_recoveries"])
 
 
 def readiness(url: str) -> dict[str, Any]:
@@ -83,10 +103,10 @@ def test_the_device_is_named_everywhere(npu_url: str) -> None:
 def test_a_run_that_fails_costs_no_request_and_no_word(
     npu_url: str, npus: dict[str, SimulatedNpu], expected: dict[str, str], kind: str
 ) -> None:
-    recoveries = requests.get(f"{npu_url}/health", timeout=5).json()["device_recoveries"]
+    before = recoveries(npu_url)
     npus["/npu"].fails({"kind": kind, "at": [10]})
     assert texts(npu_url, CLIPS) == expected
-    wait_until(lambda: requests.get(f"{npu_url}/health", timeout=5).json()["device_recoveries"] == recoveries + 1)
+    wait_until(lambda: recoveries(npu_url) == before + 1)
     assert is_ready(npu_url)
     assert slots_in_use(npu_url) == 0
     npus["/npu"].works()
@@ -119,9 +139,57 @@ def test_a_device_that_fails_for_good_says_so_until_it_is_restarted(
     assert time.monotonic() - began < 1.0
     wait_until(lambda: slots_in_use(npu_url) == 0, 10)
 
-    (encoder,) = replicas("npu", "Encoder")
-    encoder.kill()
-    wait_until(lambda: encoder not in replicas("npu", "Encoder") and is_ready(npu_url))
+    restart_encoder()
+    wait_until(lambda: is_ready(npu_url))
+    assert texts(npu_url, CLIPS) == expected
+
+
+def test_a_run_that_ends_after_it_was_given_up_reaches_no_transcript(
+    npu_url: str, npus: dict[str, SimulatedNpu], expected: dict[str, str]
+) -> None:
+    npus["/npu"].fails(tdr_s=NO_TDR_S)
+    restart_encoder()
+    wait_until(lambda: is_ready(npu_url))
+    npus["/npu"].fails({"kind": "run_late", "at": [10]}, tdr_s=NO_TDR_S)
+    # The late run ends, and writes, while the windows are encoded again.
+    assert texts(npu_url, CLIPS) == expected
+    wait_until(lambda: recoveries(npu_url) == 1)
+    assert texts(npu_url, CLIPS) == expected
+    assert slots_in_use(npu_url) == 0
+    npus["/npu"].works()
+    restart_encoder()
+    wait_until(lambda: is_ready(npu_url))
+
+
+@pytest.mark.parametrize("kind", AT_START)
+def test_an_encoder_that_cannot_start_is_red_and_starts_once_it_can(
+    npu_url: str, npus: dict[str, SimulatedNpu], expected: dict[str, str], kind: str
+) -> None:
+    npus["/npu"].fails({"kind": kind})
+    restart_encoder()
+    wait_until(lambda: not is_ready(npu_url), 10)
+    assert readiness(npu_url) == {"status": "unavailable", "reason": "the encoder does not answer"}
+    assert requests.get(f"{npu_url}/health/live", timeout=5).ok
+    answer = post(npu_url, within_s=1)
+    assert answer.status_code in {503, 504}
+    assert not is_ready(npu_url), "it does not serve without its device"
+    npus["/npu"].works()
+    wait_until(lambda: is_ready(npu_url))
+    assert texts(npu_url, CLIPS) == expected
+    wait_until(lambda: slots_in_use(npu_url) == 0, 10)
+
+
+def test_a_device_that_is_lost_at_rest_is_noticed_before_a_request_comes(
+    npu_url: str, npus: dict[str, SimulatedNpu], expected: dict[str, str]
+) -> None:
+    answered = requests.get(f"{npu_url}/stats/pipeline", timeout=5).json()["queue"]["total_enqueued"]
+    npus["/npu"].fails({"kind": "device_lost", "at": [1]})
+    wait_until(lambda: readiness(npu_url)["status"] == "failed", 20)
+    assert "No such device" in readiness(npu_url)["reason"]
+    assert requests.get(f"{npu_url}/stats/pipeline", timeout=5).json()["queue"]["total_enqueued"] == answered
+    npus["/npu"].works()
+    restart_encoder()
+    wait_until(lambda: is_ready(npu_url))
     assert texts(npu_url, CLIPS) == expected
 
 

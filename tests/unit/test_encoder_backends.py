@@ -116,6 +116,27 @@ def test_a_window_never_depends_on_its_batch(backend: EncoderBackend, log_mels: 
             np.testing.assert_array_equal(actual, single)
 
 
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    log_mel: FloatArray
+    states: FloatArray
+
+
+def test_windows_that_come_one_by_one(backend: EncoderBackend, log_mels: list[FloatArray]) -> None:
+    windows = [Arrays(trim(log_mel, 400), np.full((200, D_MODEL), np.nan, np.float32)) for log_mel in log_mels[:5]]
+    arrivals = iter(windows)
+    outcomes = list(backend.encode_each(lambda: next(arrivals, None), 2))
+    assert outcomes == [(window, backend.device) for window in windows]
+    for window in windows:
+        np.testing.assert_array_equal(window.states, encode(backend, window.log_mel)[0])
+
+
+def test_a_window_that_does_not_fit_comes_back_with_the_error(backend: EncoderBackend) -> None:
+    arrivals = iter([Arrays(zeros(80, 401), zeros(200, D_MODEL))])
+    ((_, outcome),) = backend.encode_each(lambda: next(arrivals, None), 2)
+    assert isinstance(outcome, InvalidWindowError)
+
+
 def test_concurrent_calls(backend: EncoderBackend, log_mels: list[FloatArray]) -> None:
     windows = [trim(log_mel, 400) for log_mel in log_mels]
     alone = [encode(backend, window)[0] for window in windows]

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from npu_encoder.errors import (
     DeviceAbortError,
+    DeviceError,
     DeviceFailedError,
     DeviceLostError,
     DriverMissingError,
@@ -93,6 +95,38 @@ def test_the_cpu_takes_over_when_the_npu_has_failed_for_good(scenario: ScenarioF
         assert str(backend.health.status) == "degraded"
         assert "known-answer" in str(backend.health.reason)
         np.testing.assert_array_equal(states, encode(load_backend(DEMO_MODEL, backend="openvino"))[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    log_mel: NDArray[np.float32]
+    states: NDArray[np.float32]
+
+
+def test_the_cpu_takes_over_while_windows_keep_coming(scenario: ScenarioFile) -> None:
+    with with_failover(scenario) as backend:
+        encode(backend)
+        scenario.write({"kind": "output_zeros"})
+        windows = [Arrays(LOG_MEL, np.empty((100, 192), np.float32)) for _ in range(12)]
+        arrivals = iter(windows)
+        outcomes = list(backend.encode_each(lambda: next(arrivals, None), 8))
+        assert len(outcomes) == len(windows)
+        on_cpu = [window for window, outcome in outcomes if outcome == "cpu:openvino-bf16"]
+        failed = [outcome for _, outcome in outcomes if isinstance(outcome, DeviceError)]
+        assert len(on_cpu) + len(failed) == len(windows)
+        assert on_cpu[-1] is windows[-1]
+        expected = encode(load_backend(DEMO_MODEL, backend="openvino"))[1]
+        for window in on_cpu:
+            np.testing.assert_array_equal(window.states, expected)
+
+
+def test_the_cpu_takes_over_from_a_device_that_is_lost_at_rest(scenario: ScenarioFile) -> None:
+    with with_failover(scenario) as backend:
+        scenario.write({"kind": "device_lost", "at": [1]})
+        backend.check()
+        assert backend.device == "cpu:openvino-bf16"
+        assert "No such device" in str(backend.health.reason)
+        assert encode(backend)[0] == "cpu:openvino-bf16"
 
 
 def test_a_device_that_fails_at_the_start_is_replaced_too_but_only_on_request(scenario: ScenarioFile) -> None:

@@ -272,7 +272,7 @@ def test_latency_adds_up(clock: VirtualClock, kernels: Path) -> None:
     assert clock.monotonic() - idle == pytest.approx(0.135 + 1e-4 + gemm, abs=1e-9)
 
 
-def test_timing_only_computes_the_last_row_of_each_tile(clock: VirtualClock, kernels: Path) -> None:
+def test_timing_only_computes_the_rows_that_a_driver_checks(clock: VirtualClock, kernels: Path) -> None:
     xrt = simulate(clock, exact_commands=1)
     session = open_session(xrt, kernels)
     product = session.send_small_integers()

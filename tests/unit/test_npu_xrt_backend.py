@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from spoken_clips import SAMPLE_RATE, Clip, load_clips
 
 from npu_encoder.audio_encoder import PLANS, AudioEncoder
-from npu_encoder.backend import EncoderBackend
+from npu_encoder.backend import DeviceHealth, EncoderBackend
 from npu_encoder.driver import Driver
 from npu_encoder.errors import (
     DeviceAbortError,
@@ -82,6 +83,69 @@ def test_window_does_not_depend_on_its_batch(log_mels: list[NDArray[np.float32]]
     backend = simulated("int8")
     for log_mel, states in zip(log_mels, encode(backend, log_mels), strict=True):
         np.testing.assert_array_equal(encode(backend, [log_mel])[0], states)
+    backend.close()
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    log_mel: NDArray[np.float32]
+    states: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, log_mel: NDArray[np.float32]) -> Arrays:
+        return cls(log_mel, np.full((log_mel.shape[1] // 2, 192), np.nan, np.float32))
+
+
+def test_windows_join_and_leave_one_by_one(log_mels: list[NDArray[np.float32]]) -> None:
+    backend = simulated("int8")
+    expected = encode(backend, log_mels)
+    first, invalid, second, third = map(Arrays.of, [log_mels[0], np.zeros((80, 401), np.float32), *log_mels[1:]])
+    arrivals = iter([first, invalid, None, second, None, None, third])
+    outcomes = list(backend.encode_each(lambda: next(arrivals, None), 2))
+    assert {id(window) for window, _ in outcomes} == {id(window) for window in (first, invalid, second, third)}
+    for window, outcome in outcomes:
+        assert isinstance(outcome, InvalidWindowError) if window is invalid else outcome == backend.device
+    for window, states in zip((first, second, third), expected, strict=True):
+        np.testing.assert_array_equal(window.states, states)
+    backend.close()
+
+
+def test_windows_of_a_failed_context_come_back_and_those_that_follow_are_encoded(
+    tmp_path: Path, log_mels: list[NDArray[np.float32]]
+) -> None:
+    backend = faulty(tmp_path, faults.run_aborts(faults.nth(MANY_RUNS)))
+    expected = encode(backend, log_mels[:1])[0]
+    windows = [Arrays.of(log_mels[0]) for _ in range(16)]
+    arrivals = iter(windows)
+    outcomes = list(backend.encode_each(lambda: next(arrivals, None), 16))
+    assert len(outcomes) == len(windows)
+    failed = [window for window, outcome in outcomes if isinstance(outcome, DeviceAbortError)]
+    assert 1 <= len(failed) <= 4
+    for window, outcome in outcomes:
+        if window not in failed:
+            assert outcome == backend.device
+            np.testing.assert_array_equal(window.states, expected)
+    assert backend.health.recoveries == 1
+    backend.close()
+
+
+def test_check_finds_a_device_that_was_lost_at_rest(tmp_path: Path) -> None:
+    write_simulated_kernels(tmp_path, read_dimensions(DEMO_MODEL))
+    plan = FaultPlan()
+    gemm = XrtGemm(
+        Driver(create_module(SimulatorConfig(), plan), simulated=True), read_kernels(tmp_path, simulated=True)
+    )
+    backend = XrtBackend(DEMO_MODEL, gemm)
+    backend.check()
+    assert backend.health == DeviceHealth("healthy")
+    plan.begin_anew([faults.run_aborts(faults.nth(1))])
+    backend.check()
+    assert str(backend.health.status) == "healthy"
+    assert backend.health.recoveries == 1
+    plan.begin_anew([faults.device_lost(faults.nth(1))])
+    backend.check()
+    assert str(backend.health.status) == "failed"
+    assert "No such device" in str(backend.health.reason)
     backend.close()
 
 
