@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loadtests.scenarios.figures import FIGURES
-from loadtests.scenarios.plan import scenarios
+from loadtests.scenarios.plan import Edition, scenarios
 from loadtests.scenarios.recording import Verdict
 from loadtests.scenarios.runner import record, record_own_service, write_manifest
 
@@ -21,7 +21,7 @@ NEEDS_PROCESSES = "soak"
 
 def main() -> int:
     options = _options()
-    edition = "short" if options.short else "full"
+    edition: Edition = "short" if options.short else "full"
     chosen = [one for one in scenarios(edition) if not options.scenarios or one.name in options.scenarios]
     directory = options.output or Path("results") / f"load-{datetime.now(UTC):%Y%m%d-%H%M%S}-{edition}"
     write_manifest(directory, edition)

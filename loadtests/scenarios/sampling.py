@@ -6,7 +6,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -67,7 +67,7 @@ class Sampler(threading.Thread):
         at, metrics = time.time(), read_metrics(self._url)
         memory, cpu = _by_role(self._service)
         cpu.update({role: _cpu_s(process) for role, process in self._others.items()})
-        return Sample(at, metrics, dict(memory), dict(cpu))
+        return Sample(at, metrics, memory, cpu)
 
 
 def read_metrics(url: str) -> dict[str, float]:
@@ -99,16 +99,16 @@ def _rest(url: str, seconds: float) -> Rest:
     return Rest(stats["queue"]["current_size"], stats["buffers"]["in_use"], pending, healthy, seconds)
 
 
-def _by_role(service: psutil.Process | None) -> tuple[Counter[str], Counter[str]]:
+def _by_role(service: psutil.Process | None) -> tuple[dict[str, float], dict[str, float]]:
     """Memory in MiB and CPU seconds of the service's processes."""
-    memory: Counter[str] = Counter()
-    cpu: Counter[str] = Counter()
+    memory: defaultdict[str, float] = defaultdict(float)
+    cpu: defaultdict[str, float] = defaultdict(float)
     for process in _family(service):
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             role = role_of(" ".join(process.cmdline())) or OTHER
             memory[role] += process.memory_full_info().pss / MIB
             cpu[role] += _cpu_s(process)
-    return memory, cpu
+    return dict(memory), dict(cpu)
 
 
 def _family(service: psutil.Process | None) -> Sequence[psutil.Process]:
