@@ -292,9 +292,10 @@ def _thinned(xs: list[float], ys: list[float]) -> tuple[list[float], list[float]
 
 
 def _logarithmic(axes: Axes, axis: XAxis | YAxis) -> None:
-    """With plain numbers at 1, 2, 5, 10, ..."""
-    (axes.set_xscale if axis.axis_name == "x" else axes.set_yscale)("log")
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    """With plain numbers, as many as have room."""
+    horizontal = axis.axis_name == "x"
+    (axes.set_xscale if horizontal else axes.set_yscale)("log")
+    axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if horizontal else (1.0, 2.0, 5.0)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
@@ -313,5 +314,6 @@ def _svg(figure: Figure) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\s+", " ", re.sub(r"(\.\d)\d+", r"\1", svg))
+    svg = re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), svg)
+    svg = re.sub(r"\s+", " ", svg)
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', svg, count=1).replace(INK, "currentColor")

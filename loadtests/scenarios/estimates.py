@@ -54,5 +54,6 @@ def slope(times: Sequence[float], values: Sequence[float]) -> Slope | None:
         return None
     x, y = ([float(np.mean(block)) for block in np.array_split(axis, BLOCKS)] for axis in (times, values))
     fit = stats.linregress(x, y)
-    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, BLOCKS - 2) * fit.stderr)
+    error = fit.stderr if np.ptp(y) else 0.0  # of a constant SciPy does not know it
+    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, BLOCKS - 2) * error)
     return Slope(float(fit.slope), float(fit.slope) - margin, float(fit.slope) + margin)
