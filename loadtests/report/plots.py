@@ -113,10 +113,10 @@ def by_class(recording: Recording) -> str:
     rows = [(f"{name} ({len(times)})", times) for name, times in rows if times][::-1]
     with _figure(height_in=0.6 + 0.36 * len(rows)) as (figure, axes):
         for percent, colour in PERCENTILES:
-            values = [percentile(times, percent) for _, times in rows]
+            values = [percentile(times, percent) or np.nan for _, times in rows]
             axes[0].scatter(values, range(len(rows)), color=colour, label=f"p{percent}", zorder=3)
         for place, (_, times) in enumerate(rows):
-            ends = [percentile(times, percent) for percent in (50, 99)]
+            ends = [percentile(times, percent) or np.nan for percent in (50, 99)]
             axes[0].plot(ends, [place, place], color=GREY, linewidth=1, zorder=2)
         axes[0].set(xlabel="latency, ms", ylim=(-0.6, len(rows) - 0.4))
         axes[0].set_yticks(range(len(rows)), [name for name, _ in rows])
@@ -279,7 +279,7 @@ def _edges(recording: Recording) -> np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 def _mark_phases(axis: Axes, recording: Recording) -> None:
-    began = {}
+    began: dict[str, float] = {}
     for request in recording.requests:
         began.setdefault(request.phase, request.due - recording.began)
     for at in list(began.values())[1:]:
