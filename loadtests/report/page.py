@@ -8,6 +8,7 @@ from html import escape
 from loadtests.report import plots, words
 from loadtests.report.run import Judged, Run
 from loadtests.scenarios.figures import FIGURES
+from loadtests.scenarios.wording import limit, measured, number
 
 OVERVIEW = (
     "answered", "refused", "p50_ms", "p95_ms", "p99_ms", "queue_wait_p50_ms", "queue_wait_p99_ms", "hit_ratio",
@@ -141,8 +142,8 @@ def _verdicts(one: Judged) -> str:
     rows = [
         [
             escape(FIGURES[verdict.figure].label),
-            words.limit(verdict),
-            words.measured(verdict),
+            limit(verdict),
+            measured(verdict),
             _mark(passed=verdict.passed),
         ]
         for verdict in one.verdicts
@@ -222,7 +223,7 @@ def _mark(*, passed: bool) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else words.number(value)
+    return "-" if value is None else number(value)
 
 
 def _in(unit: str) -> str:

@@ -6,9 +6,9 @@ from loadtests.report.run import Judged, Run
 from loadtests.scenarios.figures import FIGURES, steps
 from loadtests.scenarios.plan import Phase
 from loadtests.scenarios.recording import Verdict
+from loadtests.scenarios.wording import limit, measured, quantity
 
 MINUTE_S = 60.0
-WHOLE_FROM = 100
 
 
 def summary(run: Run) -> str:
@@ -32,24 +32,6 @@ def summary(run: Run) -> str:
 def broken(verdict: Verdict) -> str:
     """A criterion that is not met, with what was measured."""
     return f"{FIGURES[verdict.figure].label} {measured(verdict)} ({limit(verdict)})"
-
-
-def measured(verdict: Verdict) -> str:
-    return quantity(verdict.figure, verdict.value)
-
-
-def limit(verdict: Verdict) -> str:
-    return f"{verdict.bound} {quantity(verdict.figure, verdict.limit)}"
-
-
-def quantity(figure: str, value: float | None) -> str:
-    """A figure's value with its unit."""
-    return "not measured" if value is None else f"{number(value)} {FIGURES[figure].unit}".strip()
-
-
-def number(value: float) -> str:
-    """To three digits, large ones whole."""
-    return f"{value:.0f}" if abs(value) >= WHOLE_FROM or value == int(value) else f"{value:.3g}"
 
 
 def result(one: Judged) -> str:

@@ -15,6 +15,7 @@ from loadtests.scenarios.figures import FIGURES
 from loadtests.scenarios.plan import Edition, scenarios
 from loadtests.scenarios.recording import Verdict
 from loadtests.scenarios.runner import record, record_own_service, write_manifest
+from loadtests.scenarios.wording import limit, measured
 
 NEEDS_PROCESSES = "soak"
 
@@ -39,25 +40,24 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     names = [scenario.name for scenario in scenarios("full")]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "scenarios", nargs="*", choices=names, default=[], help="all without a name", metavar="SCENARIO"
-    )
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"all without a name: {', '.join(names)}")
     parser.add_argument(
         "--short", action="store_true", help="20 to 80 s each, with the looser criteria that this needs"
     )
-    parser.add_argument("--url", help="of a running service on its usual settings; without it each scenario starts one")
+    parser.add_argument("--url", help="of a running service; without it each scenario starts its own")
     parser.add_argument("--output", type=Path, help="directory of the run; a run may be made in pieces")
     options = parser.parse_args()
+    unknown = set(options.scenarios) - set(names)
+    if unknown:
+        parser.error(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     if options.url and (not options.scenarios or NEEDS_PROCESSES in options.scenarios):
         parser.error(f"{NEEDS_PROCESSES} weighs the service's processes, so it starts its own: name the others")
     return options
 
 
 def _row(scenario: str, verdict: Verdict) -> str:
-    figure = FIGURES[verdict.figure]
-    measured = "not measured" if verdict.value is None else f"{verdict.value:.4g} {figure.unit}".strip()
-    limit = f"{verdict.bound} {verdict.limit:g} {figure.unit}".strip()
-    return f"| {scenario} | {figure.label} | {limit} | {measured} | {'ok' if verdict.passed else '**FAILED**'} |"
+    mark = "ok" if verdict.passed else "**FAILED**"
+    return f"| {scenario} | {FIGURES[verdict.figure].label} | {limit(verdict)} | {measured(verdict)} | {mark} |"
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ from recorded_load import recording, samples, scenario, write
 
 from loadtests.report.page import page
 from loadtests.report.run import Run, read_run
-from loadtests.report.words import duration, quantity, summary
+from loadtests.report.words import duration, summary
 from loadtests.scenarios.arrivals import due_times
 from loadtests.scenarios.plan import Scenario, scenarios
 from loadtests.scenarios.recording import Recording, Request
+from loadtests.scenarios.wording import quantity
 
 VOID = frozenset({"meta"})
 

@@ -274,8 +274,16 @@ def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert [verdict.passed for verdict in read_verdicts(run / "steady")] == [False]
 
 
-def test_a_url_without_scenarios_is_refused_because_the_soak_weighs_processes() -> None:
-    command = [sys.executable, "-m", "loadtests.scenarios", "--url", "http://127.0.0.1:1"]
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--url", "http://127.0.0.1:1"], "soak weighs the service's processes"),
+        (["soak", "--url", "http://127.0.0.1:1"], "soak weighs the service's processes"),
+        (["sprint"], "no such scenario: sprint; there are steady"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(arguments: list[str], complaint: str) -> None:
+    command = [sys.executable, "-m", "loadtests.scenarios", *arguments]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert "soak" in result.stderr
+    assert complaint in result.stderr
