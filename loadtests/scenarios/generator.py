@@ -7,6 +7,7 @@ locust's own ``locust.csv`` there. It is a process of its own because gevent pat
 from __future__ import annotations
 
 import csv
+import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -119,6 +120,7 @@ class Client(Uploader):
 
 
 def main(url: str, directory: Path) -> None:
+    logging.getLogger("locust.runners").setLevel(logging.ERROR)  # its warning of many users at once: these only wait
     scenario = read_scenario(directory)
     with (directory / REQUESTS).open("w", encoding="utf-8", newline="") as log:
         environment = _offer(url, Play(scenario, log))

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from pydantic import TypeAdapter
 
 from loadtests.scenarios.answers import Outcome
-from loadtests.scenarios.plan import Scenario
+from loadtests.scenarios.plan import Scenario, scenarios
 from loadtests.scenarios.traffic import Kind
 
 MANIFEST, SCENARIO, REQUESTS = "manifest.json", "scenario.json", "requests.csv"
@@ -152,9 +152,10 @@ def read_verdicts(directory: Path) -> list[Verdict]:
 
 
 def recorded(run: Path) -> list[Path]:
-    """The directories of the scenarios that a run has finished, in the order in which they ran."""
+    """The directories of the scenarios that a run has finished, in the order of the plan, others behind."""
     finished = [path.parent for path in run.glob(f"*/{VERDICTS}")]
-    return sorted(finished, key=lambda directory: (directory / SCENARIO).stat().st_mtime)
+    order = {scenario.name: place for place, scenario in enumerate(scenarios("full"))}
+    return sorted(finished, key=lambda directory: (order.get(directory.name, len(order)), directory.name))
 
 
 def _samples(path: Path) -> Iterator[Sample]:
