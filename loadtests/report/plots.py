@@ -102,7 +102,7 @@ def ramp(recording: Recording) -> str:
 def by_class(recording: Recording) -> str:
     """Latency of each size of file and of each priority: p50, p95 and p99."""
     groups: list[tuple[str, Callable[[Request], bool]]] = [
-        *((f"{size} files", lambda one, size=size: one.size == size) for size in ("short", "long", "minutes")),
+        *((size, lambda one, size=size: one.size == size) for size in ("short", "long", "minutes")),
         ("short, streamed", lambda one: one.size == "short" and one.kind == "stream"),
         *(
             (f"short, {priority}", lambda one, priority=priority: (one.size, one.priority) == ("short", priority))

@@ -72,12 +72,12 @@ def _mixed(one: Judged) -> str:
 
 
 def _overload(one: Judged) -> str:
-    phase = _busiest(one)
+    refused = one.figure("refused") or 0
+    how_soon = f", half of them within {_quantity(one, 'refusal_p50_ms')}" if refused else ""
     return (
-        f"At {phase.rate:.0f} requests/s, several times the capacity, the service answered "
+        f"At {_busiest(one).rate:.0f} requests/s, several times the capacity, the service answered as many as "
         f"{_share(one, 'goodput_ratio')} of its capacity, {one.figure('over_deadline') or 0:.0f} after their deadline; "
-        f"it refused {one.figure('refused') or 0:.0f} requests, half of them within "
-        f"{_quantity(one, 'refusal_p50_ms')}."
+        f"it refused {refused:.0f} requests{how_soon}."
     )
 
 

@@ -246,12 +246,12 @@ def _encoder_batch(recording: Recording) -> float | None:
 
 
 def _cpu_ms(recording: Recording) -> float | None:
-    if not recording.samples or not recording.samples[-1].cpu_s:
+    answered = len(answered_ms(recording.requests))
+    if not recording.samples or not answered:
         return None
     before, after = _ends(recording)
-    used = sum(share for role, share in cores_used(before, after).items() if role not in OURS)
-    answered = len(answered_ms(recording.requests))
-    return 1000 * used * (after.at - before.at) / answered if answered else None
+    used = {role: share for role, share in cores_used(before, after).items() if role not in OURS}
+    return 1000 * sum(used.values()) * (after.at - before.at) / answered if used else None
 
 
 OURS = frozenset({"load generator", "sampler"})
