@@ -27,6 +27,7 @@ from loadtests.closed_loop import LoadResult
 from loadtests.peers import PEERS
 from loadtests.service_process import Application, running
 from loadtests.text import words
+from loadtests.whisper_cpp import server as whisper_cpp
 
 ROOT = Path(__file__).parents[1]
 CLIENTS = 16
@@ -38,6 +39,10 @@ APPLICATIONS = (
     Application("sequential", "/", {"enable_pipeline": False}),
     Application("null", "/", builder="loadtests.null_graph:build"),
 )
+
+
+SERVERS = {"whisper.cpp": 0, "whisper.cpp-trimmed": 512}
+"""Peers behind HTTP -> encoder states of every window: those of 30 s (0), or enough for the longest clip."""
 
 
 @dataclass
@@ -75,7 +80,10 @@ def main() -> None:
                 _measure_service(subjects[application.name], base_url, corpus, options)
         for peer in options.peers:
             sys.stderr.write(f"round {round_number}: {peer}\n")
-            _measure_peer(subjects[peer], peer, corpus, options.seconds)
+            if peer in SERVERS:
+                _measure_server(subjects[peer], SERVERS[peer], corpus, options)
+            else:
+                _measure_peer(subjects[peer], peer, corpus, options.seconds)
     report = _report(subjects, corpus, options)
     sys.stdout.write(report)
     if options.output:
@@ -87,16 +95,29 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3, help="turns each contender gets")
     parser.add_argument("--seconds", type=float, default=15.0, help="length of a turn")
-    parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS), help="in-process peers to run")
+    parser.add_argument(
+        "--peers", nargs="*", choices=[*PEERS, *SERVERS], default=[*PEERS, *SERVERS], help="peers to run"
+    )
     parser.add_argument("--output", type=Path, help="also write the report to this file")
     return parser.parse_args()
 
 
 def _measure_service(subject: Subject, url: str, corpus: Sequence[Clip], options: argparse.Namespace) -> None:
-    busy_before, cpu_before = _encoder_busy_s(url), cpu_time.by_role()
-    result: LoadResult = closed_loop.run(url, corpus, clients=CLIENTS, seconds=options.seconds)
-    subject.cpu_s.update(cpu_time.by_role() - cpu_before)
+    busy_before = _encoder_busy_s(url)
+    result = _measure_load(subject, url, corpus, options.seconds)
     subject.encoder_busy.append((_encoder_busy_s(url) - busy_before) / result.seconds)
+
+
+def _measure_server(subject: Subject, audio_context: int, corpus: Sequence[Clip], options: argparse.Namespace) -> None:
+    with whisper_cpp.running(audio_context) as url:
+        closed_loop.run(url, corpus, clients=CLIENTS, seconds=WARM_UP_S)
+        _measure_load(subject, url, corpus, options.seconds)
+
+
+def _measure_load(subject: Subject, url: str, corpus: Sequence[Clip], seconds: float) -> LoadResult:
+    cpu_before = cpu_time.by_role()
+    result: LoadResult = closed_loop.run(url, corpus, clients=CLIENTS, seconds=seconds)
+    subject.cpu_s.update(cpu_time.by_role() - cpu_before)
     subject.count += len(result.latencies_s)
     subject.requests_per_s.append(result.requests_per_s)
     subject.real_time_factors.append(result.audio_s / result.seconds)
@@ -104,6 +125,7 @@ def _measure_service(subject: Subject, url: str, corpus: Sequence[Clip], options
     subject.p99_ms.append(result.percentile_ms(99))
     for name, texts in result.texts.items():
         subject.texts[name] |= texts
+    return result
 
 
 def _encoder_busy_s(url: str) -> float:

@@ -17,6 +17,7 @@ _ROLES = (
     ("gcs_server", "Ray"),
     ("dashboard", "Ray"),
     ("ray::", "Ray"),
+    ("whisper-server", "whisper.cpp"),
     ("loadtests", "load generator"),
 )
 

@@ -69,7 +69,7 @@ def running(applications: Sequence[Application]) -> Iterator[str]:
 @contextmanager
 def started(applications: Sequence[Application]) -> Iterator[Service]:
     """As ``running``, with what it takes to watch the service or to do it harm."""
-    port = _free_port()
+    port = free_port()
     base_url = f"http://127.0.0.1:{port}"
     config = {
         "proxy_location": "HeadOnly",
@@ -101,11 +101,11 @@ def started(applications: Sequence[Application]) -> Iterator[Service]:
 
 def _environment() -> dict[str, str]:
     """Of the launcher: HAProxy's own ports are free ones too, so that another service may run beside this one."""
-    ports = {f"RAY_SERVE_HAPROXY_{purpose}_PORT": str(_free_port()) for purpose in ("METRICS", "STATS")}
+    ports = {f"RAY_SERVE_HAPROXY_{purpose}_PORT": str(free_port()) for purpose in ("METRICS", "STATS")}
     return {**os.environ, **ports}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

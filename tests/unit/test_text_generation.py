@@ -16,13 +16,14 @@ import jiwer
 import numpy as np
 import pytest
 from spoken_clips import DEMO_MODEL, ROOT, Clip, encode, load_clips
-from tiny_whisper import D_MODEL, LANGUAGES, N_MELS, make_multilingual_model
+from tiny_whisper import D_MODEL, LANGUAGES, make_multilingual_model
 
 from deployments.contracts import DecodeOptions, Window
 from deployments.errors import ConfigurationError, UnsupportedLanguageError
 from deployments.text import quality
 from deployments.text.generation import DecodeItem, TextGenerator, max_new_tokens
 from deployments.text.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
+from loadtests.random_whisper import N_MELS
 from loadtests.text import words
 
 SHORT_CLIPS = 9
