@@ -81,8 +81,7 @@ class Scenario:
 
 def scenarios(edition: Edition) -> tuple[Scenario, ...]:
     """All of them, in the order in which they run."""
-    short = edition == "short"
-    return (_steady(short), _burst(short), _ramp(short), _mixed(short), _overload(short), _soak(short))
+    return tuple(make(edition) for make in (_steady, _burst, _ramp, _mixed, _overload, _soak))
 
 
 def at_most(figure: str, limit: float) -> Criterion:
@@ -103,17 +102,17 @@ SOUND = (
 """Of every scenario: right texts, no errors, a generator that kept its pace, and nothing left behind."""
 
 
-def _steady(short: bool) -> Scenario:  # noqa: FBT001  (every scenario has two editions)
+def _steady(edition: Edition) -> Scenario:
     return Scenario(
         "steady",
         "Does it serve 50 requests/s for as long as one likes?",
-        (Phase("50/s", 50.0, 30.0 if short else 300.0),),
+        (Phase("50/s", 50.0, {"full": 300.0, "short": 30.0}[edition]),),
         (*SOUND, at_most("refused", 0), at_most("p95_ms", 1000), at_most("p99_ms", 2000)),
     )
 
 
-def _burst(short: bool) -> Scenario:  # noqa: FBT001
-    calm_s, burst_s = (6.0, 8.0) if short else (30.0, 30.0)
+def _burst(edition: Edition) -> Scenario:
+    calm_s, burst_s = {"full": (30.0, 30.0), "short": (6.0, 8.0)}[edition]
     return Scenario(
         "burst",
         "Does a burst above the capacity only wait, and is it forgotten afterwards?",
@@ -124,9 +123,9 @@ def _burst(short: bool) -> Scenario:  # noqa: FBT001
     )
 
 
-def _ramp(short: bool) -> Scenario:  # noqa: FBT001
-    rates = (20, 30, 40, 50, 60, 70, 80, 100) if short else range(10, 160, 10)
-    seconds = 5.0 if short else 30.0
+def _ramp(edition: Edition) -> Scenario:
+    rates = {"full": range(10, 160, 10), "short": (20, 30, 40, 50, 60, 70, 80, 100)}[edition]
+    seconds = {"full": 30.0, "short": 5.0}[edition]
     return Scenario(
         "ramp",
         "Up to which load are answers quick and complete?",
@@ -138,18 +137,18 @@ def _ramp(short: bool) -> Scenario:  # noqa: FBT001
     )
 
 
-def _mixed(short: bool) -> Scenario:  # noqa: FBT001
+def _mixed(edition: Edition) -> Scenario:
     return Scenario(
         "mixed",
         "Do short files stay quick beside files of minutes, streams, priorities and clients that hang up?",
-        (Phase("mixed", 12.0, 30.0 if short else 300.0),),
+        (Phase("mixed", 12.0, {"full": 300.0, "short": 30.0}[edition]),),
         (*SOUND, at_most("refused", 0), at_most("over_deadline", 0), at_most("short_p95_ms", 2000)),
         mix="mixed",
     )
 
 
-def _overload(short: bool) -> Scenario:  # noqa: FBT001
-    calm_s, over_s = (4.0, 15.0) if short else (20.0, 60.0)
+def _overload(edition: Edition) -> Scenario:
+    calm_s, over_s = {"full": (20.0, 60.0), "short": (4.0, 15.0)}[edition]
     return Scenario(
         "overload",
         "At three times the capacity: is what is accepted answered in time, and the rest told when to come back?",
@@ -168,8 +167,8 @@ def _overload(short: bool) -> Scenario:  # noqa: FBT001
     )
 
 
-def _soak(short: bool) -> Scenario:  # noqa: FBT001
-    seconds, warm_up_s, slope = (75.0, 25.0, 1500.0) if short else (1800.0, 300.0, 20.0)
+def _soak(edition: Edition) -> Scenario:
+    seconds, warm_up_s, slope = {"full": (1800.0, 300.0, 20.0), "short": (75.0, 25.0, 1500.0)}[edition]
     return Scenario(
         "soak",
         "Does memory stay where it is?",
