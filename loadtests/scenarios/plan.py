@@ -113,10 +113,11 @@ def _steady(edition: Edition) -> Scenario:
 
 def _burst(edition: Edition) -> Scenario:
     calm_s, burst_s = {"full": (30.0, 30.0), "short": (6.0, 8.0)}[edition]
+    after_s = 4 * burst_s  # so that a backlog is gone before the second half of it, down to a capacity of 47/s
     return Scenario(
         "burst",
         "Does a burst above the capacity only wait, and is it forgotten afterwards?",
-        (Phase("calm", 20.0, calm_s), Phase("burst", 100.0, burst_s), Phase("after", 20.0, 3 * calm_s)),
+        (Phase("calm", 20.0, calm_s), Phase("burst", 100.0, burst_s), Phase("after", 20.0, after_s)),
         (*SOUND, at_most("refused", 0), at_most("over_deadline", 0), at_most("last_p95_ms", 1000)),
         max_in_flight=3000,
         settings={"max_queue_size": 3000},
