@@ -91,19 +91,18 @@ def _overview(run: Run) -> str:
 
 def _scenario(one: Judged) -> str:
     scenario = one.recording.scenario
-    offered = ", ".join(f"{phase.rate:.3g}/s for {words.duration(phase.seconds)}" for phase in scenario.phases)
     parts = [
         f'<h2 id="{one.name}">{one.name.capitalize()} {_mark(passed=one.passed)}</h2>',
         f"<p>{escape(scenario.question)} <b>{escape(words.result(one))}</b></p>",
-        f'<p class="soft">Offered: {offered}, with a deadline of {scenario.deadline_s:g} s.</p>',
+        f'<p class="soft">Offered: {words.offered(scenario)}, with a deadline of {scenario.deadline_s:g} s.</p>',
         _verdicts(one),
         *_own_plots(one),
         _plot(
             plots.over_time(one.recording),
             "Over time. Top: a healthy service's answers follow the offered load; a gap between them is work that "
             "piles up. Below it the latency of right answers, the wait for a slot, what is in flight and what waits, "
-            "and how busy each stage was: the one that reaches 100% first is the bottleneck. Dotted lines: a new phase "
-            "begins.",
+            "and how busy each stage was: 100% is one worker all the time, waiting for a core included (MelPreprocessor "
+            "has two unless told otherwise). Dotted lines: a new phase begins.",
         ),
     ]
     return "\n".join(parts)

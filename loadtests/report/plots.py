@@ -34,6 +34,9 @@ INK = "#0a0b0c"
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#3b82d6", "#e08a1e", "#2fa36b", "#d9534f", "#9467bd", "#8a8f98"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, "#17a2b8", "#b5892b", GREY, "#c2649a", "#6b8e23")
 PERCENTILES = ((50, BLUE), (95, ORANGE), (99, RED))
+TICKS: tuple[tuple[float, tuple[float, ...]], ...] = ((2, (1, 2, 5)), (4, (1, 3)), (np.inf, (1,)))
+"""Of a logarithmic axis: up to so many decades, these multiples of each power of ten."""
+
 BINS = 90
 SHOWN_MS = 1.0
 """Shorter waits are drawn as this: the histogram's first bucket ends here."""
@@ -295,7 +298,9 @@ def _logarithmic(axes: Axes, axis: XAxis | YAxis) -> None:
     """With plain numbers, as many as have room."""
     horizontal = axis.axis_name == "x"
     (axes.set_xscale if horizontal else axes.set_yscale)("log")
-    axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if horizontal else (1.0, 2.0, 5.0)))
+    low, high = axis.get_view_interval()
+    decades = np.log10(high / low) * (2 if horizontal else 1)  # labels side by side need more room
+    axis.set_major_locator(LogLocator(subs=next(subs for most, subs in TICKS if decades <= most)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 

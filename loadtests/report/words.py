@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loadtests.report.run import Judged, Run
 from loadtests.scenarios.figures import FIGURES, steps
-from loadtests.scenarios.plan import Phase
+from loadtests.scenarios.plan import Phase, Scenario
 from loadtests.scenarios.recording import Verdict
 from loadtests.scenarios.wording import limit, measured, quantity
 
@@ -98,6 +98,17 @@ _SENTENCES = {
     "overload": _overload,
     "soak": _soak,
 }
+
+
+def offered(scenario: Scenario) -> str:
+    """The phases of a scenario."""
+    first, last = scenario.phases[0], scenario.phases[-1]
+    if scenario.step_limit:
+        return (
+            f"{first.rate:g} to at most {last.rate:g}/s in steps of {duration(first.seconds)}, until two in a row "
+            "are not served"
+        )
+    return ", ".join(f"{phase.rate:.3g}/s for {duration(phase.seconds)}" for phase in scenario.phases)
 
 
 def duration(seconds: float) -> str:
