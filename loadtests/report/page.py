@@ -101,7 +101,7 @@ def _scenario(one: Judged) -> str:
             plots.over_time(one.recording),
             "Over time. Top: a healthy service's answers follow the offered load; a gap between them is work that "
             "piles up. Below it the latency of right answers, the wait for a slot, what is in flight and what waits, "
-            "and how busy each stage was: 100% is one worker all the time, waiting for a core included (MelPreprocessor "
+            "and how busy each stage was: 100% is one worker always, waiting for a core included (MelPreprocessor "
             "has two unless told otherwise). Dotted lines: a new phase begins.",
         ),
     ]
