@@ -96,6 +96,7 @@ def _scenario(one: Judged) -> str:
         f"<p>{escape(scenario.question)} <b>{escape(words.result(one))}</b></p>",
         f'<p class="soft">Offered: {words.offered(scenario)}, with a deadline of {scenario.deadline_s:g} s.</p>',
         _verdicts(one),
+        _unanswered(one),
         *_own_plots(one),
         _plot(
             plots.over_time(one.recording),
@@ -105,7 +106,12 @@ def _scenario(one: Judged) -> str:
             "has two unless told otherwise). Dotted lines: a new phase begins.",
         ),
     ]
-    return "\n".join(parts)
+    return "\n".join(filter(None, parts))
+
+
+def _unanswered(one: Judged) -> str:
+    others = words.unanswered(one)
+    return f'<p class="soft">Instead of right texts: {escape(others)}.</p>' if others else ""
 
 
 def _own_plots(one: Judged) -> list[str]:

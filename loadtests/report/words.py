@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from loadtests.report.run import Judged, Run
 from loadtests.scenarios.figures import FIGURES, steps
 from loadtests.scenarios.plan import Phase, Scenario
@@ -76,8 +78,8 @@ def _overload(one: Judged) -> str:
     how_soon = f", half of them within {_quantity(one, 'refusal_p50_ms')}" if refused else ""
     return (
         f"At {_busiest(one).rate:.0f} requests/s, several times the capacity, the service answered as many as "
-        f"{_share(one, 'goodput_ratio')} of its capacity, {one.figure('over_deadline') or 0:.0f} after their deadline; "
-        f"it refused {refused:.0f} requests{how_soon}."
+        f"{_share(one, 'goodput_ratio')} of its capacity; it refused {refused:.0f} requests{how_soon}, and "
+        f"{one.figure('over_deadline') or 0:.0f} that it had accepted missed their deadline."
     )
 
 
@@ -98,6 +100,16 @@ _SENTENCES = {
     "overload": _overload,
     "soak": _soak,
 }
+
+
+def unanswered(one: Judged) -> str:
+    """What came instead of right texts, the most frequent first; empty if nothing did."""
+    others = Counter(
+        f"{request.status or 'no answer'} {request.code}"
+        for request in one.recording.requests
+        if request.outcome not in {"right", "hung up"}
+    )
+    return ", ".join(f"{count} x {kind}" for kind, count in others.most_common())
 
 
 def offered(scenario: Scenario) -> str:

@@ -81,6 +81,16 @@ def test_numbers_at_the_axes_keep_their_digits(tmp_path: Path) -> None:
     assert {"0.25", "0.50", "0.75"} <= set(labels)
 
 
+def test_what_came_instead_of_texts_is_listed_by_code(tmp_path: Path) -> None:
+    plan = scenario()
+    sent = recording(plan).requests
+    for place in (1, 2):
+        sent[place] = dataclasses.replace(sent[place], outcome="late", status=504, code="deadline_exceeded")
+    sent[3] = dataclasses.replace(sent[3], outcome="error", status=0, code="ConnectionResetError")
+    html = page(read_run(write(tmp_path / "run", recording(plan, sent))))
+    assert "Instead of right texts: 2 x 504 deadline_exceeded, 1 x no answer ConnectionResetError." in html
+
+
 def test_the_summary_names_what_was_not_met(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", slower=10.0)
     text = summary(run)

@@ -154,8 +154,8 @@ def test_a_sound_recording_meets_its_criteria() -> None:
     [
         ({"outcome": "wrong", "code": "wrong_text"}, "wrong", 1),
         ({"outcome": "error", "status": 0}, "errors", 1),
-        ({"outcome": "late", "status": 504, "seconds": 61.0}, "errors", 1),
-        ({"outcome": "late", "status": 504, "seconds": 61.0}, "over_deadline", 1),
+        ({"outcome": "late", "status": 504, "seconds": 59.0}, "errors", 0),
+        ({"outcome": "late", "status": 504, "seconds": 59.0}, "over_deadline", 1),
         ({"seconds": 60.6}, "over_deadline", 1),
         ({"seconds": 60.4}, "over_deadline", 0),
         ({"outcome": "refused", "status": 503}, "refused", 1),
