@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from loadtests.scenarios.figures import FIGURES
-from loadtests.scenarios.recording import MANIFEST, Recording, Verdict, read_recording, read_verdicts, recorded
+from loadtests.scenarios.figures import FIGURES, judge
+from loadtests.scenarios.recording import MANIFEST, Recording, Verdict, read_recording, recorded
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One scenario: what was recorded, and the verdicts."""
+    """One scenario: what was recorded, and the verdicts by the criteria that were recorded with it."""
 
     recording: Recording
-    verdicts: list[Verdict]
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        return judge(self.recording)
 
     @property
     def name(self) -> str:
@@ -50,5 +54,5 @@ def read_run(directory: Path) -> Run:
         FileNotFoundError: this is no directory of a run.
     """
     manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    found = [Judged(read_recording(path), read_verdicts(path)) for path in recorded(directory)]
+    found = [Judged(read_recording(path)) for path in recorded(directory)]
     return Run(directory.resolve().name, manifest, found)

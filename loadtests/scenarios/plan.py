@@ -100,7 +100,7 @@ SOUND = (
     at_least("offered_ratio", 0.99),
     at_most("left_over", 0),
 )
-"""Of every scenario: right texts, no errors, deadlines kept, a generator that kept its pace, and nothing left behind."""
+"""Of every scenario: right texts, no errors, deadlines kept, a generator that kept its pace, nothing left behind."""
 
 
 def _steady(edition: Edition) -> Scenario:

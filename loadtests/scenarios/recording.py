@@ -147,10 +147,6 @@ def read_recording(directory: Path) -> Recording:
     )
 
 
-def read_verdicts(directory: Path) -> list[Verdict]:
-    return TypeAdapter(list[Verdict]).validate_json((directory / VERDICTS).read_bytes())
-
-
 def recorded(run: Path) -> list[Path]:
     """The directories of the scenarios that a run has finished, in the order of the plan, others behind."""
     finished = [path.parent for path in run.glob(f"*/{VERDICTS}")]

@@ -20,7 +20,7 @@ from loadtests.scenarios.arrivals import due_times
 from loadtests.scenarios.estimates import histogram_percentile, percentile, slope
 from loadtests.scenarios.figures import FIGURES, holds, judge, steps
 from loadtests.scenarios.plan import Phase, StepLimit, at_least, at_most, scenarios
-from loadtests.scenarios.recording import Recording, Rest, read_recording, read_verdicts, recorded
+from loadtests.scenarios.recording import VERDICTS, Recording, Rest, read_recording, recorded
 from loadtests.scenarios.traffic import first_orders, orders
 
 ROOT = Path(__file__).parents[2]
@@ -271,7 +271,7 @@ def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
     again = read_recording(run / "steady")
     assert (again.scenario, again.requests, again.rest) == (one.scenario, one.requests, one.rest)
     assert again.samples == one.samples
-    assert [verdict.passed for verdict in read_verdicts(run / "steady")] == [False]
+    assert [verdict["passed"] for verdict in json.loads((run / "steady" / VERDICTS).read_text())] == [False]
 
 
 @pytest.mark.parametrize(
