@@ -87,7 +87,7 @@ def _soak(one: Judged) -> str:
     scenario = one.recording.scenario
     watched = duration(scenario.seconds - scenario.warm_up_s)
     return (
-        f"Over {watched} at {scenario.phases[0].rate:g} requests/s memory changed by "
+        f"Over {watched} at {scenario.phases[0].rate:g} requests/s the trend of memory was "
         f"{_quantity(one, 'memory_slope')} (upper 95% bound {_quantity(one, 'memory_slope_upper')})."
     )
 

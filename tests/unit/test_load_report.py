@@ -107,7 +107,7 @@ def test_the_summary_of_a_good_run_says_so_and_tells_every_scenario(tmp_path: Pa
     text = summary(run)
     assert text.startswith(f"{total} of {total} criteria are met in 6 scenarios with ")
     assert "Capacity: 100 requests/s" in text
-    assert "memory changed by 180 MiB/h" in text
+    assert "the trend of memory was 180 MiB/h" in text
 
 
 def test_a_comparison_shows_both_values_and_their_ratio(tmp_path: Path) -> None:
