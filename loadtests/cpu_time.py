@@ -26,14 +26,15 @@ def by_role() -> Counter[str]:
     """CPU seconds used so far, summed by role; other processes of the machine are left out."""
     used: Counter[str] = Counter()
     for process in psutil.process_iter(["cmdline", "cpu_times"]):
-        role = _role(" ".join(process.info["cmdline"] or []))
+        role = role_of(" ".join(process.info["cmdline"] or []))
         times = process.info["cpu_times"]
         if role is not None and times is not None:
             used[role] += times.user + times.system
     return used
 
 
-def _role(command: str) -> str | None:
+def role_of(command: str) -> str | None:
+    """The role of the process with this command line; None for one that takes no part."""
     replica = _REPLICA.match(command)
     if replica:
         return replica[1]

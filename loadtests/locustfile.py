@@ -1,0 +1,34 @@
+"""For locust's own command and web page: ``locust -f loadtests/locustfile.py --host http://localhost:9000``.
+
+Every user sends one request a second, whether short clips or the mixed files, so that users are requests a second, as
+long as answers come within one. The scenarios with criteria are in ``loadtests.scenarios``.
+"""
+
+from __future__ import annotations
+
+from locust import constant_throughput, task
+
+from loadtests.scenarios.traffic import orders
+from loadtests.scenarios.uploader import Uploader
+
+
+class ShortClips(Uploader):
+    """Clips of 3 to 8 s."""
+
+    wait_time = constant_throughput(1)
+    orders = orders("short")
+
+    @task
+    def upload(self) -> None:
+        self.send(next(self.orders))
+
+
+class MixedFiles(Uploader):
+    """Short, long and minutes, streamed and plain, of all priorities; some users hang up."""
+
+    wait_time = constant_throughput(1)
+    orders = orders("mixed")
+
+    @task
+    def upload(self) -> None:
+        self.send(next(self.orders))

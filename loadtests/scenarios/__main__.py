@@ -1,0 +1,64 @@
+"""Runs load tests: ``python -m loadtests.scenarios [--short] [--url URL] [SCENARIO ...]``.
+
+Each scenario starts a service of its own, as a user does, unless a URL is given. Raw results go to a directory under
+``results/``; ``python -m loadtests.report`` makes a page of it. Exit status 1 if a criterion is not met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from loadtests.scenarios.figures import FIGURES
+from loadtests.scenarios.plan import Edition, scenarios
+from loadtests.scenarios.recording import Verdict
+from loadtests.scenarios.runner import record, record_own_service, write_manifest
+from loadtests.scenarios.wording import limit, measured
+
+NEEDS_PROCESSES = "soak"
+
+
+def main() -> int:
+    options = _options()
+    edition: Edition = "short" if options.short else "full"
+    chosen = [one for one in scenarios(edition) if not options.scenarios or one.name in options.scenarios]
+    directory = options.output or Path("results") / f"load-{datetime.now(UTC):%Y%m%d-%H%M%S}-{edition}"
+    write_manifest(directory, edition)
+    passed = True
+    print("| scenario | criterion | limit | measured | |\n| --- | --- | --- | --- | --- |")
+    for scenario in chosen:
+        into = directory / scenario.name
+        verdicts = record(scenario, options.url, into) if options.url else record_own_service(scenario, into)
+        passed &= all(verdict.passed for verdict in verdicts)
+        print("\n".join(_row(scenario.name, verdict) for verdict in verdicts), flush=True)
+    print(f"\n{'passed' if passed else 'FAILED'}; python -m loadtests.report {directory} makes a page of it")
+    return 0 if passed else 1
+
+
+def _options() -> argparse.Namespace:
+    names = [scenario.name for scenario in scenarios("full")]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"all without a name: {', '.join(names)}")
+    parser.add_argument(
+        "--short", action="store_true", help="20 to 80 s each, with the looser criteria that this needs"
+    )
+    parser.add_argument("--url", help="of a running service; without it each scenario starts its own")
+    parser.add_argument("--output", type=Path, help="directory of the run; a run may be made in pieces")
+    options = parser.parse_args()
+    unknown = set(options.scenarios) - set(names)
+    if unknown:
+        parser.error(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if options.url and (not options.scenarios or NEEDS_PROCESSES in options.scenarios):
+        parser.error(f"{NEEDS_PROCESSES} weighs the service's processes, so it starts its own: name the others")
+    return options
+
+
+def _row(scenario: str, verdict: Verdict) -> str:
+    mark = "ok" if verdict.passed else "**FAILED**"
+    return f"| {scenario} | {FIGURES[verdict.figure].label} | {limit(verdict)} | {measured(verdict)} | {mark} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
