@@ -26,10 +26,11 @@ def build(arguments: dict[str, Any]) -> Application:
     Raises:
         ConfigurationError: bad settings, a bad key file, no model, or no node with the encoder's resource.
     """
-    placement = Placement.here(Settings.resolve(arguments))
+    asked = Settings.resolve(arguments)
+    if asked.api_keys_file is not None:
+        read_keys(asked.api_keys_file)  # the ingress reads it too, but Serve would retry it before it says why
+    placement = Placement.here(asked)
     settings = placement.settings
-    if settings.api_keys_file is not None:
-        read_keys(settings.api_keys_file)  # the ingress reads it too, but Serve would retry it before it says why
     model = load_model(settings)
     stage = {
         **SELF_HEALING,

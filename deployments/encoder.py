@@ -63,7 +63,8 @@ class Encoder:
     """Owns the device. A window joins those in progress as soon as there is room, and leaves as soon as it is done."""
 
     def __init__(self, settings: Settings, model: Model) -> None:
-        give_way_to_ingress()
+        if settings.device == "cpu":
+            give_way_to_ingress()  # who drives a device does not: it needs little, but the device waits for it
         self._backend = load_encoder(settings, model)
         self._backend.warm_up(model.frame_buckets)
         self._d_model = model.dimensions.d_model

@@ -205,6 +205,12 @@ class DeadlineExceededError(AmanuensisError):
     status, type, code = 504, "timeout_error", "deadline_exceeded"
 
 
+class QueueTimeoutError(DeadlineExceededError):
+    """The request waited for a slot until its deadline was out of reach."""
+
+    code = "queue_timeout"
+
+
 class StageTimeoutError(DeadlineExceededError):
     """One stage took longer than its budget."""
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from ray import serve
 
 STAGE_NICENESS = 10
-"""Of the stages. The ingress and the proxy, at 0, get a core as soon as they need it, so that a request is refused in
-milliseconds while every core computes; they need little, and the stages get all the rest."""
+"""Of stages that compute. The ingress and the proxy, at 0, get a core as soon as they need it, so that a request is
+refused in milliseconds while every core computes; they need little, and the stages get all the rest."""
 
 
 def replica_name() -> str:

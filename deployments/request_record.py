@@ -14,6 +14,7 @@ from deployments.errors import (
     OutOfSpaceError,
     OverloadedError,
     QueueFullError,
+    QueueTimeoutError,
 )
 
 Outcome = Literal["answered", "rejected", "refused", "failed"]
@@ -21,7 +22,7 @@ Outcome = Literal["answered", "rejected", "refused", "failed"]
 
 QUEUE = "queue"
 
-REFUSALS = (QueueFullError, OverloadedError, OutOfSpaceError, DrainingError)
+REFUSALS = (QueueFullError, OverloadedError, QueueTimeoutError, OutOfSpaceError, DrainingError)
 
 
 def outcome_of(error: type[AmanuensisError]) -> Outcome:

@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from deployments.errors import DeadlineExceededError, DrainingError, OverloadedError, QueueFullError
+from deployments.errors import DrainingError, OverloadedError, QueueFullError, QueueTimeoutError
 from deployments.memory.slab import Slab
 from deployments.scheduling.ageing_queue import AgeingQueue
 from deployments.scheduling.forecast import Forecast
@@ -216,7 +216,7 @@ class Admission:
 
         Raises:
             OverloadedError: the deadline cannot be met; only a request that has not begun is refused so.
-            DeadlineExceededError: no slot became free in time.
+            QueueTimeoutError: no slot became free in time.
         """
         began = time.monotonic()
         at_once = bool(self._free)
@@ -311,7 +311,7 @@ class Admission:
         except TimeoutError:
             self._give_up(waiter)
             self.statistics.timed_out()
-            raise DeadlineExceededError(
+            raise QueueTimeoutError(
                 "the request waited for as long as its deadline allows; try again later or allow more time",
                 retry_after_s=_retry_after(self._late_s(priority, left_s)),
             ) from None

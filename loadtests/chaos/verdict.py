@@ -16,7 +16,7 @@ SLACK_S = 3.0
 """How long after the first success following a fault its effects may still be met."""
 
 OVERLOADED = frozenset({"queue_full", "overloaded", "rate_limit_exceeded", "too_many_concurrent_requests"})
-OUT_OF_TIME = frozenset({"deadline_exceeded", "stage_timeout", "request_cancelled"})
+OUT_OF_TIME = frozenset({"deadline_exceeded", "queue_timeout", "stage_timeout", "request_cancelled"})
 NEVER = frozenset({"internal_error", "slot_violation"})
 BAD_REQUEST, INTERNAL = 400, 500
 TRANSIENT = frozenset({503, 504})

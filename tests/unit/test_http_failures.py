@@ -154,7 +154,7 @@ def test_a_request_that_never_got_a_slot_is_recorded_without_a_stage(tmp_path: P
     with running(tmp_path, ScriptedStages(1), slots=1, max_windows_in_flight=1) as bench:
         asyncio.run(scenario(bench))
         (record,) = bench.recorded()
-    assert (record.code, record.stage, record.waited_s) == ("deadline_exceeded", None, None)
+    assert (record.code, record.stage, record.waited_s) == ("queue_timeout", None, None)
 
 
 def test_an_answer_that_cannot_be_formatted_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
