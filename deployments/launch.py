@@ -30,6 +30,8 @@ FAST_PATHS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # The controller looks after every replica at every turn: ten turns a second, as by default, are 2% of two cores.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
     # By default Ray's workers are all equally nice. The stages are nicer than the ingress: `replica.py`.
     "RAY_worker_niceness": "0",
 }

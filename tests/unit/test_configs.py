@@ -13,11 +13,8 @@ from deployments.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "configs" / "kubernetes-rayservice.yaml"
-OBSERVABILITY = {"prometheus.yml", "alerts.yml"}
-PRESETS = [
-    ROOT / "serve_config.yaml",
-    *(path for path in sorted((ROOT / "configs").glob("*.y*ml")) if path.name not in OBSERVABILITY),
-]
+PRESETS = [ROOT / "serve_config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
+"""What Prometheus reads is called ``.yml``."""
 
 
 def serve_config(path: Path) -> dict[str, Any]:
