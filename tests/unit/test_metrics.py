@@ -14,7 +14,13 @@ from starlette.testclient import TestClient
 from test_errors import all_errors
 from test_http import FILE, BrokenStages, post, service
 
-from deployments.errors import AmanuensisError, DrainingError, InvalidAudioError, ServiceUnavailableError
+from deployments.errors import (
+    AmanuensisError,
+    DrainingError,
+    InvalidAudioError,
+    QueueTimeoutError,
+    ServiceUnavailableError,
+)
 from deployments.http.app import create_app
 from deployments.metrics import OUTCOMES, SERIES
 from deployments.request_record import outcome_of
@@ -126,7 +132,7 @@ def test_names_are_valid_and_say_their_unit() -> None:
 def test_every_error_has_one_outcome(cls: type[AmanuensisError]) -> None:
     assert OUTCOMES[cls.code] == outcome_of(cls), "two errors of one code must not differ"
     expected = "rejected" if cls.status < 500 else "refused" if cls.type == "overloaded_error" else "failed"
-    assert outcome_of(cls) == ("refused" if cls is DrainingError else expected)
+    assert outcome_of(cls) == ("refused" if cls in {DrainingError, QueueTimeoutError} else expected)
 
 
 def test_the_values_follow_a_request(client: TestClient) -> None:
