@@ -105,9 +105,13 @@ def tell(service: Service) -> Told:
 
 def draw(prometheus: Prometheus, told: Told, output: Path) -> None:
     """All panels, where the dashboard has them."""
+    with mpl.rc_context({"font.size": 8, "axes.grid": True, "grid.alpha": 0.3, "axes.titlesize": 9}):
+        _draw(prometheus, told, output)
+
+
+def _draw(prometheus: Prometheus, told: Told, output: Path) -> None:
     panels: list[Panel] = json.loads((CONFIGS / "grafana" / "dashboard.json").read_text("utf-8"))["panels"]
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
-    mpl.rcParams.update({"font.size": 8, "axes.grid": True, "grid.alpha": 0.3, "axes.titlesize": 9})
     width, height = COLUMNS * CELL[0], rows * CELL[1] + HEADER + FOOTER
     figure = plt.figure(figsize=(width, height))
     figure.text(

@@ -30,7 +30,9 @@ def service(tmp_path_factory: pytest.TempPathFactory, npus: dict[str, SimulatedN
     """The base URL of a ready service; afterwards it must stop cleanly."""
     shared_memory = tmp_path_factory.mktemp("shm")
     limits = {"max_upload_bytes": MAX_UPLOAD_BYTES, "failure_log_dir": str(tmp_path_factory.mktemp("failures"))}
-    npu = {route: {"device": "npu", "npu_simulator": True, "npu_scenario": str(npus[route].path)} for route in npus}
+    # The simulator computes on the cores that all these services share: to encode again takes it longer than a device.
+    simulated = {"device": "npu", "npu_simulator": True, "encoder_budget_s": 15.0}
+    npu = {route: {**simulated, "npu_scenario": str(npus[route].path)} for route in npus}
     applications = [
         Application("amanuensis", "/", {**limits, "shared_memory_dir": str(shared_memory)}),
         Application("sequential", "/sequential", {**limits, "enable_pipeline": False}),

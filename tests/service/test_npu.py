@@ -56,16 +56,23 @@ def texts(url: str, names: list[str]) -> dict[str, str]:
     """Sixteen at a time; each must be answered, by the NPU."""
     with ThreadPoolExecutor(16) as clients:
         answers = list(clients.map(lambda name: post(url, name), names))
-    assert [answer.status_code for answer in answers] == [200] * len(names)
+    assert [answer.status_code for answer in answers] == [200] * len(names), [answer.text for answer in answers]
     assert {answer.headers["x-encoder-device"] for answer in answers} == {NPU}
     return {name: answer.json()["text"] for name, answer in zip(names, answers, strict=True)}
 
 
-def restart_encoder() -> None:
-    """Kills the encoder; Serve starts another."""
+def kill_encoder(url: str) -> None:
+    """Returns once the service at ``url`` knows; Serve starts another."""
     (encoder,) = replicas("npu", "Encoder")
     encoder.kill()
     wait_until(lambda: encoder not in replicas("npu", "Encoder"))
+    wait_until(lambda: not is_ready(url), 10)
+
+
+def restart_encoder(url: str) -> None:
+    """Returns when another encoder serves."""
+    kill_encoder(url)
+    wait_until(lambda: is_ready(url))
 
 
 def recoveries(url: str) -> int:
@@ -139,8 +146,7 @@ def test_a_device_that_fails_for_good_says_so_until_it_is_restarted(
     assert time.monotonic() - began < 1.0
     wait_until(lambda: slots_in_use(npu_url) == 0, 10)
 
-    restart_encoder()
-    wait_until(lambda: is_ready(npu_url))
+    restart_encoder(npu_url)
     assert texts(npu_url, CLIPS) == expected
 
 
@@ -148,8 +154,7 @@ def test_a_run_that_ends_after_it_was_given_up_reaches_no_transcript(
     npu_url: str, npus: dict[str, SimulatedNpu], expected: dict[str, str]
 ) -> None:
     npus["/npu"].fails(tdr_s=NO_TDR_S)
-    restart_encoder()
-    wait_until(lambda: is_ready(npu_url))
+    restart_encoder(npu_url)
     npus["/npu"].fails({"kind": "run_late", "at": [10]}, tdr_s=NO_TDR_S)
     # The late run ends, and writes, while the windows are encoded again.
     assert texts(npu_url, CLIPS) == expected
@@ -157,8 +162,7 @@ def test_a_run_that_ends_after_it_was_given_up_reaches_no_transcript(
     assert texts(npu_url, CLIPS) == expected
     assert slots_in_use(npu_url) == 0
     npus["/npu"].works()
-    restart_encoder()
-    wait_until(lambda: is_ready(npu_url))
+    restart_encoder(npu_url)
 
 
 @pytest.mark.parametrize("kind", AT_START)
@@ -166,8 +170,7 @@ def test_an_encoder_that_cannot_start_is_red_and_starts_once_it_can(
     npu_url: str, npus: dict[str, SimulatedNpu], expected: dict[str, str], kind: str
 ) -> None:
     npus["/npu"].fails({"kind": kind})
-    restart_encoder()
-    wait_until(lambda: not is_ready(npu_url), 10)
+    kill_encoder(npu_url)
     assert readiness(npu_url) == {"status": "unavailable", "reason": "the encoder does not answer"}
     assert requests.get(f"{npu_url}/health/live", timeout=5).ok
     answer = post(npu_url, within_s=1)
@@ -188,8 +191,7 @@ def test_a_device_that_is_lost_at_rest_is_noticed_before_a_request_comes(
     assert "No such device" in readiness(npu_url)["reason"]
     assert requests.get(f"{npu_url}/stats/pipeline", timeout=5).json()["queue"]["total_enqueued"] == answered
     npus["/npu"].works()
-    restart_encoder()
-    wait_until(lambda: is_ready(npu_url))
+    restart_encoder(npu_url)
     assert texts(npu_url, CLIPS) == expected
 
 
