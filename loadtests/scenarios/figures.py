@@ -150,6 +150,13 @@ def _over_deadline(recording: Recording) -> float:
     )
 
 
+def _foreseen_ratio(recording: Recording) -> float | None:
+    """Of the requests that could not be answered in time, those that heard so at once."""
+    refused = sum(request.outcome == "refused" for request in recording.requests)
+    unanswered = refused + _over_deadline(recording)
+    return refused / unanswered if unanswered else None
+
+
 def _without_retry_after(recording: Recording) -> float:
     return sum(request.outcome == "refused" and request.retry_after_s is None for request in recording.requests)
 
@@ -274,6 +281,7 @@ FIGURES: dict[str, Figure] = {
     "last_p95_ms": Figure("latency once the load has gone, p95", "ms", _percentile_ms(95, _last)),
     "short_p95_ms": Figure("latency of short files, p95", "ms", _percentile_ms(95, _of_size("short"))),
     "over_deadline": Figure("accepted, but not answered by the deadline", "", _over_deadline),
+    "foreseen_ratio": Figure("refused at once, of what was not answered in time", "", _foreseen_ratio),
     "without_retry_after": Figure("refusals without Retry-After", "", _without_retry_after),
     "refusal_p50_ms": Figure("time to a refusal, p50", "ms", _refusal_p50_ms),
     "capacity": Figure("capacity: highest step served", "requests/s", _capacity),

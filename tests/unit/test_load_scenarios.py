@@ -161,6 +161,8 @@ def test_a_sound_recording_meets_its_criteria() -> None:
         ({"outcome": "refused", "status": 503}, "refused", 1),
         ({"outcome": "refused", "status": 503}, "without_retry_after", 1),
         ({"outcome": "refused", "status": 503, "retry_after_s": 2.0}, "without_retry_after", 0),
+        ({"outcome": "refused", "status": 503}, "foreseen_ratio", 1),
+        ({"outcome": "late", "status": 504}, "foreseen_ratio", 0),
         ({"outcome": "hung up", "status": 0}, "errors", 0),
     ],
 )
