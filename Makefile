@@ -25,7 +25,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 bench: $(INSTALLED)
-	$(BIN)/python -m loadtests.benchmark
+	PATH="$(CURDIR)/.uv/bin:$$PATH" $(BIN)/python -m loadtests.benchmark
 
 # Regenerates the lock from pyproject.toml; for every supported Python, with hashes, without addresses.
 lock: $(UV)
