@@ -40,7 +40,9 @@ def _recorded(plan: Scenario, slower: float) -> Recording:
 def _ended(one: Request, rng: random.Random, slower: float) -> Request:
     one = dataclasses.replace(one, seconds=slower * rng.uniform(0.05, 0.2), priority=rng.choice(("high", "low")))
     if one.phase == "overload" and rng.random() < 0.5:
-        return dataclasses.replace(one, outcome="refused", status=503, code="overloaded", retry_after_s=2.0)
+        return dataclasses.replace(
+            one, outcome="refused", status=503, code="overloaded", retry_after_s=2.0, seconds=0.002
+        )
     return one
 
 
