@@ -143,8 +143,7 @@ def _queue_utilization(service: TranscriptionService) -> float:
 
 
 def _replicas(service: TranscriptionService) -> dict[Labels, float]:
-    counts = (service.settings.mel_replicas, 1, service.settings.decoder_replicas)
-    return {(stage.name,): count for stage, count in zip(service.statistics.stages, counts, strict=True)}
+    return {(stage.name,): count for stage, count in zip(service.statistics.stages, service.replicas, strict=True)}
 
 
 def _breaker_states(service: TranscriptionService) -> dict[Labels, float]:

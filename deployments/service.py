@@ -201,6 +201,12 @@ class TranscriptionService:
         return tuple(stage.breaker for stage in (self._pipeline.mel, self._pipeline.encoder, self._pipeline.decoder))
 
     @property
+    def replicas(self) -> tuple[int, int, int]:
+        """How many each of the three stages starts with, in their order."""
+        settings = self.settings
+        return settings.mel_replicas, settings.encoder_replicas, settings.decoder_replicas
+
+    @property
     def ready(self) -> bool:
         """Requests will be served: it is not stopping, the encoder works, and no stage is being left alone."""
         return not self.admission.closed and self.encoder_works and all(item.state != "open" for item in self.breakers)

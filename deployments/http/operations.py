@@ -65,10 +65,9 @@ async def health_pipeline(request: Request) -> Response:
     status = _status(service)
     if status == "healthy" and not service.settings.enable_pipeline:
         status = "disabled"
-    workers = (service.settings.mel_replicas, service.settings.encoder_replicas, service.settings.decoder_replicas)
     stages: dict[str, Json] = {
         stage.name: {"status": BREAKER_STATUS[breaker.state], "workers": count, "breaker": breaker.state}
-        for stage, breaker, count in zip(service.statistics.stages, service.breakers, workers, strict=True)
+        for stage, breaker, count in zip(service.statistics.stages, service.breakers, service.replicas, strict=True)
     }
     encoder = service.encoder_health
     stages[service.statistics.encoder.name] |= {
@@ -122,8 +121,7 @@ async def metrics(request: Request) -> Response:
 
 
 def _stages(service: TranscriptionService) -> Json:
-    replicas = (service.settings.mel_replicas, service.settings.encoder_replicas, service.settings.decoder_replicas)
-    stages = zip(service.statistics.stages, replicas, service.breakers, strict=True)
+    stages = zip(service.statistics.stages, service.replicas, service.breakers, strict=True)
     return {stage.name: stage.as_json(count) | {"breaker": breaker.state} for stage, count, breaker in stages}
 
 

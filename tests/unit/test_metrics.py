@@ -249,6 +249,16 @@ def test_a_silent_encoder_is_shown(tmp_path: Path) -> None:
     assert "amanuensis_encoder_device_info" not in {name for name, _ in scrape.values}
 
 
+def test_each_stage_shows_its_own_number_of_replicas(tmp_path: Path) -> None:
+    replicas = {"stage1_load_mel": 2, "stage2_encoder": 3, "stage3_decoder_align": 4}
+    asked = service(ScriptedStages(1), tmp_path, mel_replicas=2, encoder_replicas=3, decoder_replicas=4)
+    with TestClient(create_app(asked)) as client:
+        scrape = Scrape(client)
+        stages = client.get("/stats/stages").json()
+    assert {stage: scrape.value("amanuensis_stage_replicas", stage=stage) for stage in replicas} == replicas
+    assert {stage: figures["workers_active"] for stage, figures in stages.items()} == replicas
+
+
 def test_counters_never_fall_and_no_client_makes_a_series(client: TestClient) -> None:
     before = Scrape(client)
     for index in range(5):
