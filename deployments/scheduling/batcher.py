@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
+from deployments.scheduling.futures import settle
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -64,13 +66,4 @@ class NaturalBatcher(Generic[Item, Result]):
         except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to the callers)
             results = [error] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):
-            _settle(future, result)
-
-
-def _settle(future: asyncio.Future[Result], result: Result | Exception) -> None:
-    if future.done():
-        return
-    if isinstance(result, Exception):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
+            settle(future, result)

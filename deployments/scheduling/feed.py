@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
+from deployments.scheduling.futures import settle
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -22,15 +24,7 @@ class FedItem(Generic[Item, Result]):
 
     def settle(self, result: Result | Exception) -> None:
         """The result, or the exception to raise instead; from any thread."""
-        self._loop.call_soon_threadsafe(self._settle, result)
-
-    def _settle(self, result: Result | Exception) -> None:
-        if self.future.done():
-            return
-        if isinstance(result, Exception):
-            self.future.set_exception(result)
-        else:
-            self.future.set_result(result)
+        self._loop.call_soon_threadsafe(settle, self.future, result)
 
 
 class Feed(Generic[Item, Result]):
