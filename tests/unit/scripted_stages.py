@@ -21,6 +21,7 @@ from deployments.contracts import (
     Window,
     WindowMel,
 )
+from deployments.errors import StageLostError
 
 TIMING = StageTiming(0.0, 0.001, 1, "replica", "cpu:test")
 PCM = SpooledBlob("/nonexistent/pcm")
@@ -74,3 +75,15 @@ class ScriptedStages:
     @staticmethod
     def _array(ticket: Ticket) -> SlotArray:
         return SlotArray(ticket.slot, ticket.generation, Area.LOG_MEL, (80, 100))
+
+
+class LosingStages(ScriptedStages):
+    """The first encoder call is lost."""
+
+    lost = False
+
+    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+        if not self.lost:
+            self.lost = True
+            raise StageLostError("gone")
+        return await super().encode(ticket, log_mel)

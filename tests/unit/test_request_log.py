@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 import virtual_time
-from scripted_stages import ScriptedStages
+from scripted_stages import LosingStages, ScriptedStages
 from starlette.testclient import TestClient
 from test_access import FORM, STREAM, bearer, exchange
 from test_http import FILE, post, service
 
 from deployments import keys
-from deployments.contracts import ArrayRef, EncodedWindow, Ticket
-from deployments.errors import InvalidAudioError, QueueFullError, ServiceUnavailableError, StageLostError
+from deployments.errors import InvalidAudioError, QueueFullError, ServiceUnavailableError
 from deployments.http.app import create_app
 from deployments.request_log import RequestLog
 
@@ -97,18 +96,6 @@ def test_a_request_that_failed_at_work_is_a_line_with_its_code(
     line = only(caplog)
     assert (line["status"], line["code"]) == (error.status, error.code)
     assert set(line["stage_seconds"]) == STAGES
-
-
-class LosingStages(ScriptedStages):
-    """The first encoder call is lost."""
-
-    lost = False
-
-    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
-        if not self.lost:
-            self.lost = True
-            raise StageLostError("gone")
-        return await super().encode(ticket, log_mel)
 
 
 def test_retries_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,12 +11,11 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
-from scripted_stages import TIMING, ScriptedStages
+from scripted_stages import TIMING, LosingStages, ScriptedStages
 from starlette.testclient import TestClient
 from test_http import post, service
 
-from deployments.contracts import ArrayRef, EncodedWindow, Ticket
-from deployments.errors import InvalidAudioError, QueueFullError, ServiceUnavailableError, StageLostError
+from deployments.errors import InvalidAudioError, QueueFullError, ServiceUnavailableError
 from deployments.http.app import create_app
 
 STAGES = ("stage1_load_mel", "stage2_encoder", "stage3_decoder_align")
@@ -131,16 +130,7 @@ def test_nonsense_as_traceparent_begins_a_new_trace(collector: Collector, tmp_pa
 
 
 def test_a_retry_is_seen(collector: Collector, tmp_path: Path) -> None:
-    class LostOnce(ScriptedStages):
-        lost = False
-
-        async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
-            if not self.lost:
-                self.lost = True
-                raise StageLostError("gone")
-            return await super().encode(ticket, log_mel)
-
-    assert ask(collector, tmp_path, LostOnce(1)) == 200
+    assert ask(collector, tmp_path, LosingStages(1)) == 200
     (span,) = collector.steps("stage2_encoder")
     assert attributes(span.attributes)["amanuensis.attempts"] == 2
     assert attributes(collector.root.attributes)["amanuensis.retries"] == 1
