@@ -53,8 +53,8 @@ def service(tmp_path_factory: pytest.TempPathFactory, npus: dict[str, SimulatedN
 
 
 def transcribe_long_file(base_url: str) -> str:
-    with (AUDIO / "12_flite-rms-long.wav").open("rb") as file:
-        return client_of(base_url).audio.transcriptions.create(file=file, model="whisper-1").text
+    with client_of(base_url) as client, (AUDIO / "12_flite-rms-long.wav").open("rb") as file:
+        return client.audio.transcriptions.create(file=file, model="whisper-1").text
 
 
 def enqueued(base_url: str) -> int:
@@ -63,9 +63,10 @@ def enqueued(base_url: str) -> int:
 
 
 @pytest.fixture(scope="session")
-def client(service: str) -> OpenAI:
+def client(service: str) -> Iterator[OpenAI]:
     """The official client, pointed at the pipelined service."""
-    return client_of(service)
+    with client_of(service) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

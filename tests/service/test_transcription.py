@@ -43,9 +43,8 @@ def test_the_text_is_what_was_spoken(alone: dict[str, str], spoken: dict[str, st
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_text_is_the_same_under_sixteen_concurrent_requests(service: str, alone: dict[str, str], mode: str) -> None:
-    client = client_of(service + mode)
     names = (SHORT + LONG) * 4
-    with ThreadPoolExecutor(16) as clients:
+    with client_of(service + mode) as client, ThreadPoolExecutor(16) as clients:
         texts = list(clients.map(lambda name: transcribe(client, name), names))
     assert dict(zip(names, texts, strict=True)) == alone
     assert texts == [alone[name] for name in names]
