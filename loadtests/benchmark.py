@@ -24,6 +24,7 @@ import requests
 from loadtests import closed_loop, cpu_time
 from loadtests.clips import Clip, clips
 from loadtests.closed_loop import LoadResult
+from loadtests.figures import spread
 from loadtests.peers import PEERS
 from loadtests.service_process import Application, running
 from loadtests.text import words
@@ -171,22 +172,15 @@ def _report(subjects: dict[str, Subject], corpus: Sequence[Clip], options: argpa
 def _row(name: str, subject: Subject, corpus: Sequence[Clip]) -> str:
     cells = [
         name,
-        _spread(subject.requests_per_s, 1),
-        _spread(subject.real_time_factors, 0),
-        _spread(subject.p50_ms, 0),
-        _spread(subject.p99_ms, 0),
+        spread(subject.requests_per_s, 1),
+        spread(subject.real_time_factors, 0),
+        spread(subject.p50_ms, 0),
+        spread(subject.p99_ms, 0),
         f"{_service_cpu(subject):.1f}",
         f"{100 * statistics.median(subject.encoder_busy):.0f}%" if any(subject.encoder_busy) else "-",
         f"{100 * _wer(subject, corpus):.1f}" if name != "null" else "-",
     ]
     return "| " + " | ".join(cells) + " |"
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    if not values:
-        return "-"
-    median, low, high = statistics.median(values), min(values), max(values)
-    return f"{median:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 
 def _service_cpu(subject: Subject) -> float:
@@ -200,7 +194,7 @@ def _ratios(subjects: dict[str, Subject]) -> list[str]:
 
 
 def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    return _spread([mine / other for mine, other in zip(ours, theirs, strict=True)], 1) + "x"
+    return spread([mine / other for mine, other in zip(ours, theirs, strict=True)], 1) + "x"
 
 
 def _identical(subjects: dict[str, Subject], first: str, second: str) -> str:

@@ -32,6 +32,7 @@ from deployments.launch import ENCODER_RESOURCE, FAST_PATHS, SELF_HEALING
 from loadtests import closed_loop
 from loadtests.clips import Clip, clips
 from loadtests.service_process import Application, free_port, own_ports
+from loadtests.waiting import comes_up
 
 NAME = "amanuensis"
 SETTINGS = {"encoder_replicas": 2, "mel_replicas": 2, "decoder_replicas": 2, "failure_log_max_records": 0}
@@ -98,23 +99,12 @@ def _service() -> Iterator[tuple[str, Any, Any]]:
             path.write_text(yaml.safe_dump(config), encoding="utf-8")
             serve = str(Path(sys.executable).with_name("serve"))
             subprocess.run([serve, "run", str(path), "--address", cluster.address, "--non-blocking"], check=True)
-            _wait_until_ready(url)
+            if not comes_up(f"{url}/health/ready", READY_S):
+                raise RuntimeError("the service did not become ready")
             yield url, cluster, second
     finally:
         ray.shutdown()
         cluster.shutdown()
-
-
-def _wait_until_ready(url: str) -> None:
-    until = time.monotonic() + READY_S
-    while time.monotonic() < until:
-        try:
-            if requests.get(f"{url}/health/ready", timeout=2).ok:
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(0.25)
-    raise RuntimeError("the service did not become ready")
 
 
 def _replicas_of(node: Any) -> Counter[str]:

@@ -7,16 +7,15 @@ with those that CTranslate2 computes in float32.
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtests.figures import spread
 from loadtests.random_whisper import AUDIO_POSITIONS, N_MELS, Shape, random_spec
 from npu_encoder.backend import EncoderBackend
 from npu_encoder.loading import BackendName, load_backend
@@ -61,7 +60,7 @@ def main() -> None:
     for contender, times in took_ms.items():
         ratios = [theirs / ours for theirs, ours in zip(took_ms["ctranslate2", "int8"], times, strict=True)]
         cosine = _worst_cosine(states[contender], states[REFERENCE])
-        print(f"| {contender[0]} | {contender[1]} | {_spread(times, 0)} | {_spread(ratios, 2)} | {cosine:.5f} |")
+        print(f"| {contender[0]} | {contender[1]} | {spread(times, 0)} | {spread(ratios, 2)} | {cosine:.5f} |")
 
 
 def _write_model(directory: Path, shape: Shape) -> None:
@@ -83,10 +82,6 @@ def _encode(backend: EncoderBackend, log_mel: NDArray[np.float32]) -> NDArray[np
 def _worst_cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     return float(((one * other).sum(axis=1) / norms).min())
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-BOUNDARY = "amanuensis-load"
+from loadtests.samples import upload
+
 TICK_S = 0.005
 PATIENCE_S = 60.0
 
@@ -71,20 +72,17 @@ class OpenLoopResult:
     cpu_share: float = 0.0
 
 
-def upload(url: str, path: str, audio: bytes, headers: dict[str, str]) -> bytes:
+def post(url: str, path: str, audio: bytes, headers: dict[str, str]) -> bytes:
     """The bytes of a request that posts ``audio`` as multipart field ``file``."""
-    body = (
-        f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="file"; filename="clip.wav"\r\n'
-        "content-type: audio/wav\r\n\r\n"
-    ).encode() + (audio + f"\r\n--{BOUNDARY}--\r\n".encode())
+    form = upload(audio, {})
     all_headers = {
         "host": urlsplit(url).netloc,
-        "content-type": f"multipart/form-data; boundary={BOUNDARY}",
-        "content-length": str(len(body)),
+        "content-type": form.content_type,
+        "content-length": str(len(form.body)),
         **headers,
     }
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in all_headers.items())]
-    return "\r\n".join(lines).encode() + HEAD_END + body
+    return "\r\n".join(lines).encode() + HEAD_END + form.body
 
 
 def offer(url: str, asks: Sequence[Ask], *, rate: float, seconds: float) -> OpenLoopResult:

@@ -17,7 +17,7 @@ import numpy as np
 
 from loadtests import closed_loop
 from loadtests.clips import clips
-from loadtests.open_loop import Answer, Ask, OpenLoopResult, offer, upload
+from loadtests.open_loop import Answer, Ask, OpenLoopResult, offer, post
 from loadtests.service_process import Application, Service, started
 
 OK, REFUSED, TIMED_OUT, BROKEN = 200, 503, 504, 0
@@ -65,7 +65,7 @@ def asks(url: str, deadline_s: float) -> Iterator[Ask]:
     """Every clip at every priority, as often as ``PRIORITIES`` has it."""
     for clip, priority in itertools.product(clips(), PRIORITIES):
         headers = {"x-priority": priority, "x-timeout-seconds": f"{deadline_s:g}"}
-        yield Ask(priority, upload(url, PATH, clip.wav, headers))
+        yield Ask(priority, post(url, PATH, clip.wav, headers))
 
 
 def _row(result: OpenLoopResult) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import requests
 import yaml
 
 from loadtests.service_process import free_port
+from loadtests.waiting import comes_up
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SESSION_ARGUMENT = "--session-dir="
@@ -100,23 +100,12 @@ def watching(service_url: str, session: Path, *, scrape_interval_s: float) -> It
         with (Path(directory) / "log").open("wb") as log:
             process = subprocess.Popen([*command, f"--web.listen-address={address}"], stdout=log, stderr=log)
         try:
-            _wait_until_ready(f"http://{address}", process, Path(log.name))
+            if not comes_up(f"http://{address}/-/ready", READY_S, process):
+                raise RuntimeError(f"Prometheus did not start:\n{Path(log.name).read_text(encoding='utf-8')}")
             yield Prometheus(f"http://{address}")
         finally:
             process.terminate()
             process.wait()
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if requests.get(f"{url}/-/ready", timeout=2).ok:
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(0.1)
-    raise RuntimeError(f"Prometheus did not start:\n{log.read_text(encoding='utf-8')}")
 
 
 def _command_line(process: psutil.Process) -> list[str]:

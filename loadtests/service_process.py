@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import requests
 import yaml
+
+from loadtests.waiting import comes_up
 
 ROOT = Path(__file__).parents[1]
 GRAPH = "deployments.app:build"
@@ -84,7 +84,8 @@ def started(applications: Sequence[Application]) -> Iterator[Service]:
             process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own_ports()}, stdout=log, stderr=log)
         try:
             for application in applications:
-                _wait_until_ready(base_url + application.route.rstrip("/"), process, log_path)
+                if not comes_up(f"{base_url}{application.route.rstrip('/')}/health/ready", READY_S, process):
+                    raise RuntimeError(f"the service did not become ready:\n{log_path.read_text(encoding='utf-8')}")
             service = Service(base_url, psutil.Process(process.pid), log_path)
             yield service
             family = service.process.children(recursive=True)
@@ -112,19 +113,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline and process.poll() is None:
-        if _is_ready(url):
-            return
-        time.sleep(0.25)
-    raise RuntimeError(f"the service did not become ready:\n{log.read_text(encoding='utf-8')}")
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return bool(requests.get(f"{url}/health/ready", timeout=2).ok)
-    except requests.RequestException:
-        return False

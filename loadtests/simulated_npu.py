@@ -15,7 +15,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from loadtests import closed_loop, cpu_time
 from loadtests.clips import clips
+from loadtests.figures import spread
 from loadtests.service_process import Application, running
 from npu_encoder.loading import NpuOptions, load_backend
 from npu_encoder.weights import read_dimensions
@@ -104,7 +104,7 @@ def _backend_table(directory: Path, rounds: int, seconds: float) -> None:
         rates, cpu = zip(*results, strict=True)
         share = f"{100 * statistics.median(rates) / case.ideal:.0f}%"
         device_ms, cpu_ms = f"{1000 * case.window_s:g}", f"{statistics.median(cpu):.1f}"
-        row = (case.contexts, device_ms, case.frames, _spread(rates), share, cpu_ms)
+        row = (case.contexts, device_ms, case.frames, spread(rates, 1), share, cpu_ms)
         print("| " + " | ".join(map(str, row)) + " |")
 
 
@@ -152,12 +152,8 @@ def _service_table(directory: Path, rounds: int, seconds: float) -> None:
             rates.append(result.requests_per_s)
             cpu.append(1000 * used["Encoder"] / len(result.latencies_s))
     ideal = 1 / WINDOW_S
-    print(f"- windows/s (simulated): {_spread(rates)}, {100 * statistics.median(rates) / ideal:.0f}% of {ideal:.1f}")
+    print(f"- windows/s (simulated): {spread(rates, 1)}, {100 * statistics.median(rates) / ideal:.0f}% of {ideal:.1f}")
     print(f"- CPU of the Encoder: {statistics.median(cpu):.1f} ms/window")
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.1f} ({min(values):.1f}-{max(values):.1f})"
 
 
 if __name__ == "__main__":

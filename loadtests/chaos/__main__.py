@@ -23,8 +23,8 @@ from loadtests.chaos.attack import Attack
 from loadtests.chaos.clients import DEADLINE_S, PATH, Ask, Done, Menu, perform
 from loadtests.chaos.processes import Family
 from loadtests.chaos.report import Findings, Memory
-from loadtests.chaos.samples import SHORT, Sample, samples, upload
 from loadtests.chaos.watch import Lives, files_left, held_by, poll, stats_of
+from loadtests.samples import SHORT, Sample, samples, upload
 from loadtests.service_process import Application, Service, started
 
 CLIENTS = 12

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from loadtests.chaos.samples import BAD, LONG, MINUTES, SHORT, Sample, Upload, upload
 from loadtests.chaos.verdict import OK, Attempt, Purpose, Result, worth_retrying
+from loadtests.samples import BAD, LONG, MINUTES, SHORT, Sample, Upload, upload
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from loadtests.chaos.samples import Upload, samples, upload
 from loadtests.clips import clips
+from loadtests.samples import Upload, samples, upload
 
 T = TypeVar("T")
 Kind = Literal["plain", "stream", "hang up"]

@@ -12,14 +12,12 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import requests
-
 from loadtests.service_process import free_port
+from loadtests.waiting import comes_up
 from loadtests.whisper_cpp.ggml import convert
 
 BINDINGS = "pywhispercpp"
@@ -53,7 +51,8 @@ def running(audio_context: int = 0) -> Iterator[str]:
             [server, "-m", model, *options.split()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            _wait_until_ready(f"http://127.0.0.1:{port}/health", process)
+            if not comes_up(f"http://127.0.0.1:{port}/health", READY_S, process):
+                raise RuntimeError("whisper.cpp's server did not start")
             yield f"http://127.0.0.1:{port}"
         finally:
             process.kill()
@@ -95,14 +94,3 @@ def with_tokens(code: str) -> str:
     ended = code.index("};", began)
     vocabulary = re.sub(r"\b5\d{4}\b", lambda match: str(TOKENS[int(match[0])]), code[began:ended])
     return code[:began] + vocabulary + code[ended:]
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if requests.get(url, timeout=1).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.1)
-    raise RuntimeError("whisper.cpp's server did not start")

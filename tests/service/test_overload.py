@@ -7,11 +7,10 @@ from collections import Counter
 
 import pytest
 import requests
-from openai import OpenAI
-from service_helpers import AUDIO, replicas
+from service_helpers import AUDIO, client_of, replicas
 
 from deployments.replica import STAGE_NICENESS
-from loadtests.open_loop import Answer, Ask, offer, upload
+from loadtests.open_loop import Answer, Ask, offer, post
 
 DEADLINE_S = 3.0
 RATE = 150.0  # several times what one slot can do
@@ -25,7 +24,7 @@ def flood(service: str) -> list[Answer]:
     audio = (AUDIO / "06_flite-rms.wav").read_bytes()
     headers = {"x-timeout-seconds": f"{DEADLINE_S:g}"}
     path = "/sequential/v1/audio/transcriptions"
-    asks = [Ask(name, upload(service, path, audio, {**headers, "x-priority": name})) for name in PRIORITIES]
+    asks = [Ask(name, post(service, path, audio, {**headers, "x-priority": name})) for name in PRIORITIES]
     return offer(service, asks, rate=RATE, seconds=SECONDS).answers
 
 
@@ -53,8 +52,7 @@ def test_the_service_is_well_afterwards(flood: list[Answer], service: str) -> No
     queue = requests.get(f"{service}/sequential/stats/pipeline", timeout=5).json()["queue"]
     assert queue["current_size"] == 0
     assert queue["total_dropped"] > 0
-    client = OpenAI(base_url=f"{service}/sequential/v1", api_key="unused", max_retries=0, timeout=60)
-    with (AUDIO / "06_flite-rms.wav").open("rb") as file:
+    with client_of(f"{service}/sequential") as client, (AUDIO / "06_flite-rms.wav").open("rb") as file:
         assert client.audio.transcriptions.create(file=file, model="whisper-1").text
 
 

@@ -14,9 +14,9 @@ import pytest
 from loadtests.chaos.clients import Ask, Done, Menu, Seen, read
 from loadtests.chaos.faults import GAP_S, HANG_S, HANGS_A_ROUND, PROCESSES, Fault, plans
 from loadtests.chaos.report import Findings, Memory, account, as_json, as_markdown, violations
-from loadtests.chaos.samples import Sample, upload
 from loadtests.chaos.verdict import SLACK_S, Attempt, Category, Purpose, Result, judge, worth_retrying
 from loadtests.chaos.watch import STAGES, Lives, files_left
+from loadtests.samples import Sample, upload
 
 KILLED_DECODER = Fault("Decoder", "kill", at=100.0, until=100.0, recovered=104.0, replaced=105.0)
 KILLED_INGRESS = Fault("Ingress", "kill", at=200.0, until=200.0, recovered=203.0, replaced=203.0)

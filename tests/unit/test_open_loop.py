@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from loadtests.open_loop import Ask, offer, upload
+from loadtests.open_loop import Ask, offer, post
 
 AUDIO = bytes(300_000)
 
@@ -51,7 +51,7 @@ def url() -> Iterator[str]:
 
 
 def test_every_request_meets_one_end(url: str) -> None:
-    asks = [Ask(path, upload(url, path, AUDIO, {"x-priority": "low"})) for path in ("/ok", "/refused", "/gone")]
+    asks = [Ask(path, post(url, path, AUDIO, {"x-priority": "low"})) for path in ("/ok", "/refused", "/gone")]
     result = offer(url, asks, rate=30, seconds=1)
     ends = Counter((answer.kind, answer.status, answer.has_retry_after) for answer in result.answers)
     assert ends == {("/ok", 200, False): 10, ("/refused", 503, True): 10, ("/gone", 0, False): 10}
