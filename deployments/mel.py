@@ -79,7 +79,8 @@ class MelPreprocessor:
             pcm = decode(file, self._limits)
         windows = find_windows(pcm, options)
         first = self._write(ticket, window_samples(pcm, windows[0])) if windows else None
-        kept = self._handoff.store_pcm(ticket, pcm) if len(windows) > 1 or (windows and self._keeps_pcm) else None
+        needs_pcm = len(windows) > 1 or (windows and self._keeps_pcm)
+        kept = self._handoff.store_pcm(ticket, upload, pcm) if needs_pcm else None
         timing = self._timing(queue_s, began)
         return PreparedAudio(len(pcm) / SAMPLE_RATE, windows, kept, first, timing)
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -24,7 +23,7 @@ from deployments.failures.recorder import FailureRecorder
 from deployments.memory.directory import SharedDirectory
 from deployments.memory.handoff import drop
 from deployments.memory.slab import Slab, SlabLayout
-from deployments.memory.spool import UPLOAD_SUFFIX, write_blob
+from deployments.memory.spool import write_upload
 from deployments.model import Model
 from deployments.request_log import RequestLog
 from deployments.request_record import Costs, RequestRecord
@@ -297,7 +296,7 @@ class TranscriptionService:
     def _spool(self, audio: bytes) -> BlobRef:
         if self._directory is None:
             return Stored(ray.put(audio))
-        return SpooledBlob(str(write_blob(Path(self._directory.path), audio, UPLOAD_SUFFIX)))
+        return SpooledBlob(str(write_upload(self._directory.path, audio)))
 
 
 def _failure_recorder(settings: Settings) -> FailureRecorder:

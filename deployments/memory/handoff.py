@@ -28,7 +28,7 @@ from deployments.contracts import (
 )
 from deployments.errors import DeadlineExceededError, RequestCancelledError, SlotViolationError
 from deployments.memory.slab import Slab
-from deployments.memory.spool import PCM_SUFFIX, read_pcm, write_blob
+from deployments.memory.spool import read_pcm, remove, write_pcm
 
 Float32 = NDArray[np.float32]
 Int16 = NDArray[np.int16]
@@ -93,16 +93,19 @@ class Handoff:
                 return stored
         assert_never(array)
 
-    def store_pcm(self, ticket: Ticket, pcm: Int16) -> BlobRef:
+    def store_pcm(self, ticket: Ticket, upload: BlobRef, pcm: Int16) -> BlobRef:
         """Keeps decoded audio for the later windows of a request.
 
         Raises:
-            DeadlineExceededError, RequestCancelledError, SlotViolationError: nobody would remove it again.
+            DeadlineExceededError, RequestCancelledError, SlotViolationError: nobody needs it any more.
         """
         self.check(ticket)
-        if ticket.slab is None:
-            return Stored(pcm)
-        return SpooledBlob(str(write_blob(Path(ticket.slab).parent, pcm.data, PCM_SUFFIX)))
+        match upload:
+            case SpooledBlob():
+                return SpooledBlob(str(write_pcm(Path(upload.path), pcm)))
+            case Stored():
+                return Stored(pcm)
+        assert_never(upload)
 
     def _slab_of(self, path: str) -> Slab:
         slab = self._slab
@@ -132,7 +135,7 @@ def load_pcm(blob: BlobRef, start: int, stop: int) -> Int16:
     assert_never(blob)
 
 
-def drop(blob: BlobRef) -> None:
-    """Frees an upload or decoded audio; an object in Ray's store goes with its last reference."""
-    if isinstance(blob, SpooledBlob):
-        Path(blob.path).unlink(missing_ok=True)
+def drop(upload: BlobRef) -> None:
+    """Frees an upload and the audio decoded from it; an object in Ray's store goes with its last reference."""
+    if isinstance(upload, SpooledBlob):
+        remove(Path(upload.path))

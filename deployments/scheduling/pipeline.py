@@ -28,7 +28,6 @@ from deployments.contracts import (
     Window,
     WindowMel,
 )
-from deployments.memory.handoff import drop
 from deployments.request_record import QUEUE, Costs, Step
 from deployments.scheduling.admission import Admission, Entry, Lease, Priority
 from deployments.scheduling.retries import RetryBudget
@@ -148,19 +147,18 @@ class Pipeline:
         lease = await self._slot(job, 0, entry)
         job.costs.queue_s = entry.waited_s
         try:
-            prepared = await self._prepare(job, lease)
+            ticket = self._ticket(job, lease)
+            prepared = await self._call(
+                self.mel, job, lease, 0, lambda: self._stages.prepare(ticket, job.upload, job.speech)
+            )
             job.costs.audio_s, job.costs.windows = prepared.duration_s, len(prepared.windows)
             yield AudioReady(prepared.duration_s, prepared.windows)
             if prepared.first is None:
                 return
-            try:
-                first = asyncio.create_task(self._first_window(job, lease, prepared))
-                async with aclosing(self._windows(job, prepared, first)) as results:
-                    async for result in results:
-                        yield result
-            finally:
-                if prepared.pcm is not None:
-                    drop(prepared.pcm)
+            first = asyncio.create_task(self._first_window(job, lease, prepared))
+            async with aclosing(self._windows(job, prepared, first)) as results:
+                async for result in results:
+                    yield result
         finally:
             lease.close()
 
@@ -207,21 +205,6 @@ class Pipeline:
             return await self._encode_and_decode(job, lease, window, mel.log_mel, pcm)
         finally:
             lease.close()
-
-    async def _prepare(self, job: Job, lease: Lease) -> PreparedAudio:
-        given_up = False
-
-        async def call() -> PreparedAudio:
-            prepared = await self._stages.prepare(self._ticket(job, lease), job.upload, job.speech)
-            if given_up and prepared.pcm is not None:
-                drop(prepared.pcm)
-            return prepared
-
-        try:
-            return await self._call(self.mel, job, lease, 0, call)
-        except BaseException:
-            given_up = True
-            raise
 
     async def _encode_and_decode(
         self, job: Job, lease: Lease, window: Window, log_mel: ArrayRef, pcm: BlobRef | None

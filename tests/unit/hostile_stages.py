@@ -19,7 +19,6 @@ from deployments.contracts import (
     EncoderHealth,
     PreparedAudio,
     SpeechOptions,
-    SpooledBlob,
     StageTiming,
     Ticket,
     Transcript,
@@ -27,7 +26,7 @@ from deployments.contracts import (
     WindowMel,
 )
 from deployments.errors import InternalError, StageLostError
-from deployments.memory.handoff import Float32, Handoff
+from deployments.memory.handoff import Float32, Handoff, load_pcm
 from deployments.memory.slab import SlabLayout
 
 T = TypeVar("T")
@@ -35,7 +34,6 @@ T = TypeVar("T")
 LAYOUT = SlabLayout(slots=4, n_mels=4, n_frames=8, n_states=4, d_model=8)
 SHAPE = (4, 8)
 TIMING = StageTiming(0.0, 0.001, 1, "replica", "cpu:test")
-PCM = SpooledBlob("/nonexistent/pcm")
 TORN = -1.0
 WINDOWS_A_REQUEST = 100
 
@@ -77,15 +75,20 @@ class HostileStages:
         self.calm = False
 
     async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
-        del upload, options
+        del options
         count = self.windows[ticket.request_id]
+        if not count:
+            return PreparedAudio(0.0, (), None, None, TIMING)
         windows = tuple(Window(index, float(index), index + 1.0) for index in range(count))
-        first = await self._call(ticket, lambda replica: self._mel(replica, ticket, 0)) if windows else None
-        return PreparedAudio(float(count), windows, PCM if count > 1 else None, first, TIMING)
+        first, pcm = await self._call(ticket, lambda replica: self._first(replica, ticket, upload, count))
+        return PreparedAudio(float(count), windows, pcm, first, TIMING)
 
     async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
-        del pcm
-        return WindowMel(await self._call(ticket, lambda replica: self._mel(replica, ticket, window.index)), TIMING)
+        async def later(replica: Handoff) -> ArrayRef:
+            (sample,) = load_pcm(pcm, window.index, window.index + 1)
+            return await self._mel(replica, ticket, float(sample))
+
+        return WindowMel(await self._call(ticket, later), TIMING)
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         return EncodedWindow(await self._call(ticket, lambda replica: self._states(replica, ticket, log_mel)), TIMING)
@@ -100,11 +103,22 @@ class HostileStages:
     async def encoder_health(self) -> EncoderHealth:
         return EncoderHealth(TIMING.device, "healthy")
 
-    async def _mel(self, replica: Handoff, ticket: Ticket, window: int) -> ArrayRef:
+    async def _first(
+        self, replica: Handoff, ticket: Ticket, upload: BlobRef, windows: int
+    ) -> tuple[ArrayRef, BlobRef | None]:
+        log_mel = await self._mel(replica, ticket, mark(ticket.request_id, 0))
+        if windows == 1:
+            return log_mel, None
+        samples = [mark(ticket.request_id, window) for window in range(windows)]
+        pcm = replica.store_pcm(ticket, upload, np.array(samples, np.int16))
+        await self._work()
+        return log_mel, pcm
+
+    async def _mel(self, replica: Handoff, ticket: Ticket, value: float) -> ArrayRef:
         replica.check(ticket)
         await self._work()
         with replica.output(ticket, Area.LOG_MEL, SHAPE) as array:
-            await self._fill(array, mark(ticket.request_id, window))
+            await self._fill(array, value)
             return replica.publish(ticket, Area.LOG_MEL, array)
 
     async def _states(self, replica: Handoff, ticket: Ticket, log_mel: ArrayRef) -> ArrayRef:

@@ -25,14 +25,28 @@ from deployments.errors import (
 from deployments.memory.directory import SharedDirectory, remove_stale
 from deployments.memory.handoff import Handoff, drop, load_pcm, open_upload
 from deployments.memory.slab import Slab, SlabLayout
-from deployments.memory.spool import UPLOAD_SUFFIX, write_blob
+from deployments.memory.spool import write_pcm, write_upload
 
 LAYOUT = SlabLayout(slots=3, n_mels=80, n_frames=3000, n_states=1500, d_model=192)
+RIFF = b"RIFF" * 1000
+SAMPLES = np.arange(-16_000, 16_000, dtype=np.int16)
 
 
 @pytest.fixture
 def slab(tmp_path: Path) -> Slab:
     return Slab.create(tmp_path / "slab", LAYOUT)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    directory = tmp_path / "spool"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def upload(spool: Path) -> Path:
+    return write_upload(spool, RIFF)
 
 
 def ticket(slab: Slab, slot: int, generation: int, seconds: float = 60) -> Ticket:
@@ -196,12 +210,12 @@ class TestHandoff:
             with pytest.raises(SlotViolationError):
                 handoff.publish(now, Area.ENCODER_STATES, array)
 
-    def test_audio_of_a_request_that_was_given_up_is_not_kept(self, slab: Slab) -> None:
+    def test_audio_of_a_request_that_was_cancelled_is_not_kept(self, slab: Slab, upload: Path) -> None:
         now = ticket(slab, 0, slab.grant(0))
         slab.cancel(0, now.generation)
         with pytest.raises(RequestCancelledError):
-            Handoff().store_pcm(now, np.zeros(16_000, np.int16))
-        assert [path.name for path in slab.path.parent.iterdir()] == ["slab"]
+            Handoff().store_pcm(now, SpooledBlob(str(upload)), SAMPLES)
+        assert list(upload.parent.iterdir()) == [upload]
 
     def test_a_new_slab_replaces_the_old_one(self, tmp_path: Path) -> None:
         handoff = Handoff()
@@ -209,29 +223,51 @@ class TestHandoff:
             slab = Slab.create(tmp_path / name, LAYOUT)
             handoff.check(ticket(slab, 0, slab.grant(0)))
 
-    def test_decoded_audio_is_read_back_in_parts(self, slab: Slab) -> None:
+    def test_decoded_audio_is_read_back_in_parts(self, slab: Slab, upload: Path) -> None:
         now = ticket(slab, 0, slab.grant(0))
-        pcm = np.arange(-16_000, 16_000, dtype=np.int16)
-        blob = Handoff().store_pcm(now, pcm)
-        np.testing.assert_array_equal(load_pcm(blob, 10, 2000), pcm[10:2000])
-        drop(blob)
-        assert isinstance(blob, SpooledBlob)
-        assert not Path(blob.path).exists()
+        blob = Handoff().store_pcm(now, SpooledBlob(str(upload)), SAMPLES)
+        np.testing.assert_array_equal(load_pcm(blob, 10, 2000), SAMPLES[10:2000])
 
-    def test_an_upload_is_spooled_privately(self, tmp_path: Path) -> None:
-        path = write_blob(tmp_path, b"RIFF" * 1000, UPLOAD_SUFFIX)
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        with open_upload(SpooledBlob(str(path))) as file:
-            assert file.read() == b"RIFF" * 1000
+    def test_an_upload_is_spooled_privately(self, upload: Path) -> None:
+        assert stat.S_IMODE(upload.stat().st_mode) == 0o600
+        assert stat.S_IMODE(upload.parent.stat().st_mode) == 0o700
+        with open_upload(SpooledBlob(str(upload))) as file:
+            assert file.read() == RIFF
+
+    def test_what_calls_wrote_that_died_goes_with_the_upload(self, spool: Path, upload: Path) -> None:
+        for _ in range(3):
+            write_pcm(upload, SAMPLES)
+        drop(SpooledBlob(str(upload)))
+        assert list(spool.iterdir()) == []
+        drop(SpooledBlob(str(upload)))
+
+    def test_audio_of_a_request_that_is_over_is_not_kept(self, spool: Path, upload: Path) -> None:
+        drop(SpooledBlob(str(upload)))
+        with pytest.raises(RequestCancelledError):
+            write_pcm(upload, SAMPLES)
+        assert list(spool.iterdir()) == []
+
+    def test_a_file_that_appears_during_the_removal_goes_too(
+        self, spool: Path, upload: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        late, rmdir = [upload], Path.rmdir
+
+        def written_meanwhile(path: Path) -> None:
+            if late:
+                write_pcm(late.pop(), SAMPLES)
+            rmdir(path)
+
+        monkeypatch.setattr(Path, "rmdir", written_meanwhile)
+        drop(SpooledBlob(str(upload)))
+        assert not late
+        assert list(spool.iterdir()) == []
 
     def test_an_upload_without_room_is_refused_and_leaves_nothing(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, spool: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path = tmp_path / "blob.upload"
-        path.touch()
         full = os.open("/dev/full", os.O_WRONLY)
-        monkeypatch.setattr("tempfile.mkstemp", lambda **_: (full, str(path)))
+        monkeypatch.setattr("os.open", lambda *_: full)
         with pytest.raises(OutOfSpaceError) as refused:
-            write_blob(tmp_path, b"RIFF", UPLOAD_SUFFIX)
+            write_upload(spool, RIFF)
         assert refused.value.status == 503
-        assert list(tmp_path.iterdir()) == []
+        assert list(spool.iterdir()) == []

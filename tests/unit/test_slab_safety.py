@@ -18,7 +18,9 @@ from hostile_stages import LAYOUT, SHAPE, Fate, HostileStages, mark
 
 from deployments.contracts import Area, DecodeOptions, SpeechOptions, SpooledBlob
 from deployments.errors import AmanuensisError, DeadlineExceededError, StageLostError
+from deployments.memory.handoff import drop
 from deployments.memory.slab import Slab
+from deployments.memory.spool import write_upload
 from deployments.scheduling.admission import Admission, Lease, Priority
 from deployments.scheduling.pipeline import Budgets, Job, Pipeline, WindowDone
 from deployments.statistics import QueueStatistics, Statistics
@@ -36,6 +38,8 @@ class Rush:
     def __init__(self, seed: int, directory: Path) -> None:
         self._chance = random.Random(seed)
         self.slab = Slab.create(directory / f"slab-{seed}", LAYOUT)
+        self.spool = directory / f"spool-{seed}"
+        self.spool.mkdir()
         self.stages = HostileStages(self._chance)
         self.statistics = Statistics()
         self.admission = Admission(LAYOUT.slots, 12, self.slab, self.statistics.queue, ageing_s=2.0)
@@ -92,7 +96,7 @@ class Rush:
     async def _ask(self, number: int, *, windows: int, priority: Priority, seconds: float) -> None:
         job = Job(
             request_id=str(number),
-            upload=SpooledBlob("/nonexistent/upload"),
+            upload=SpooledBlob(str(write_upload(self.spool, b"RIFF"))),
             speech=SpeechOptions(vad_filter=True, max_window_s=30),
             decode=DecodeOptions(language="en"),
             priority=priority,
@@ -100,12 +104,15 @@ class Rush:
             detect_language=False,
         )
         self.stages.windows[job.request_id] = windows
-        with self.admission.enter(priority, job.deadline) as entry:
-            await asyncio.sleep(self._chance.uniform(0, 0.1))
-            async with aclosing(self._pipeline.run(job, entry)) as events:
-                async for event in events:
-                    if isinstance(event, WindowDone):
-                        self._check(job.request_id, event)
+        try:
+            with self.admission.enter(priority, job.deadline) as entry:
+                await asyncio.sleep(self._chance.uniform(0, 0.1))
+                async with aclosing(self._pipeline.run(job, entry)) as events:
+                    async for event in events:
+                        if isinstance(event, WindowDone):
+                            self._check(job.request_id, event)
+        finally:
+            drop(job.upload)
 
     def _check(self, request_id: str, event: WindowDone) -> None:
         expected = f"{mark(request_id, event.window.index):.0f}"
@@ -123,12 +130,13 @@ def rush(seed: int, directory: Path) -> Rush:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_every_answer_holds_its_own_data_and_every_slot_comes_back(seed: int, tmp_path: Path) -> None:
+def test_every_answer_holds_its_own_data_and_every_slot_and_file_is_given_back(seed: int, tmp_path: Path) -> None:
     async def scenario() -> None:
         made = Rush(seed, tmp_path)
         await made.run()
         assert made.stages.violations == []
         assert (made.admission.in_use, made.admission.waiting, made.stages_active) == (0, 0, 0)
+        assert list(made.spool.iterdir()) == []
         await made.admission.drained()
 
         await asyncio.gather(*(made.calm_client(REQUESTS + number) for number in range(1, LAYOUT.slots + 1)))
