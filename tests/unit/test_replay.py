@@ -199,7 +199,7 @@ def test_a_record_without_audio_is_told_not_skipped(bench: Bench, capsys: pytest
     assert bench.requests == []
 
 
-@pytest.mark.parametrize("unknown", [failure().id, "nonsense", "../../stats"])
+@pytest.mark.parametrize("unknown", [failure().id, "nonsense", "../../stats"], ids=["gone", "nonsense", "path"])
 def test_an_unknown_id_is_told(bench: Bench, capsys: pytest.CaptureFixture[str], unknown: str) -> None:
     assert bench.replay(unknown) == 1
     assert f"{unknown} failed: 404 not_found" in capsys.readouterr().out
