@@ -32,12 +32,7 @@ def build(arguments: dict[str, Any]) -> Application:
     placement = Placement.here(asked)
     settings = placement.settings
     model = load_model(settings)
-    stage = {
-        **SELF_HEALING,
-        "max_ongoing_requests": settings.slots + STAGE_HEADROOM,
-        # One line a request is enough: the ingress writes it. At INFO, Serve would format one a call in every stage.
-        "logging_config": {"enable_access_log": False, "log_level": "WARNING"},
-    }
+    stage = stage_options(settings)
     mel = MelPreprocessor.options(
         **replicas(
             settings.mel_replicas,
@@ -67,15 +62,32 @@ def build(arguments: dict[str, Any]) -> Application:
         ray_actor_options=placement.cpu_stage,
         **stage,
     ).bind(settings, model)
-    application: Application = Ingress.options(
-        num_replicas=1,
-        max_ongoing_requests=INGRESS_MAX_ONGOING,
-        ray_actor_options=placement.ingress,
-        graceful_shutdown_timeout_s=settings.drain_timeout_s,
-        logging_config={"enable_access_log": False},  # the request log says more, and does not swell under overload
-        **SELF_HEALING,
-    ).bind(settings, model, mel, encoders, decoder)
+    application: Application = Ingress.options(**ingress_options(placement)).bind(
+        settings, model, mel, encoders, decoder
+    )
     return application
+
+
+def stage_options(settings: Settings) -> dict[str, Any]:
+    """What the deployments of all stages have in common."""
+    return {
+        **SELF_HEALING,
+        "max_ongoing_requests": settings.slots + STAGE_HEADROOM,
+        # One line a request is enough: the ingress writes it. At INFO, Serve would format one a call in every stage.
+        "logging_config": {"enable_access_log": False, "log_level": "WARNING"},
+    }
+
+
+def ingress_options(placement: Placement) -> dict[str, Any]:
+    """Of the ingress' deployment."""
+    return {
+        **SELF_HEALING,
+        "num_replicas": 1,
+        "max_ongoing_requests": INGRESS_MAX_ONGOING,
+        "ray_actor_options": placement.ingress,
+        "graceful_shutdown_timeout_s": placement.settings.drain_timeout_s,
+        "logging_config": {"enable_access_log": False},  # the request log says more, and does not swell under overload
+    }
 
 
 def _encoder_names(count: int) -> list[str]:

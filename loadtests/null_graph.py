@@ -7,6 +7,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
+from deployments.app import ingress_options, stage_options
 from deployments.contracts import (
     Area,
     ArrayRef,
@@ -23,7 +24,7 @@ from deployments.contracts import (
     Window,
 )
 from deployments.encoder import Encoder
-from deployments.ingress import INGRESS_MAX_ONGOING, STAGE_HEADROOM, Ingress
+from deployments.ingress import Ingress
 from deployments.memory.handoff import Handoff, open_upload
 from deployments.model import load_model
 from deployments.placement import Placement
@@ -54,7 +55,7 @@ class NullMel:
 
 @serve.deployment
 class NullEncoder:
-    """Opens the log-mel, hands on unwritten states; in batches, which Serve forms."""
+    """Opens the log-mel, hands on unwritten states."""
 
     def __init__(self) -> None:
         self._handoff = Handoff()
@@ -63,14 +64,6 @@ class NullEncoder:
         return EncoderHealth(TIMING.device, "healthy")
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
-        result: EncodedWindow = await self._encode_batch((ticket, log_mel))
-        return result
-
-    @serve.batch(max_batch_size=8, batch_wait_timeout_s=0)
-    async def _encode_batch(self, jobs: list[tuple[Ticket, ArrayRef]]) -> list[EncodedWindow]:
-        return [self._encode(ticket, log_mel) for ticket, log_mel in jobs]
-
-    def _encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         self._handoff.input(ticket, log_mel)
         with self._handoff.output(ticket, Area.ENCODER_STATES, STATES_SHAPE) as array:
             return EncodedWindow(self._handoff.publish(ticket, Area.ENCODER_STATES, array), TIMING)
@@ -106,11 +99,10 @@ def build_around_encoder(arguments: dict[str, Any]) -> Application:
 def _around(encoder: Application, placement: Placement) -> Application:
     settings = placement.settings
     mel, decoder = (deployment.options(**_options(placement)).bind() for deployment in (NullMel, NullDecoder))
-    ingress = Ingress.options(max_ongoing_requests=INGRESS_MAX_ONGOING, ray_actor_options=placement.ingress)
+    ingress = Ingress.options(**ingress_options(placement))
     application: Application = ingress.bind(settings, load_model(settings), mel, [encoder], decoder)
     return application
 
 
 def _options(placement: Placement) -> dict[str, Any]:
-    slots = placement.settings.slots
-    return {"max_ongoing_requests": slots + STAGE_HEADROOM, "ray_actor_options": placement.cpu_stage}
+    return {**stage_options(placement.settings), "ray_actor_options": placement.cpu_stage}
