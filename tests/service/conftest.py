@@ -14,6 +14,7 @@ import pytest
 import requests
 from openai import OpenAI
 from service_helpers import AUDIO, MAX_UPLOAD_BYTES, SimulatedNpu, client_of
+from trace_collector import Collector, collecting
 
 from loadtests.service_process import Application, running
 
@@ -26,7 +27,16 @@ def npus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SimulatedNpu]:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory, npus: dict[str, SimulatedNpu]) -> Iterator[str]:
+def collector() -> Iterator[Collector]:
+    """Gets the traces of the application at ``/object-store``."""
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, npus: dict[str, SimulatedNpu], collector: Collector
+) -> Iterator[str]:
     """The base URL of a ready service; afterwards it must stop cleanly."""
     shared_memory = tmp_path_factory.mktemp("shm")
     limits = {"max_upload_bytes": MAX_UPLOAD_BYTES, "failure_log_dir": str(tmp_path_factory.mktemp("failures"))}
@@ -36,7 +46,11 @@ def service(tmp_path_factory: pytest.TempPathFactory, npus: dict[str, SimulatedN
     applications = [
         Application("amanuensis", "/", {**limits, "shared_memory_dir": str(shared_memory)}),
         Application("sequential", "/sequential", {**limits, "enable_pipeline": False}),
-        Application("object-store", "/object-store", {**limits, "handoff": "object_store", "encoder_replicas": 2}),
+        Application(
+            "object-store",
+            "/object-store",
+            {**limits, "handoff": "object_store", "encoder_replicas": 2, "otlp_endpoint": collector.url},
+        ),
         Application("npu", "/npu", {**npu["/npu"], "decoder_replicas": 2}),
         Application("npu-or-cpu", "/npu-or-cpu", {**npu["/npu-or-cpu"], "on_device_failure": "cpu"}),
     ]

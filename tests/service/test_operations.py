@@ -5,7 +5,9 @@ from __future__ import annotations
 import requests
 from openai import OpenAI
 from openapi_spec_validator import validate
-from service_helpers import AUDIO
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from service_helpers import AUDIO, wait_until
+from trace_collector import Collector, attributes
 
 
 def get(service: str, path: str) -> requests.Response:
@@ -76,3 +78,22 @@ def test_the_documentation_is_served_and_valid(service: str) -> None:
     page = get(service, "/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "/v1/audio/transcriptions" in page.text
+
+
+def test_a_trace_begins_at_the_client_and_shows_every_stage(service: str, collector: Collector) -> None:
+    trace, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with (AUDIO / "01_espeak-plain.wav").open("rb") as file:
+        url = f"{service}/object-store/v1/audio/transcriptions"
+        headers = {"traceparent": f"00-{trace}-{caller}-01"}
+        assert requests.post(url, files={"file": file}, headers=headers, timeout=30).ok
+
+    def seen() -> dict[str, Span]:
+        return {span.name: span for span in collector.spans if span.trace_id.hex() == trace}
+
+    wait_until(lambda: "transcription" in seen(), 10)
+    spans = seen()
+    assert spans["transcription"].parent_span_id.hex() == caller
+    replicas = {name: attributes(span.attributes).get("amanuensis.replica") for name, span in spans.items()}
+    stages = {"stage1_load_mel", "stage2_encoder", "stage3_decoder_align"}
+    assert set(spans) == {"transcription", "queue", *stages}
+    assert len({replicas[stage] for stage in stages} - {None}) == len(stages)

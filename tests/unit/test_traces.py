@@ -2,18 +2,15 @@
 
 import subprocess
 import sys
-import threading
-from collections.abc import Iterable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from scripted_stages import TIMING, LosingStages, ScriptedStages
 from starlette.testclient import TestClient
 from test_http import post, service
+from trace_collector import Collector, attributes, collecting
 
 from deployments.errors import InvalidAudioError, QueueFullError, ServiceUnavailableError
 from deployments.http.app import create_app
@@ -22,54 +19,10 @@ STAGES = ("stage1_load_mel", "stage2_encoder", "stage3_decoder_align")
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-class Collector:
-    """A server that keeps the spans it is sent."""
-
-    def __init__(self) -> None:
-        spans: list[Span] = []
-        services: set[str] = set()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                assert self.path == "/v1/traces"
-                body = self.rfile.read(int(self.headers["content-length"]))
-                for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                    services.add(str(attributes(resource.resource.attributes)["service.name"]))
-                    spans.extend(span for scope in resource.scope_spans for span in scope.spans)
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Says nothing."""
-
-        self.spans, self.services = spans, services
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    @property
-    def root(self) -> Span:
-        (span,) = (span for span in self.spans if span.name == "transcription")
-        return span
-
-    def steps(self, name: str) -> list[Span]:
-        """In the order of their windows."""
-        spans = [span for span in self.spans if span.name == name]
-        return sorted(spans, key=lambda span: float(attributes(span.attributes)["amanuensis.window"]))
-
-
-def attributes(pairs: Iterable[KeyValue]) -> dict[str, str | float]:
-    return {pair.key: getattr(pair.value, str(pair.value.WhichOneof("value"))) for pair in pairs}
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    collector = Collector()
-    thread = threading.Thread(target=collector.server.serve_forever)
-    thread.start()
-    yield collector
-    collector.server.shutdown()
-    thread.join()
-    collector.server.server_close()
+    with collecting() as collector:
+        yield collector
 
 
 def ask(collector: Collector, directory: Path, stages: ScriptedStages, **headers: str) -> int:
