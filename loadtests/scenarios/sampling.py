@@ -66,7 +66,9 @@ class Sampler(threading.Thread):
     def _sample(self) -> Sample:
         at, metrics = time.time(), read_metrics(self._url)
         memory, cpu = _by_role(self._service)
-        cpu.update({role: _cpu_s(process) for role, process in self._others.items()})
+        for role, process in self._others.items():
+            with suppress(psutil.NoSuchProcess):  # the load generator may end before the sampler does
+                cpu[role] = _cpu_s(process)
         return Sample(at, metrics, memory, cpu)
 
 

@@ -8,13 +8,16 @@ import json
 import math
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from recorded_load import EPOCH, SERVICE_S, recording, request, requests, samples, scenario, write
 
+from loadtests.scenarios import sampling
 from loadtests.scenarios.answers import read
 from loadtests.scenarios.arrivals import due_times
 from loadtests.scenarios.estimates import histogram_percentile, percentile, slope
@@ -289,3 +292,17 @@ def test_what_cannot_be_run_is_refused(arguments: list[str], complaint: str) -> 
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert complaint in result.stderr
+
+
+def test_sampling_goes_on_when_the_load_generator_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "read_metrics", lambda _url: {})
+    monkeypatch.setattr(sampling, "PERIOD_S", 0.01)
+    with subprocess.Popen(["true"]) as generator:
+        others = {"load generator": psutil.Process(generator.pid), "sampler": psutil.Process()}
+    sampler = sampling.Sampler("http://unused", tmp_path / "samples", None, others)
+    sampler.start()
+    time.sleep(0.1)
+    sampler.stop()
+    lines = [json.loads(line) for line in (tmp_path / "samples").read_text(encoding="utf-8").splitlines()]
+    assert len(lines) > 1
+    assert all(set(line["cpu_s"]) == {"sampler"} for line in lines)
