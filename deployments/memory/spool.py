@@ -30,14 +30,12 @@ def write_upload(directory: Path, data: bytes) -> Path:
         OutOfSpaceError: it does not fit; nothing is left of it.
     """
     with _room_needed():
-        home = Path(tempfile.mkdtemp(dir=directory))
-    path = home / UPLOAD
-    try:
-        with _room_needed():
+        path = Path(tempfile.mkdtemp(dir=directory)) / UPLOAD
+        try:
             _write(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), data)
-    except BaseException:
-        remove(path)
-        raise
+        except BaseException:
+            remove(path)
+            raise
     return path
 
 
