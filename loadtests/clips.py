@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import wave
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtests.wav import RATE, SAMPLE_BYTES, pcm_of, seconds_of, wav_of
+
 SAMPLES = Path(__file__).parents[1] / "tests" / "audio"
-RATE = 16_000
-PAUSE = bytes(2 * RATE * 3 // 10)
+PAUSE = bytes(SAMPLE_BYTES * RATE * 3 // 10)
 
 MIX = (
     ("03_espeak-variant",),
@@ -52,16 +51,5 @@ def clips() -> list[Clip]:
 
 
 def _clip(names: tuple[str, ...], spoken: dict[str, str]) -> Clip:
-    pcm = PAUSE.join(_samples(name) for name in names)
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(pcm)
-    return Clip("+".join(names), buffer.getvalue(), len(pcm) / 2 / RATE, " ".join(spoken[name] for name in names))
-
-
-def _samples(name: str) -> bytes:
-    with wave.open(str(SAMPLES / f"{name}.wav"), "rb") as file:
-        return file.readframes(file.getnframes())
+    pcm = PAUSE.join(pcm_of(SAMPLES / f"{name}.wav") for name in names)
+    return Clip("+".join(names), wav_of(pcm), seconds_of(pcm), " ".join(spoken[name] for name in names))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import uuid
-import wave
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from loadtests.clips import PAUSE, RATE, SAMPLES
+from loadtests.clips import PAUSE, SAMPLES
+from loadtests.wav import pcm_of, seconds_of, wav_of
 
 LONG_S = 10.0
 MINUTES_S = 240.0
@@ -39,13 +38,11 @@ class Upload:
 
 def samples() -> list[Sample]:
     """All good files, the longest last."""
-    recordings = {path.stem: _pcm(path.read_bytes()) for path in sorted(SAMPLES.glob("*.wav"))}
-    found = [
-        Sample(name, LONG if len(pcm) / 2 / RATE > LONG_S else SHORT, _wav(pcm)) for name, pcm in recordings.items()
-    ]
+    recordings = {path.stem: pcm_of(path) for path in sorted(SAMPLES.glob("*.wav"))}
+    found = [Sample(name, LONG if seconds_of(pcm) > LONG_S else SHORT, wav_of(pcm)) for name, pcm in recordings.items()]
     once = PAUSE.join(recordings.values())
-    repeats = round(MINUTES_S / (len(once) / 2 / RATE))
-    return [*found, Sample("minutes", MINUTES, _wav(PAUSE.join([once] * repeats)))]
+    repeats = round(MINUTES_S / seconds_of(once))
+    return [*found, Sample("minutes", MINUTES, wav_of(PAUSE.join([once] * repeats)))]
 
 
 def upload(content: bytes, fields: Mapping[str, str]) -> Upload:
@@ -61,18 +58,3 @@ def upload(content: bytes, fields: Mapping[str, str]) -> Upload:
     )
     body = b"".join([*parts, head.encode(), content, f"\r\n--{boundary}--\r\n".encode()])
     return Upload(f"multipart/form-data; boundary={boundary}", body)
-
-
-def _pcm(wav: bytes) -> bytes:
-    with wave.open(io.BytesIO(wav), "rb") as file:
-        return file.readframes(file.getnframes())
-
-
-def _wav(pcm: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(pcm)
-    return buffer.getvalue()
