@@ -36,7 +36,7 @@ class StageCalls:
         self.breaker = CircuitBreaker(statistics.name)
         self.budget_s = budget_s
         self._retries = retries
-        self._recovering = False
+        self._lost_at: float | None = None
 
     async def __call__(self, lease: Lease, deadline: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of ``call``, which is made again while its failure was not the request's.
@@ -65,15 +65,17 @@ class StageCalls:
     async def _with_retries(self, lease: Lease, deadline: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         attempt = 1
         while True:
+            began = time.monotonic()
             try:
                 result = await self._once(lease, deadline, call())
             except Exception as error:
                 self.statistics.failed(error)
-                self._recovering |= isinstance(error, StageLostError)
+                if isinstance(error, StageLostError):
+                    self._lost_at = time.monotonic()
                 if not _retryable(error) or attempt == MAX_ATTEMPTS or not self._retries.spend():
                     raise
             else:
-                self._recovering = False
+                self._recovered(began)
                 self._retries.earn()
                 return result
             self.statistics.retried()
@@ -87,7 +89,7 @@ class StageCalls:
         task.add_done_callback(lambda _: self.statistics.ended())
         began = time.monotonic()
         await self._wait(task, min(self.budget_s, deadline - time.time()))
-        if not task.done() and self._recovering:
+        if not task.done() and self._lost_at is not None:
             await self._wait(task, deadline - time.time())
         if not task.done():
             # The ingress may itself have stood still, and find the result a moment later.
@@ -97,6 +99,11 @@ class StageCalls:
         result = task.result()
         self.statistics.processed(time.monotonic() - began, result.timing)
         return result
+
+    def _recovered(self, began: float) -> None:
+        # The answer to a call of before the loss may have been on its way: it proves nothing.
+        if self._lost_at is not None and began >= self._lost_at:
+            self._lost_at = None
 
     @staticmethod
     async def _wait(task: asyncio.Task[T], seconds: float) -> None:

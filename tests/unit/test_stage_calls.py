@@ -135,6 +135,17 @@ def test_so_does_a_call_that_was_under_way_when_another_one_was_lost() -> None:
     asyncio.run(scenario())
 
 
+def test_an_answer_from_before_the_loss_does_not_end_the_wait_for_the_successor() -> None:
+    async def scenario() -> None:
+        bench = Bench(budget_s=0.1)
+        answered = asyncio.create_task(bench.encode(0.08))
+        await asyncio.sleep(0.01)
+        assert await bench.encode(StageLostError("gone"), 0.4) == ENCODED
+        assert await answered == ENCODED
+
+    asyncio.run(scenario())
+
+
 def test_an_ingress_that_stood_still_does_not_blame_the_stage() -> None:
     bench = Bench(budget_s=0.1)
 
