@@ -65,6 +65,7 @@ class Ticket:
         generation: of the slot at that moment; any other value found there later is a violation.
         deadline: absolute, seconds since the epoch (clocks of one cluster are synchronised).
         slab: path of the slab on the ingress's node; None when arrays travel through the object store.
+        priority: 0 is served first; see ``scheduling.urgency``.
     """
 
     request_id: str
@@ -72,15 +73,23 @@ class Ticket:
     generation: int
     deadline: float
     slab: str | None
+    priority: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of speech, the unit of scheduling. Times in seconds from the start of the audio."""
+    """A stretch of audio with speech in it, the unit of scheduling. Times in seconds from the start of the audio.
+
+    Attributes:
+        index: counts up over the whole audio. What continues a window has the index of that window.
+        speech: start and end of each stretch of speech that the voice detection heard inside, in order; empty where
+            it heard none; None where nobody listened.
+    """
 
     index: int
     start_s: float
     end_s: float
+    speech: tuple[tuple[float, float], ...] | None = None
 
     @property
     def duration_s(self) -> float:
@@ -126,7 +135,10 @@ class DecodeOptions:
     Attributes:
         task: transcribe, or translate to English.
         language: ISO code; None detects it from the encoder states.
+        other_language: ISO code to try where the text in ``language`` is not good: the window's own likeliest one,
+            where doubt let it keep that of its neighbours; None where there is none.
         prompt: text the model should believe came before.
+        hotwords: words that are likely to be spoken, separated by commas or spaces.
         temperature: 0 decodes greedily (or with the beam); above 0 samples.
         beam_size: 1 is greedy.
         word_times: align each word with the audio.
@@ -134,7 +146,9 @@ class DecodeOptions:
 
     task: Task = "transcribe"
     language: str | None = None
+    other_language: str | None = None
     prompt: str | None = None
+    hotwords: str | None = None
     temperature: float = 0.0
     beam_size: int = 1
     word_times: bool = False
@@ -164,6 +178,8 @@ class Transcript:
         compression_ratio: length of the text over its zlib length; above 2.4 it repeats itself.
         temperature: the one that produced this text.
         words: empty unless word times were asked for.
+        rest_from_s: the text ends here, in seconds from the start of the audio, although speech follows in the window:
+            the rest has to be decoded as a window of its own. None where the text is complete.
     """
 
     text: str
@@ -175,6 +191,7 @@ class Transcript:
     compression_ratio: float
     temperature: float
     words: tuple[Word, ...] = ()
+    rest_from_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +244,15 @@ class EncoderHealth:
     status: Literal["healthy", "degraded", "failed"]
     reason: str | None = None
     recoveries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedLanguage:
+    """The likeliest language of one window: ISO code and probability in [0, 1]."""
+
+    language: str
+    probability: float
+    timing: StageTiming
 
 
 @dataclass(frozen=True, slots=True)
