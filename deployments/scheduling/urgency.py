@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 
 class UrgentFirst(Generic[Item]):
-    """A queue whose order is that of arrival, in which each step of higher priority counts as ``AHEAD_S`` of waiting."""
+    """A queue in order of arrival, in which each step of higher priority counts as ``AHEAD_S`` of waiting."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Item]] = []
