@@ -20,7 +20,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -32,6 +32,7 @@ from loadtests.accuracy.corpus import IN_THE_TREE, Choice, Recording, is_heard, 
 from loadtests.accuracy.journal import Journal, Turn
 from loadtests.accuracy.page import write_page
 from loadtests.accuracy.results import Subject, judge, read_results, write_results
+from loadtests.closed_loop import OK
 from loadtests.machine import facts
 from loadtests.service_process import Application, running
 
@@ -57,9 +58,10 @@ def main() -> None:
     with _service(options.url, options.model) as url:
         contenders = _contenders(url, options.clients, options.peers, model)
         subject = _subject(directory, model, contenders)
-        journal = Journal(options.output / "answers.jsonl", {"model": model.name, "corpus": str(directory)})
+        journal = Journal(options.output / "answers.jsonl", _run(subject, directory))
         journal.resume()
-        _take_turns(contenders, directory, _parts(chosen, options.turns), journal)
+        with suppress(KeyboardInterrupt):  # what was answered until then is worth a page, and the service a clean end
+            _take_turns(contenders, directory, _parts(chosen, options.turns), journal)
     unsent = Counter(recording.unscored for recording in recordings if not is_heard(recording))
     results = judge(subject, chosen, unsent, journal)
     write_results(results, options.output / "results.json")
@@ -133,9 +135,15 @@ def _subject(directory: Path, model: Model, contenders: Sequence[Contender]) -> 
         machine=facts("faster-whisper", "whisper-normalizer"),
         setups={contender.name: contender.setup for contender in contenders},
         services=tuple(service.name for service in services),
+        rated=(*(service.name for service in services[:-1]), *peers),
         main=services[-2].name,
         peer=peers[0] if peers else "",
     )
+
+
+def _run(subject: Subject, directory: Path) -> dict[str, str]:
+    """What must be the same for a run to go on."""
+    return {"model": subject.model, "corpus": str(directory), "commit": subject.machine["commit"]}
 
 
 def _command(directory: Path) -> str:
@@ -172,7 +180,9 @@ def _take_turns(
 def _take_turn(contender: Contender, directory: Path, part: Sequence[Recording], journal: Journal) -> None:
     began = perf_counter()
     contender.transcribe(directory, [one.file for one in part], partial(journal.answered, contender.name))
-    turn = Turn(perf_counter() - began, sum(recording.seconds for recording in part), len(part))
+    seconds = perf_counter() - began
+    answered = [one.seconds for one in part if journal.answers[contender.name][one.file].status == OK]
+    turn = Turn(seconds, sum(answered), len(answered))
     journal.finished(contender.name, turn)
 
 

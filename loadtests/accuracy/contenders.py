@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,16 +102,24 @@ class Service:
         began = perf_counter()
         try:
             async with session.post(f"{self.url}/v1/audio/transcriptions", data=form) as response:
-                document = await response.json(content_type=None)
-                return _read_answer(response.status, document, perf_counter() - began)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                return _read_answer(response.status, await response.read(), perf_counter() - began)
+        except (aiohttp.ClientError, TimeoutError) as error:
             return Answer(NO_ANSWER, type(error).__name__, "", "", perf_counter() - began)
 
 
-def _read_answer(status: int, document: Any, seconds: float) -> Answer:
+def _read_answer(status: int, body: bytes, seconds: float) -> Answer:
     if status != OK:
-        return Answer(status, str(document["error"].get("code")), "", "", seconds)
+        return Answer(status, _error_code(body), "", "", seconds)
+    document = json.loads(body)
     return Answer(status, "", document["text"], CODES.get(document.get("language"), ""), seconds)
+
+
+def _error_code(body: bytes) -> str:
+    """The service's code; none where a proxy before it answered in its stead."""
+    try:
+        return str(json.loads(body)["error"]["code"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 class FasterWhisper:

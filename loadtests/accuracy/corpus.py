@@ -26,6 +26,8 @@ MANIFEST, TRANSCRIPTS = "manifest.tsv", "transcripts.tsv"
 IN_THE_TREE = Path(__file__).parents[2] / "tests" / "audio"
 UNHEARD = frozenset({"odd"})
 """Categories that are about files, not about words: most hold the same sentence in another container."""
+WORDLESS = frozenset({"noise", "rir"})
+"""Categories in which nobody speaks."""
 TRUSTED = frozenset({"high", "medium"})
 MAX_COUNT = 9
 """``speakers`` up to this is how many speak, not who: the names in use that are numbers are all larger."""
@@ -58,6 +60,10 @@ class Recording:
     @property
     def collection(self) -> str:
         return self.file.split("/", 1)[0] if "/" in self.file else "."
+
+    @property
+    def is_wordless(self) -> bool:
+        return self.category in WORDLESS
 
     @property
     def reference(self) -> str:

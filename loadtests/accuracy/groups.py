@@ -38,6 +38,11 @@ class Group:
         """Whether the service errs more by more than the interval of the difference."""
         return self.behind is not None and self.behind.low is not None and self.behind.low > 0
 
+    @property
+    def may_be_worse(self) -> bool:
+        """Whether the service errs more where one speaker is all there is, so that no interval can be had."""
+        return self.behind is not None and self.behind.low is None and self.behind.value > 0
+
 
 def measure_of(recording: Recording) -> str:
     """Words are counted in English, characters in every other language."""
@@ -71,7 +76,7 @@ def groups(results: Results, *labels: Label) -> list[Group]:
 
 def _group(results: Results, label: str, measure: str, members: list[Recording]) -> Group:
     main, peer = results.subject.main, results.subject.peer
-    compared = {name: results.compared(name, peer or name, members) for name in results.judged}
+    compared = {name: results.compared(name, peer or name, members) for name in results.subject.rated}
     return Group(
         label=label,
         measure=measure,

@@ -18,7 +18,7 @@ class Turn:
 
     Attributes:
         seconds: that it took.
-        audio_s: of the recordings it was given.
+        audio_s: of the recordings that it answered with 200.
         requests: how many those are.
     """
 

@@ -33,8 +33,8 @@ def write_plot(groups: Sequence[Group], names: Sequence[str], path: Path) -> Non
             capsize=2,
             label=name,
         )
-    axes.set_yticks(range(len(groups)), [f"{group.label}\n{group.measure}, {group.files} files" for group in groups])
-    axes.invert_yaxis()
+    axes.set_yticks(range(len(groups)), [f"{group.label}\n{group.measure}, n = {group.files}" for group in groups])
+    axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("error rate %, with its 95% interval")
     axes.grid(axis="x", alpha=0.3)

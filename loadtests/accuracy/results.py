@@ -45,6 +45,7 @@ class Subject:
         languages: those that the model knows.
         setups: contender -> what it ran with.
         services: the contenders that are the service; all others are peers.
+        rated: the contenders whose error rates are shown.
         main: the one of them whose error rates are compared.
         peer: what it is compared with; empty where no peer ran.
     """
@@ -57,6 +58,7 @@ class Subject:
     machine: dict[str, Any]
     setups: dict[str, str]
     services: tuple[str, ...]
+    rated: tuple[str, ...]
     main: str
     peer: str
 
@@ -80,10 +82,11 @@ class Results:
 
     def scored(self) -> list[Recording]:
         """Return the recordings whose text was compared for every contender, for all rates are of the same ones."""
+        rated = [self.judged[name] for name in self.subject.rated]
         return [
             recording
             for file, recording in self.recordings.items()
-            if all(file in judged and judged[file].score for judged in self.judged.values())
+            if all(file in judged and judged[file].score for judged in rated)
         ]
 
     def compared(self, name: str, other: str, recordings: Iterable[Recording]) -> list[Compared]:
@@ -94,13 +97,20 @@ class Results:
         )
         return [Compared(who, one.units, one.errors, two.errors) for who, one, two in pairs if one and two]
 
-    def different(self) -> list[str]:
-        """Return the files that the service answered with 200 and different texts, over all its runs."""
-        return [file for file in self.recordings if len(self._texts(file)) > 1]
+    def different(self) -> tuple[int, list[str]]:
+        """Return how many files two runs of the service answered with 200, and those with more than one text."""
+        texts = {file: self._texts(file) for file in self.recordings}
+        repeated = {file: found for file, found in texts.items() if len(found) > 1}
+        return len(repeated), [file for file, found in repeated.items() if len(set(found)) > 1]
 
-    def _texts(self, file: str) -> set[str]:
+    def _texts(self, file: str) -> list[str]:
         found = (self.judged[name].get(file) for name in self.subject.services)
-        return {judged.answer.text for judged in found if judged and judged.is_good}
+        return [judged.answer.text for judged in found if judged and judged.is_good]
+
+    def unfinished(self) -> dict[str, int]:
+        """Return contender -> how many recordings it was not given, where there are any: the run was cut off."""
+        left = {name: len(self.recordings) - len(judged) for name, judged in self.judged.items()}
+        return {name: count for name, count in left.items() if count}
 
     def failures(self, name: str) -> Counter[str]:
         """Return status and code -> how many answers other than 200."""
@@ -110,6 +120,14 @@ class Results:
     def loops(self, name: str) -> list[str]:
         """Return the files whose text repeats itself."""
         return [file for file, judged in self.judged[name].items() if judged.loop]
+
+    def invented(self, name: str) -> list[tuple[str, str]]:
+        """Return file and text of every recording in which nobody speaks and that has a text all the same."""
+        return [
+            (file, judged.answer.text)
+            for file, judged in self.judged[name].items()
+            if self.recordings[file].is_wordless and judged.answer.text
+        ]
 
     def missing(self, name: str) -> list[tuple[str, str]]:
         """Return file and words of every stretch of speech of which a 200 has nothing."""
