@@ -28,6 +28,8 @@ UNHEARD = frozenset({"odd"})
 """Categories that are about files, not about words: most hold the same sentence in another container."""
 WORDLESS = frozenset({"noise", "rir"})
 """Categories in which nobody speaks."""
+PROMPTS_TO_BE_SILENT = frozenset({"tyst under denna inspelning"})
+"""Texts of a corpus that tell the reader to say nothing: nobody speaks them, so no service may be asked for them."""
 TRUSTED = frozenset({"high", "medium"})
 MAX_COUNT = 9
 """``speakers`` up to this is how many speak, not who: the names in use that are numbers are all larger."""
@@ -163,17 +165,16 @@ def _sentences(text: str) -> tuple[str, ...]:
 
 
 def _why_unscored(row: Mapping[str, str], language: str, sentences: tuple[str, ...]) -> str:
-    if row["category"] in UNHEARD:
-        return "about containers and codecs: not sent here"
-    if not sentences:
-        return "no text is known"
-    if row["trust"] not in TRUSTED:
-        return "the text is not to be trusted"
-    if not language:
-        return "several languages, or none that Whisper knows"
-    if row["reference"].startswith("LEFT:"):
-        return "two voices at once, one on each channel"
-    return ""
+    """The first reason that holds, or none."""
+    reasons = {
+        "about containers and codecs: not sent here": row["category"] in UNHEARD,
+        "no text is known": not sentences,
+        "the reader was told to be silent": row["reference"].casefold() in PROMPTS_TO_BE_SILENT,
+        "the text is not to be trusted": row["trust"] not in TRUSTED,
+        "several languages, or none that Whisper knows": not language,
+        "two voices at once, one on each channel": row["reference"].startswith("LEFT:"),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def _of_transcripts(directory: Path, row: Mapping[str, str]) -> Recording:

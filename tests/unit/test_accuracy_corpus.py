@@ -58,6 +58,7 @@ def test_a_file_whose_speaker_is_not_named_is_a_speaker_of_its_own(tmp_path: Pat
     [
         ("read_speech", "en", "Hello.", "medium", ""),
         ("read_speech", "en", "Hello.", "low", "the text is not to be trusted"),
+        ("read_speech", "sv", "Tyst under denna inspelning", "high", "the reader was told to be silent"),
         ("noise", "", "", "n/a", "no text is known"),
         ("diarization", "en", "see RTTM", "high", "no text is known"),
         ("two_channel", "en+es", "How are you? Bien.", "medium", "several languages, or none that Whisper knows"),
