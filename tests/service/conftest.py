@@ -53,6 +53,7 @@ def service(
         ),
         Application("npu", "/npu", {**npu["/npu"], "decoder_replicas": 2}),
         Application("npu-or-cpu", "/npu-or-cpu", {**npu["/npu-or-cpu"], "on_device_failure": "cpu"}),
+        Application("base", "/base", {**limits, "whisper_model": "base", "max_upload_bytes": 64 * 2**20}),
     ]
     with ThreadPoolExecutor() as clients:
         with running(applications) as base_url:

@@ -9,13 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
+import pytest
 import requests
+from numpy.typing import NDArray
 from openai import OpenAI
+from whisper_normalizer.english import EnglishTextNormalizer
+
+from deployments.audio.decoding import AudioLimits, decode
+from loadtests.wav import wav_of
 
 ROOT = Path(__file__).parents[2]
 AUDIO = ROOT / "tests" / "audio"
 MAX_UPLOAD_BYTES = 4 * 2**20
+CORPUS = "SPEECH_CORPUS"
+
+_normalizer = EnglishTextNormalizer()
 
 
 def client_of(base_url: str) -> OpenAI:
@@ -47,6 +57,29 @@ class SimulatedNpu:
         new.write_text(json.dumps({"tdr_s": tdr_s, "faults": faults}), encoding="utf-8")
         os.utime(new, ns=(self._changes, self._changes))
         new.replace(self.path)
+
+
+def corpus_file(name: str) -> Path:
+    """A file of the corpus of human speech; the test is skipped where there is no corpus."""
+    if CORPUS not in os.environ:
+        pytest.skip(f"{CORPUS} names no corpus of human speech")
+    return Path(os.environ[CORPUS]) / name
+
+
+def normal(text: str) -> str:
+    """The words as Whisper's English normaliser writes them."""
+    return str(_normalizer(text))
+
+
+def wav(pcm: NDArray[np.int16]) -> bytes:
+    """A file with these samples, 16 kHz mono."""
+    return wav_of(pcm.tobytes())
+
+
+def samples(path: Path) -> NDArray[np.int16]:
+    """The samples of a recording, 16 kHz mono."""
+    with path.open("rb") as file:
+        return decode(file, AudioLimits(max_seconds=3600.0, max_channels=8, max_cpu_s=60.0))
 
 
 def replicas(application: str, deployment: str) -> list[psutil.Process]:
