@@ -29,7 +29,7 @@ bench: $(INSTALLED)
 
 # Regenerates the lock from pyproject.toml; for every supported Python, with hashes, without addresses.
 lock: $(UV)
-	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	$(UV) pip compile pyproject.toml --extra base-model --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
 
 $(INSTALLED): requirements.lock pyproject.toml | $(UV)

@@ -1,7 +1,7 @@
 """Runs the whole service here: ``python -m deployments.launch serve_config.yaml`` (what ``make serve`` does).
 
-Starts Ray with the encoder's resource and Serve's fast paths, hands the configuration to ``serve run``, says when the
-service is ready, and on Ctrl-C or SIGTERM drains it before it leaves.
+Fetches the model if it is not on this machine, starts Ray with the encoder's resource and Serve's fast paths, hands the
+configuration to ``serve run``, says when the service is ready, and on Ctrl-C or SIGTERM drains it before it leaves.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import psutil
 import yaml
 
 from deployments.errors import ConfigurationError
+from deployments.model import load_model
 from deployments.settings import Settings
 
 FAST_PATHS = {
@@ -59,6 +60,7 @@ def main(config_path: Path) -> int:
     url = _url(config.get("http_options", {}))
     try:
         devices = _devices(config["applications"])
+        _fetch_models(config["applications"])
     except ConfigurationError as error:
         _say(str(error))
         return 1
@@ -97,6 +99,15 @@ def main(config_path: Path) -> int:
 def _devices(applications: list[dict[str, Any]]) -> int:
     """What the encoders of all applications are pinned to."""
     return sum(Settings.resolve(application.get("args", {})).encoder_replicas for application in applications)
+
+
+def _fetch_models(applications: list[dict[str, Any]]) -> None:
+    """Find or fetch every application's model, with a progress bar, before anything else runs or has to be ready.
+
+    ``build()`` finds it again, in the model cache, and gives its path to the replicas.
+    """
+    for application in applications:
+        load_model(Settings.resolve(application.get("args", {})))
 
 
 def _stop_signals() -> threading.Event:
@@ -183,7 +194,7 @@ def _welcome(url: str, dashboard: str | None) -> str:
     lines = [
         f"ready: {url}{about}",
         *([f"note: {health['notice']}"] if health and health["notice"] else []),
-        f"try:   curl {url}/v1/audio/transcriptions{key} -F file=@tests/audio/01_espeak-plain.wav",
+        f"try:   curl {url}/v1/audio/transcriptions{key} -F file=@tests/audio/human/jfk.flac",
         f"docs:  {url}/docs    statistics: {url}/stats    stop: Ctrl-C",
         *([f"Ray:   http://{dashboard}    its token: {_command('ray')} get-auth-token"] if dashboard else []),
     ]
@@ -208,7 +219,8 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that an interrupted download is tidied up
     try:
         sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "serve_config.yaml").resolve()))
-    except KeyboardInterrupt:  # the second Ctrl-C
+    except KeyboardInterrupt:  # the second Ctrl-C, or one before Ray was started
         sys.exit(128 + signal.SIGINT)

@@ -1,30 +1,26 @@
-"""Finds the model directory and reads what the service must know about it before anything is loaded."""
+"""Reads what the service must know about its model before anything is loaded."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from deployments.audio import SAMPLE_RATE
-from deployments.audio.frames import BUCKETS, N_FRAMES, frames_for
+from deployments.audio.frames import BUCKETS, MEL_BINS, N_FRAMES, frames_for
 from deployments.errors import ConfigurationError
+from deployments.model_files import CARD_FILE, MODEL_FILE, PREPROCESSOR_FILE, resolve
 from deployments.settings import Settings
 from deployments.text.languages import LANGUAGES
 from npu_encoder.errors import ModelFormatError
 from npu_encoder.weights import EncoderDimensions, read_dimensions
 
-MODEL_FILE = "model.bin"
-TOKENIZER_FILE = "tokenizer.json"
-CARD_FILE = "amanuensis.json"
 WINDOW_S = 30.0
 MULTILINGUAL_TOKEN = ""
 """CTranslate2 takes a model for a multilingual one when its vocabulary has the empty token; English ones lack it."""
-
-PROJECT_ROOT = Path(__file__).resolve().parents[1]
+TOKENS: Final = TypeAdapter(frozenset[str])
 
 AudioContext = Literal["full", "trimmed"]
 
@@ -39,6 +35,12 @@ class ModelCard(BaseModel):
     audio_context: AudioContext = "full"
     max_window_s: float = Field(default=WINDOW_S, ge=1, le=WINDOW_S)
     notice: str | None = None
+
+
+class Preprocessor(BaseModel):
+    """What ``preprocessor_config.json`` says of the log-mel; its other fields are Whisper's constants."""
+
+    feature_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +71,38 @@ class Model:
 
 
 def load_model(settings: Settings) -> Model:
-    """Resolves ``settings.whisper_model`` and reads the model's card, vocabulary and dimensions.
+    """Find or fetch ``settings.whisper_model`` and read what the service must know about it.
 
     Raises:
-        ConfigurationError: no such model, or files that are missing or malformed; names the path to fill.
+        ConfigurationError: no such model, it cannot be fetched, or its files are missing, wrong or malformed.
     """
-    path = _find(settings.whisper_model, settings.hf_token.get_secret_value() if settings.hf_token else None)
+    token = settings.hf_token.get_secret_value() if settings.hf_token else None
+    path = resolve(settings.whisper_model, token)
+    return describe(path, Path(settings.whisper_model).name, settings.audio_context)
+
+
+def describe(path: Path, name: str, audio_context: Literal["auto", "full", "trimmed"] = "auto") -> Model:
+    """Read the card, vocabulary and dimensions of the model in directory ``path``.
+
+    Args:
+        path: a CTranslate2 Whisper directory.
+        name: what clients ask for, unless the card names the model.
+        audio_context: as the setting of that name.
+
+    Raises:
+        ConfigurationError: files that are malformed, or that contradict each other.
+    """
     try:
         dimensions = read_dimensions(path)
     except ModelFormatError as error:
-        raise ConfigurationError(f"WHISPER_MODEL={settings.whisper_model}: {error}") from error
+        raise ConfigurationError(f"{path} holds no model that can be served: {error}") from error
+    _check_mel_bins(path, dimensions.n_mels)
     card = _read_card(path)
-    vocabulary = _read_vocabulary(path)
+    vocabulary = read_vocabulary(path)
     multilingual = MULTILINGUAL_TOKEN in vocabulary
-    context = card.audio_context if settings.audio_context == "auto" else settings.audio_context
+    context = card.audio_context if audio_context == "auto" else audio_context
     return Model(
-        name=card.name or _default_name(settings.whisper_model),
+        name=card.name or name,
         path=path,
         languages=card.languages or _languages(vocabulary, multilingual=multilingual),
         multilingual=multilingual,
@@ -96,49 +114,28 @@ def load_model(settings: Settings) -> Model:
     )
 
 
-def _find(name: str, token: str | None) -> Path:
-    for base in (Path.cwd(), PROJECT_ROOT):
-        path = base / Path(name).expanduser()
-        if path.is_dir():
-            return _complete(path, name)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ConfigurationError(f"WHISPER_MODEL={name}: no such directory; {_what_to_place()}")
-    return _complete(_download(name, token), name)
-
-
-def _complete(path: Path, name: str) -> Path:
-    missing = [file for file in (MODEL_FILE, TOKENIZER_FILE) if not (path / file).is_file()]
-    if missing:
-        raise ConfigurationError(f"WHISPER_MODEL={name}: {path} lacks {' and '.join(missing)}; {_what_to_place()}")
-    return path
-
-
-def _download(name: str, token: str | None) -> Path:
-    """The hub's copy of a size name (``base``) or hub id, from the local cache where it is there already."""
-    from faster_whisper.utils import _MODELS  # noqa: PLC0415  (half a second, and only needed for hub names)
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
-
-    repository = name if "/" in name else _MODELS.get(name)
-    if repository is None:
+def _check_mel_bins(path: Path, n_mels: int) -> None:
+    """Refuse weights whose input is no log-mel of Whisper's, or not the one that the model's own files ask for."""
+    if n_mels not in MEL_BINS:
         raise ConfigurationError(
-            f"WHISPER_MODEL={name}: neither a directory nor a known size ({', '.join(sorted(_MODELS))})"
+            f"{path} takes {n_mels} mel bins; Whisper models take {' or '.join(map(str, MEL_BINS))}."
         )
-    files = ["config.json", "preprocessor_config.json", MODEL_FILE, TOKENIZER_FILE, "vocabulary.*", CARD_FILE]
-    try:
-        return Path(snapshot_download(repository, allow_patterns=files, token=token))
-    except (OSError, HfHubHTTPError, ValueError) as error:
+    asked = _feature_size(path / PREPROCESSOR_FILE)
+    if asked is not None and asked != n_mels:
         raise ConfigurationError(
-            f"WHISPER_MODEL={name}: {repository} could not be fetched from the model hub "
-            f"({type(error).__name__}). Without network, {_what_to_place(repository)}"
-        ) from error
+            f"{path / PREPROCESSOR_FILE} asks for {asked} mel bins (feature_size), but the weights in {MODEL_FILE} "
+            f"take {n_mels}: these files are of different models; fetch them again."
+        )
 
 
-def _what_to_place(repository: str = "the model") -> str:
-    return (
-        f"place the files of {repository} ({MODEL_FILE}, config.json, {TOKENIZER_FILE}, vocabulary.json or .txt, "
-        "preprocessor_config.json: a CTranslate2 conversion) in a directory and set WHISPER_MODEL to its path"
-    )
+def _feature_size(file: Path) -> int | None:
+    """Return the mel bins that the model's preprocessor makes; None where the files leave it to the weights."""
+    if not file.is_file():
+        return None
+    try:
+        return Preprocessor.model_validate_json(file.read_bytes()).feature_size
+    except ValidationError as error:
+        raise ConfigurationError(f"{file} is malformed: {error}") from None
 
 
 def _read_card(path: Path) -> ModelCard:
@@ -151,14 +148,19 @@ def _read_card(path: Path) -> ModelCard:
         raise ConfigurationError(f"{file} is malformed: {error}") from None
 
 
-def _read_vocabulary(path: Path) -> frozenset[str]:
-    listed, lines = path / "vocabulary.json", path / "vocabulary.txt"
-    if listed.is_file():
-        tokens: Any = json.loads(listed.read_text(encoding="utf-8"))
-        return frozenset(tokens)
-    if lines.is_file():
-        return frozenset(lines.read_text(encoding="utf-8").splitlines())
-    raise ConfigurationError(f"{path} lacks vocabulary.json (or .txt); {_what_to_place()}")
+def read_vocabulary(path: Path) -> frozenset[str]:
+    """Return the tokens of the model in directory ``path``.
+
+    Raises:
+        ConfigurationError: the file of the vocabulary is malformed.
+    """
+    listed = path / "vocabulary.json"
+    if not listed.is_file():
+        return frozenset((path / "vocabulary.txt").read_text(encoding="utf-8").splitlines())
+    try:
+        return TOKENS.validate_json(listed.read_bytes())
+    except ValidationError as error:
+        raise ConfigurationError(f"{listed} is no list of tokens: {error.errors()[0]['msg']}") from None
 
 
 def _languages(vocabulary: frozenset[str], *, multilingual: bool) -> tuple[str, ...]:
@@ -172,7 +174,3 @@ def _frame_buckets(context: AudioContext, max_window_s: float) -> tuple[int, ...
         return (N_FRAMES,)
     longest = frames_for(round(max_window_s * SAMPLE_RATE))
     return tuple(frames for frames in BUCKETS if frames <= longest)
-
-
-def _default_name(whisper_model: str) -> str:
-    return Path(whisper_model).name

@@ -52,10 +52,10 @@ class Settings(BaseSettings):
 
     # Model
     whisper_model: str = _setting(
-        "models/demo-en",
+        "base",
         "whisper_model",
         "WHISPER_MODEL",
-        "directory of a CTranslate2 Whisper model, a size name such as `base`, or a hub id",
+        "a size name such as `base`, a hub id, or the directory of a CTranslate2 Whisper model",
     )
     model_aliases: tuple[str, ...] = Field(("whisper-1",), description="further names clients may ask for")
     hf_token: SecretStr | None = _setting(None, "hf_token", "HF_TOKEN", "token for gated hub repositories")

@@ -33,7 +33,7 @@ from npu_encoder.weights import (
     read_weights,
 )
 
-DEMO_MODEL = Path(__file__).parents[1] / "models" / "demo-en"
+DEMO_MODEL = Path(__file__).parents[1] / "tests" / "models" / "demo-en"
 BASE = EncoderDimensions(n_mels=80, n_audio_ctx=1500, d_model=512, n_heads=8, n_layers=6)
 FRAMES = (400, 3000)
 PRECISIONS: tuple[Precision, ...] = ("bf16", "int8")

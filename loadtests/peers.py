@@ -1,4 +1,4 @@
-"""The peers, each in one process, one clip at a time, with the bundled model: what the service is measured against.
+"""The peers, each in one process, one clip at a time, with the demo model: what the service is measured against.
 
 ``python -m loadtests.peers NAME SECONDS`` prints one JSON line: clips, seconds, CPU seconds, text by clip.
 """
@@ -18,7 +18,7 @@ from faster_whisper import BatchedInferencePipeline, WhisperModel, decode_audio
 
 from loadtests.clips import Clip, clips
 
-MODEL = str(Path(__file__).parents[1] / "models" / "demo-en")
+MODEL = str(Path(__file__).parents[1] / "tests" / "models" / "demo-en")
 THREADS = 2
 WARM_UP = 3
 

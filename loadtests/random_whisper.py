@@ -24,11 +24,11 @@ class Shape:
     decoder_layers: int
 
 
-def random_spec(rng: np.random.Generator, vocabulary_size: int, shape: Shape) -> Any:
+def random_spec(rng: np.random.Generator, vocabulary_size: int, shape: Shape, n_mels: int = N_MELS) -> Any:
     """The ``WhisperSpec``; what belongs to the tokenizer is still to be registered. Equal ``rng``, equal weights."""
     spec: Any = WhisperSpec(shape.encoder_layers, shape.heads, shape.decoder_layers, shape.heads)
     filler = _Filler(rng, shape.d_model)
-    filler.conv(spec.encoder.conv1, N_MELS)
+    filler.conv(spec.encoder.conv1, n_mels)
     filler.conv(spec.encoder.conv2, shape.d_model)
     for stack, positions in ((spec.encoder, AUDIO_POSITIONS), (spec.decoder, TEXT_POSITIONS)):
         stack.position_encodings.encodings = filler.normal(positions, shape.d_model)

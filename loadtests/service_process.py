@@ -36,7 +36,7 @@ class Application:
     builder: str = GRAPH
 
     def as_config(self) -> dict[str, Any]:
-        arguments = {"whisper_model": str(ROOT / "models" / "demo-en"), **self.settings}
+        arguments = {"whisper_model": str(ROOT / "tests" / "models" / "demo-en"), **self.settings}
         return {"name": self.name, "route_prefix": self.route, "import_path": self.builder, "args": arguments}
 
 

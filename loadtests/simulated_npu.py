@@ -28,7 +28,7 @@ from loadtests.service_process import Application, running
 from npu_encoder.loading import NpuOptions, load_backend
 from npu_encoder.weights import read_dimensions
 
-MODEL = Path(__file__).parents[1] / "models" / "demo-en"
+MODEL = Path(__file__).parents[1] / "tests" / "models" / "demo-en"
 WINDOW_S, SLOW_WINDOW_S = 0.015, 0.120
 AT_MOST = 32
 CLIENTS = 32

@@ -2,7 +2,7 @@
 
 The test set is made by the model's recipe (its README names the packages of voices and sentences):
 
-    cd models/demo-en/recipe && python synthesize.py --out DATA --shards 0
+    cd tests/models/demo-en/recipe && python synthesize.py --out DATA --shards 0
     python -m loadtests.word_error_rate DATA http://localhost:9000
 """
 

@@ -1,4 +1,4 @@
-"""Tells whether the NPU can serve: ``python -m npu_encoder.doctor --kernels DIR [--model DIR] [--simulator]``.
+"""Tells whether the NPU can serve: ``python -m npu_encoder.doctor --model DIR [--kernels DIR | --simulator]``.
 
 Checks the system, the driver, the device, a known-answer GEMM and the encoder against the CPU. Exits with 0 if all is
 well, else with 1; the first check that fails says what to do.
@@ -31,7 +31,6 @@ from npu_encoder.weights import read_dimensions
 from npu_encoder.xrt_backend import XrtBackend, write_simulated_kernels
 from npu_encoder.xrt_gemm import XrtGemm
 
-DEMO_MODEL = Path(__file__).parents[1] / "models" / "demo-en"
 DEVICE_NODE = Path("/dev/accel/accel0")
 MIN_LINUX = (6, 10)
 
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run all checks, printing what they find; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m npu_encoder.doctor", description="Can the NPU serve?")
     parser.add_argument("--kernels", type=Path, help="directory of the compiled kernels")
-    parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="CTranslate2 Whisper directory")
+    parser.add_argument("--model", type=Path, required=True, help="CTranslate2 Whisper directory")
     parser.add_argument("--simulator", action="store_true", help="check the simulator instead of the hardware")
     options = parser.parse_args(arguments)
     question = Question(options.model, options.kernels, options.simulator)

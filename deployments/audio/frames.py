@@ -1,4 +1,4 @@
-"""Whisper's time grid, and the lengths a window's log-mel may have. Constants as in openai/whisper's ``audio.py``."""
+"""Whisper's time grid, and the sizes a window's log-mel may have. Constants as in openai/whisper's ``audio.py``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ HOP_LENGTH = 160  # samples between frames: 10 ms
 CHUNK_LENGTH = 30  # seconds in Whisper's full window
 N_SAMPLES = CHUNK_LENGTH * SAMPLE_RATE
 N_FRAMES = N_SAMPLES // HOP_LENGTH
+MEL_BINS = (80, 128)  # 80 up to large-v2, 128 since large-v3
 
-TRAILING_SILENCE = SAMPLE_RATE // 5  # samples; with none, the bundled model loses the last words
+TRAILING_SILENCE = SAMPLE_RATE // 5  # samples; with none, the demo model loses the last words
 BUCKETS = (192, 320, 448, 576, 704, 832, 1024, 1280, 1536, 2048, 3000)
 """Frames of a trimmed window. None gives 80 or 128 encoder states, which CTranslate2 would take for a mel.
 

@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from deployments.audio import SAMPLE_RATE
-from deployments.audio.frames import N_FFT
+from deployments.audio.frames import MEL_BINS, N_FFT
 
 FILE = Path(__file__).with_suffix(".npz")
-MEL_BINS = (80, 128)
-"""80 up to large-v2, 128 since large-v3."""
 
 
 @lru_cache

@@ -1,7 +1,7 @@
 """whisper.cpp's HTTP server: built once, from the sources that its Python bindings are published with, then started.
 
 Needs ``cmake``, a C++ compiler and ``uv``. The sources are kept in the user's cache directory and are changed in one
-place: whisper.cpp has the positions of its special tokens in its code, and the bundled model has a smaller vocabulary.
+place: whisper.cpp has the positions of its special tokens in its code, and the demo model has a smaller vocabulary.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from loadtests.whisper_cpp.ggml import convert
 
 BINDINGS = "pywhispercpp"
 VERSION = "1.5.1"
-MODEL = Path(__file__).parents[2] / "models" / "demo-en"
+MODEL = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
 PATH = "/v1/audio/transcriptions"
 THREADS = 2
 READY_S = 30.0
 
 TOKENS = {51864: 2533, 51865: 2534, 51765: 2532, 50256: 1023, 50257: 1024} | {50357 + n: 1124 + n for n in range(7)}
-"""whisper.cpp's sizes of vocabularies and positions of special tokens -> those of the bundled model."""
+"""whisper.cpp's sizes of vocabularies and positions of special tokens -> those of the demo model."""
 
 
 @contextmanager
 def running(audio_context: int = 0) -> Iterator[str]:
-    """The base URL of a server with the bundled model, greedy, without fallback.
+    """The base URL of a server with the demo model, greedy, without fallback.
 
     Args:
         audio_context: encoder states of every window, whatever it holds; 0: 1500, 30 s.

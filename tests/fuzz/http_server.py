@@ -20,7 +20,7 @@ from deployments.settings import Settings
 Address = tuple[str, int]
 """Host and port."""
 
-MODEL = Path(__file__).parents[2] / "models" / "demo-en"
+MODEL = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
 UPLOAD_TIMEOUT_S = 1.0
 MAX_UPLOAD_BYTES = 2 * 2**20
 

@@ -1,4 +1,4 @@
-"""One running service for all tests here: Ray, HTTP and the bundled model, started as a user starts it.
+"""One running service for all tests here: Ray, HTTP and the demo model, started as a user starts it.
 
 It serves the graph several times: pipelined at ``/``, in sequential mode, with arrays in Ray's object store, and on a
 simulated NPU, with and without the CPU to stand in for it.

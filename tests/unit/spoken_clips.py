@@ -16,7 +16,7 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[2]
-DEMO_MODEL = ROOT / "models" / "demo-en"
+DEMO_MODEL = ROOT / "tests" / "models" / "demo-en"
 AUDIO = ROOT / "tests" / "audio"
 SAMPLE_RATE = 16_000
 BUCKET_S = 4

@@ -23,7 +23,7 @@ from deployments.model import load_model
 from deployments.service import TranscriptionService
 from deployments.settings import Settings
 
-MODEL = Path(__file__).parents[2] / "models" / "demo-en"
+MODEL = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
 AUDIO = "/v1/audio/transcriptions"
 FILE = {"file": ("a.wav", b"never decoded here")}
 MULTIPART = "multipart/form-data; boundary=x"

@@ -21,7 +21,7 @@ from npu_encoder.errors import InvalidWindowError, UnsupportedPrecisionError
 from npu_encoder.loading import BackendName, load_backend
 
 ROOT = Path(__file__).parents[2]
-DEMO_MODEL = ROOT / "models" / "demo-en"
+DEMO_MODEL = ROOT / "tests" / "models" / "demo-en"
 N_MELS, D_MODEL, N_SAMPLES = 80, 192, 480_000
 
 FloatArray = NDArray[np.float32]
@@ -273,6 +273,6 @@ def test_knows_nothing_of_the_service() -> None:
 
 
 def test_imports_only_the_runtime_it_loads() -> None:
-    load = "from pathlib import Path; from npu_encoder.loading import load_backend; load_backend(Path('models/demo-en')"
+    load = f"from pathlib import Path; from npu_encoder.loading import load_backend; load_backend(Path('{DEMO_MODEL}')"
     assert "ctranslate2" not in modules_after(f"{load}, backend='openvino')")
     assert "openvino" not in modules_after(f"{load}, backend='ctranslate2')")

@@ -21,7 +21,7 @@ from deployments.memory.slab import Slab, SlabLayout
 from deployments.model import load_model
 from deployments.settings import Settings
 
-DEMO_MODEL = Path(__file__).parents[2] / "models" / "demo-en"
+DEMO_MODEL = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
 SLOTS = 6
 MEL_SHAPE, STATES_SHAPE = (80, 200), (100, 192)
 NPU = "npu:xdna2-bf16-simulated"

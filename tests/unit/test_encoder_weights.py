@@ -17,7 +17,7 @@ from npu_encoder.model_file import ModelFile
 from npu_encoder.openvino_backend import OpenVinoBackend
 from npu_encoder.weights import EncoderDimensions, EncoderWeights, read_dimensions, read_weights
 
-DEMO_MODEL = Path(__file__).parents[2] / "models" / "demo-en"
+DEMO_MODEL = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
 N_DECODER_LAYERS = 3
 FRAMES = 96
 

@@ -19,7 +19,7 @@ from deployments.model import load_model
 from deployments.service import TranscriptionService
 from deployments.settings import Settings
 
-ENGLISH = Path(__file__).parents[2] / "models" / "demo-en"
+ENGLISH = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
 FILE = {"file": ("a.wav", b"never decoded here")}
 
 

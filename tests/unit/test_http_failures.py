@@ -181,7 +181,7 @@ def test_an_error_inside_a_stream_is_recorded_once(tmp_path: Path) -> None:
 def test_translations_are_told_from_transcriptions(tmp_path: Path) -> None:
     with running(tmp_path, ScriptedStages(1, fails(InternalError("x")))) as bench:
         answer = bench.client.post("/v1/audio/translations", files={"file": ("a.wav", b"x")})
-        assert answer.status_code == 400, "the bundled model cannot translate"
+        assert answer.status_code == 400, "the demo model cannot translate"
         assert bench.recorded(0) == []
 
 

@@ -12,6 +12,8 @@ import yaml
 
 from deployments.launch import _devices, _welcome, main
 
+DEMO = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
+MODELS_OF_TWO = {"amanuensis": str(DEMO), "second": "/nowhere"}
 HEALTH = {"model": "demo-en", "device": "cpu:test", "notice": "only synthetic English"}
 
 
@@ -50,6 +52,23 @@ def test_a_bad_setting_is_told_before_ray_starts(tmp_path: Path, capsys: pytest.
     config.write_text(yaml.safe_dump({"applications": [{"name": "amanuensis", "args": {"slots": 0}}]}))
     assert main(config) == 1
     assert "slots" in capsys.readouterr().out
+
+
+def test_a_model_that_cannot_be_had_is_told_before_ray_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start_ray(**_: object) -> None:
+        pytest.fail("Ray was started")
+
+    monkeypatch.setattr("ray.init", start_ray)
+    monkeypatch.delenv("WHISPER_MODEL", raising=False)
+    config = tmp_path / "serve_config.yaml"
+    applications = [{"name": name, "args": {"whisper_model": model}} for name, model in MODELS_OF_TWO.items()]
+    config.write_text(yaml.safe_dump({"applications": applications}))
+    assert main(config) == 1
+    told = capsys.readouterr().out
+    assert told.startswith("WHISPER_MODEL=/nowhere is no such directory")
+    assert told.count("\n") == 1
 
 
 def test_an_open_service_tells_its_model() -> None:

@@ -27,7 +27,7 @@ from npu_encoder.failover import FailoverBackend
 from npu_encoder.loading import NpuOptions, load_backend
 from npu_encoder.simulator.scenario import FAULTS, read_scenario
 
-DEMO_MODEL = Path(__file__).parents[2] / "models" / "demo-en"
+DEMO_MODEL = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
 LOG_MEL: NDArray[np.float32] = np.random.default_rng(7).uniform(-1, 1, (80, 200)).astype(np.float32)
 
 

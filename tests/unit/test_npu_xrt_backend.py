@@ -31,7 +31,7 @@ from npu_encoder.weights import read_dimensions, read_weights
 from npu_encoder.xrt_backend import XrtBackend, write_simulated_kernels
 from npu_encoder.xrt_gemm import XrtGemm
 
-DEMO_MODEL = Path(__file__).parents[2] / "models" / "demo-en"
+DEMO_MODEL = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
 FRAMES = (400, 256, 448)
 
 # More than loading takes, and a few windows.

@@ -33,7 +33,7 @@ def test_the_prototypes_variables_stay_valid(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("COMPUTE_TYPE", "float32")
     monkeypatch.setenv("DEVICE", "cpu")
     monkeypatch.setenv("HF_TOKEN", "secret")
-    settings = Settings.resolve({"whisper_model": "models/demo-en"})
+    settings = Settings.resolve({"whisper_model": "small"})
     assert settings.whisper_model == "base"
     assert (settings.mel_replicas, settings.decoder_replicas) == (3, 2)
     assert (settings.max_queue_size, settings.decoder_batch_size) == (7, 5)

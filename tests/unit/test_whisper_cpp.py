@@ -1,4 +1,4 @@
-"""The bundled model as whisper.cpp reads it."""
+"""The demo model as whisper.cpp reads it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loadtests.whisper_cpp.ggml import convert
 from loadtests.whisper_cpp.server import with_tokens
 from npu_encoder.model_file import ModelFile
 
-MODEL = Path(__file__).parents[2] / "models" / "demo-en"
+MODEL = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
 
 
 @dataclass
