@@ -18,6 +18,7 @@ from deployments.contracts import (
     BlobRef,
     DecodedWindow,
     DecodeOptions,
+    DetectedLanguage,
     EncodedWindow,
     EncoderHealth,
     PreparedAudio,
@@ -32,9 +33,15 @@ from deployments.request_record import QUEUE, Costs, Step
 from deployments.scheduling.admission import Admission, Entry, Lease, Priority
 from deployments.scheduling.retries import RetryBudget
 from deployments.scheduling.stage_calls import StageCalls
+from deployments.scheduling.window_languages import WindowLanguages
 from deployments.statistics import Statistics
+from deployments.text.joining import join_transcripts, rest_of
+from deployments.text.placing import place_words
 
-T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DecodedWindow)
+MAX_RESTS = 6
+"""Rests of one window that are decoded at most: 30 s of fast Tamil need three, each pause may need one."""
+
+T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DetectedLanguage, DecodedWindow)
 
 
 class Stages(Protocol):
@@ -50,6 +57,10 @@ class Stages(Protocol):
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         """Runs the encoder on one window's log-mel."""
+        ...
+
+    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+        """Finds the likeliest language of one window."""
         ...
 
     async def decode(
@@ -78,7 +89,7 @@ class Job:
 
     Attributes:
         deadline: absolute, seconds since the epoch.
-        detect_language: take the first window's language for all windows.
+        detect_language: nobody named the language; see ``text.language_choice``.
         costs: are added up here.
     """
 
@@ -102,7 +113,7 @@ class AudioReady:
 
 @dataclass(frozen=True, slots=True)
 class WindowDone:
-    """Comes once a window, in order: its text and the device that encoded it."""
+    """Comes once per window, in order: its whole text, word times inside it, and the device that encoded it."""
 
     window: Window
     transcript: Transcript
@@ -155,25 +166,23 @@ class Pipeline:
             yield AudioReady(prepared.duration_s, prepared.windows)
             if prepared.first is None:
                 return
-            first = asyncio.create_task(self._first_window(job, lease, prepared))
-            async with aclosing(self._windows(job, prepared, first)) as results:
+            several = len(prepared.windows) > 1
+            languages = WindowLanguages(len(prepared.windows)) if job.detect_language and several else None
+            first = asyncio.create_task(self._first_window(job, lease, prepared, languages))
+            async with aclosing(self._windows(job, prepared, first, languages)) as results:
                 async for result in results:
                     yield result
         finally:
             lease.close()
 
     async def _windows(
-        self, job: Job, prepared: PreparedAudio, first: asyncio.Task[WindowDone]
+        self, job: Job, prepared: PreparedAudio, first: asyncio.Task[WindowDone], languages: WindowLanguages | None
     ) -> AsyncGenerator[WindowDone]:
         """At most ``max_windows_in_flight`` windows are begun and not yet yielded, so a slow reader holds no slots."""
         begun: deque[asyncio.Task[WindowDone]] = deque([first])
-        remaining = iter(prepared.windows[1:])
         try:
-            if job.detect_language:
-                result = await begun[0]
-                job = replace(job, decode=replace(job.decode, language=result.transcript.language))
-            for window in remaining:
-                begun.append(asyncio.create_task(self._later_window(job, prepared, window)))
+            for window in prepared.windows[1:]:
+                begun.append(asyncio.create_task(self._later_window(job, prepared, window, languages)))
                 if len(begun) >= self._max_windows_in_flight:
                     yield await begun[0]
                     begun.popleft()
@@ -185,41 +194,95 @@ class Pipeline:
                 task.cancel()
             await asyncio.gather(*begun, return_exceptions=True)
 
-    async def _first_window(self, job: Job, lease: Lease, prepared: PreparedAudio) -> WindowDone:
+    async def _first_window(
+        self, job: Job, lease: Lease, prepared: PreparedAudio, languages: WindowLanguages | None
+    ) -> WindowDone:
         if prepared.first is None:
             raise ValueError("audio without speech has no first window")
         try:
-            return await self._encode_and_decode(job, lease, prepared.windows[0], prepared.first, prepared.pcm)
+            return await self._whole_window(job, lease, prepared.windows[0], prepared.first, prepared.pcm, languages)
         finally:
             lease.close()
 
-    async def _later_window(self, job: Job, prepared: PreparedAudio, window: Window) -> WindowDone:
-        if prepared.pcm is None:
-            raise ValueError("a later window needs the decoded audio")
+    async def _later_window(
+        self, job: Job, prepared: PreparedAudio, window: Window, languages: WindowLanguages | None
+    ) -> WindowDone:
         lease = await self._slot(job, window.index)
         try:
-            ticket, pcm = self._ticket(job, lease), prepared.pcm
-            mel = await self._call(
-                self.mel, job, lease, window.index, lambda: self._stages.log_mel(ticket, pcm, window)
-            )
-            return await self._encode_and_decode(job, lease, window, mel.log_mel, pcm)
+            log_mel = await self._log_mel(job, lease, window, prepared.pcm)
+            return await self._whole_window(job, lease, window, log_mel, prepared.pcm, languages)
         finally:
             lease.close()
 
-    async def _encode_and_decode(
-        self, job: Job, lease: Lease, window: Window, log_mel: ArrayRef, pcm: BlobRef | None
+    async def _whole_window(
+        self,
+        job: Job,
+        lease: Lease,
+        window: Window,
+        log_mel: ArrayRef,
+        pcm: BlobRef | None,
+        languages: WindowLanguages | None,
     ) -> WindowDone:
+        """The text of one window, and of what that text left out, in the same slot."""
+        encoded = await self._encode(job, lease, window, log_mel)
+        options = await self._options(job, lease, window, encoded.states, languages)
+        parts = [await self._decode(job, lease, window, encoded.states, options, pcm)]
+        options, rest = replace(options, language=parts[0].language), rest_of(window, parts[0])
+        while rest is not None and len(parts) <= MAX_RESTS:
+            encoded = await self._encode(job, lease, rest, await self._log_mel(job, lease, rest, pcm))
+            part = await self._decode(job, lease, rest, encoded.states, options, pcm)
+            if not part.text:
+                break
+            parts.append(part)
+            rest = rest_of(rest, part)
+        transcript = join_transcripts(parts)
+        words = place_words(transcript.words, window.start_s, window.end_s)
+        return WindowDone(window, replace(transcript, words=words), encoded.timing.device)
+
+    async def _options(
+        self, job: Job, lease: Lease, window: Window, states: ArrayRef, languages: WindowLanguages | None
+    ) -> DecodeOptions:
+        """What to decode the window with. A window alone is not asked for its language first: decoding finds it."""
+        if languages is None:
+            return job.decode
+        ticket = self._ticket(job, lease)
+
+        async def detect() -> DetectedLanguage:
+            return await self._call(
+                self.decoder, job, lease, window.index, lambda: self._stages.detect_language(ticket, states, window)
+            )
+
+        silent = window.speech == ()
+        choose = languages.choose_for_silence(window.index) if silent else languages.choose(window.index, detect)
+        choice = await choose
+        return replace(job.decode, language=choice.language, other_language=choice.other) if choice else job.decode
+
+    async def _log_mel(self, job: Job, lease: Lease, window: Window, pcm: BlobRef | None) -> ArrayRef:
+        """Of a later window, or of a rest."""
+        if pcm is None:
+            raise ValueError("a later window needs the decoded audio")
+        ticket = self._ticket(job, lease)
+        mel = await self._call(self.mel, job, lease, window.index, lambda: self._stages.log_mel(ticket, pcm, window))
+        return mel.log_mel
+
+    async def _encode(self, job: Job, lease: Lease, window: Window, log_mel: ArrayRef) -> EncodedWindow:
         ticket = self._ticket(job, lease)
         encoded = await self._call(self.encoder, job, lease, window.index, lambda: self._stages.encode(ticket, log_mel))
         job.costs.device = encoded.timing.device
+        return encoded
+
+    async def _decode(
+        self, job: Job, lease: Lease, window: Window, states: ArrayRef, options: DecodeOptions, pcm: BlobRef | None
+    ) -> Transcript:
+        ticket = self._ticket(job, lease)
         decoded = await self._call(
             self.decoder,
             job,
             lease,
             window.index,
-            lambda: self._stages.decode(ticket, encoded.states, window, job.decode, pcm),
+            lambda: self._stages.decode(ticket, states, window, options, pcm),
         )
-        return WindowDone(window, decoded.transcript, encoded.timing.device)
+        return decoded.transcript
 
     async def _slot(self, job: Job, window: int, entry: Entry | None = None) -> Lease:
         """A slot for the window; the wait for it is a step of the request, also when it is in vain."""

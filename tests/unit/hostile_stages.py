@@ -15,6 +15,7 @@ from deployments.contracts import (
     BlobRef,
     DecodedWindow,
     DecodeOptions,
+    DetectedLanguage,
     EncodedWindow,
     EncoderHealth,
     PreparedAudio,
@@ -92,6 +93,11 @@ class HostileStages:
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         return EncodedWindow(await self._call(ticket, lambda replica: self._states(replica, ticket, log_mel)), TIMING)
+
+    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+        del window
+        await self._call(ticket, lambda replica: self._text(replica, ticket, states))
+        return DetectedLanguage("en", 1.0, TIMING)
 
     async def decode(
         self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
