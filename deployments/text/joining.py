@@ -31,8 +31,7 @@ WITHOUT_SPACES: Final = (
 def join_texts(texts: Iterable[str]) -> str:
     """Return the texts as one; those that are empty leave no trace."""
     pieces = [text for text in texts if text]
-    separators = ["", *(separator(before, after) for before, after in pairwise(pieces))]
-    return "".join(part for pair in zip(separators, pieces, strict=True) for part in pair)
+    return "".join([*pieces[:1], *(separator(before, after) + after for before, after in pairwise(pieces))])
 
 
 def separator(before: str, after: str) -> str:

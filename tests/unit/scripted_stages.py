@@ -37,6 +37,7 @@ class ScriptedStages:
     """Windows of one second; the text of window i is its number. ``delay(i)`` runs before window i's text.
 
     Attributes:
+        texts: of the windows, where they are not their numbers.
         likeliest: the language of each window and its probability; German for sure where there is none.
         silent: windows in which the voice detection heard nobody.
         detected: windows that were asked for their language, in the order of the calls.
@@ -48,6 +49,7 @@ class ScriptedStages:
     delay: Callable[[int], Awaitable[None]] = at_once
     likeliest: dict[int, tuple[str, float]] = field(default_factory=dict)
     silent: frozenset[int] = frozenset()
+    texts: list[str] = field(default_factory=list)
     detected: list[int] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
     options: dict[int, DecodeOptions] = field(default_factory=dict)
@@ -85,7 +87,8 @@ class ScriptedStages:
             await self.delay(window.index)
         finally:
             self.running -= 1
-        transcript = Transcript(str(window.index), (1,), options.language or "de", 1.0, -0.1, 0.0, 1.0, 0.0)
+        text = self.texts[window.index] if self.texts else str(window.index)
+        transcript = Transcript(text, (1,), options.language or "de", 1.0, -0.1, 0.0, 1.0, 0.0)
         return DecodedWindow(transcript, TIMING)
 
     async def encoder_health(self) -> EncoderHealth:
