@@ -191,7 +191,7 @@ def _quietest(heard: _Heard, earliest: int, latest: int) -> int:
 def _smooth(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Each value with a half of its neighbours: a dip of one chunk is a closed consonant, not a pause."""
     padded = np.pad(values, 1, mode="edge")
-    return (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
+    return np.float32(0.25) * (padded[:-2] + padded[1:-1] + padded[1:-1] + padded[2:])
 
 
 def _pad(stretches: Sequence[Span], n_samples: int) -> list[Span]:

@@ -65,8 +65,10 @@ def test_transcripts_of_a_window_become_one() -> None:
         "three.", (7, 8, 9), "en", 1.0, -0.4, 0.9, 0.8, 0.2, (Word("three.", 18.0, 19.0, 0.5),), rest_from_s=None
     )
     assert join_transcripts([first]) is first
-    assert join_transcripts([first, rest]) == Transcript(
-        "One two three.", (5, 6, 7, 8, 9), "en", 0.9, pytest.approx((3 * -0.1 + 4 * -0.4) / 7), 0.2, 1.1, 0.2,
+    joined = join_transcripts([first, rest])
+    assert joined.avg_logprob == pytest.approx((3 * -0.1 + 4 * -0.4) / 7)
+    assert replace(joined, avg_logprob=0.0) == Transcript(
+        "One two three.", (5, 6, 7, 8, 9), "en", 0.9, 0.0, 0.2, 1.1, 0.2,
         (Word("One", 0.0, 0.5, 0.9), Word("three.", 18.0, 19.0, 0.5)), None,
     )  # fmt: skip
 
