@@ -28,7 +28,7 @@ MIN_SILENCE_CHUNKS = 10  # 0.32 s: a shorter pause does not end a stretch of spe
 MIN_SPEECH_CHUNKS = 3  # 0.1 s: a shorter noise is no word
 MIN_WINDOW_S = 1.0
 MIN_AUDIO = SAMPLE_RATE // 10  # samples: in 0.1 s and less nobody says a word
-PADDING = SAMPLE_RATE // 5  # samples kept around speech: the VAD misses quiet consonants
+PADDING = 2 * SAMPLE_RATE // 5  # samples kept around speech: the VAD misses quiet consonants; 0.2 s lose first words
 
 SHORT_AUDIO = 2 * SAMPLE_RATE  # samples: in less than this the VAD may not have warmed up before the speech is over
 
@@ -180,7 +180,8 @@ def _cut(span: Span, longest: int, heard: _Heard) -> Iterator[Span]:
 
 def _quietest(heard: _Heard, earliest: int, latest: int) -> int:
     """The end of the chunk between two samples where speech is least likely; the least loud of those, or the last."""
-    first, last = -(-earliest // CHUNK), latest // CHUNK
+    last = latest // CHUNK
+    first = min(-(-earliest // CHUNK), last - 1)
     chunks = heard.pcm[first * CHUNK : last * CHUNK].reshape(-1, CHUNK)
     loudness = _smooth(np.einsum("ij,ij->i", chunks, chunks, dtype=np.float32))
     # In steps of a tenth: which of two chunks without speech has the lower probability says nothing.

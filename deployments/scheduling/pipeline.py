@@ -36,6 +36,7 @@ from deployments.scheduling.stage_calls import StageCalls
 from deployments.scheduling.window_languages import WindowLanguages
 from deployments.statistics import Statistics
 from deployments.text.joining import join_transcripts, rest_of
+from deployments.text.language_choice import LanguageChoice, choose_language
 from deployments.text.placing import place_words
 
 MAX_RESTS = 6
@@ -229,8 +230,7 @@ class Pipeline:
         parts = [await self._decode(job, lease, window, encoded.states, options, pcm)]
         options, rest = replace(options, language=parts[0].language), rest_of(window, parts[0])
         while rest is not None and len(parts) <= MAX_RESTS:
-            encoded = await self._encode(job, lease, rest, await self._log_mel(job, lease, rest, pcm))
-            part = await self._decode(job, lease, rest, encoded.states, options, pcm)
+            part = await self._rest(job, lease, rest, options, pcm)
             if not part.text:
                 break
             parts.append(part)
@@ -239,23 +239,32 @@ class Pipeline:
         words = place_words(transcript.words, window.start_s, window.end_s)
         return WindowDone(window, replace(transcript, words=words), encoded.timing.device)
 
+    async def _rest(
+        self, job: Job, lease: Lease, rest: Window, options: DecodeOptions, pcm: BlobRef | None
+    ) -> Transcript:
+        """The text of what a window's text left out: perhaps because the speaker went on in another language."""
+        encoded = await self._encode(job, lease, rest, await self._log_mel(job, lease, rest, pcm))
+        if job.detect_language:
+            detected = await self._detect(job, lease, rest, encoded.states)
+            options = _in_language(options, choose_language(detected, options.language))
+        return await self._decode(job, lease, rest, encoded.states, options, pcm)
+
     async def _options(
         self, job: Job, lease: Lease, window: Window, states: ArrayRef, languages: WindowLanguages | None
     ) -> DecodeOptions:
         """What to decode the window with. A window alone is not asked for its language first: decoding finds it."""
         if languages is None:
             return job.decode
+        if window.speech == ():
+            return _in_language(job.decode, await languages.choose_for_silence(window.index))
+        choice = await languages.choose(window.index, lambda: self._detect(job, lease, window, states))
+        return _in_language(job.decode, choice)
+
+    async def _detect(self, job: Job, lease: Lease, window: Window, states: ArrayRef) -> DetectedLanguage:
         ticket = self._ticket(job, lease)
-
-        async def detect() -> DetectedLanguage:
-            return await self._call(
-                self.decoder, job, lease, window.index, lambda: self._stages.detect_language(ticket, states, window)
-            )
-
-        silent = window.speech == ()
-        choose = languages.choose_for_silence(window.index) if silent else languages.choose(window.index, detect)
-        choice = await choose
-        return replace(job.decode, language=choice.language, other_language=choice.other) if choice else job.decode
+        return await self._call(
+            self.decoder, job, lease, window.index, lambda: self._stages.detect_language(ticket, states, window)
+        )
 
     async def _log_mel(self, job: Job, lease: Lease, window: Window, pcm: BlobRef | None) -> ArrayRef:
         """Of a later window, or of a rest."""
@@ -318,3 +327,9 @@ class Pipeline:
 
     def _ticket(self, job: Job, lease: Lease) -> Ticket:
         return Ticket(job.request_id, lease.slot, lease.generation, job.deadline, self._slab_path)
+
+
+def _in_language(options: DecodeOptions, choice: LanguageChoice | None) -> DecodeOptions:
+    if choice is None:
+        return options
+    return replace(options, language=choice.language, other_language=choice.other)

@@ -303,11 +303,11 @@ def test_neighbours_share_a_window_until_it_is_full(monkeypatch: pytest.MonkeyPa
     ]
 
 
-@pytest.mark.parametrize(("max_window_s", "n_windows"), [(5.36, 1), (5.35, 2)])
+@pytest.mark.parametrize(("max_window_s", "n_windows"), [(5.76, 1), (5.75, 2)])
 def test_a_window_may_be_exactly_full(max_window_s: float, n_windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     sentence, pause = [0.9] * 62, [0.0] * 31
     spans = spans_of([*pause, *sentence, *pause, *sentence, *pause], max_window_s, monkeypatch)
-    assert (62 + 31 + 62) * CHUNK + 2 * PADDING == 5.36 * SAMPLE_RATE
+    assert (62 + 31 + 62) * CHUNK + 2 * PADDING == 5.76 * SAMPLE_RATE
     assert len(spans) == n_windows
 
 

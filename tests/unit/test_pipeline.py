@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_stages import ScriptedStages
+from scripted_stages import TIMING, ScriptedStages
 from virtual_time import run
 
 from deployments.contracts import (
@@ -276,6 +276,20 @@ def test_the_rest_of_a_window_alone_keeps_the_language_that_was_found() -> None:
     stages = ContinuedStages(1, {0.0: 0.5})
     assert asyncio.run(Bench(stages).texts(detect=True)) == ["0 0.5"]
     assert [language for _, language in stages.decoded] == [None, "de"]
+
+
+def test_a_rest_in_another_language_is_decoded_in_it_if_that_is_sure() -> None:
+    class Changing(ContinuedStages):
+        async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+            await super().detect_language(ticket, states, window)
+            return DetectedLanguage("en", 0.9 if window.start_s == 0.3 else 0.3, TIMING)
+
+    stages = Changing(1, {0.0: 0.3, 0.3: 0.6})
+    asyncio.run(Bench(stages).texts(detect=True))
+    assert [language for _, language in stages.decoded] == [None, "en", "de"]
+    named = Changing(1, {0.0: 0.3, 0.3: 0.6})
+    asyncio.run(Bench(named).texts())
+    assert (named.detected, {language for _, language in named.decoded}) == ([], {"en"})
 
 
 def test_a_rest_without_text_ends_its_window() -> None:
