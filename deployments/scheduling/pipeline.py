@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from deployments.contracts import (
@@ -43,6 +44,9 @@ MAX_RESTS = 6
 """Rests of one window that are decoded at most: 30 s of fast Tamil need three, each pause may need one."""
 
 T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DetectedLanguage, DecodedWindow)
+
+ChooseOptions = Callable[[Lease, ArrayRef], Awaitable[DecodeOptions]]
+"""What to decode a window with, once its encoder states lie in the slot of the lease."""
 
 
 class Stages(Protocol):
@@ -169,21 +173,28 @@ class Pipeline:
                 return
             several = len(prepared.windows) > 1
             languages = WindowLanguages(len(prepared.windows)) if job.detect_language and several else None
-            first = asyncio.create_task(self._first_window(job, lease, prepared, languages))
-            async with aclosing(self._windows(job, prepared, first, languages)) as results:
+            async with aclosing(self._windows(job, prepared, lease, languages)) as results:
                 async for result in results:
                     yield result
         finally:
             lease.close()
 
     async def _windows(
-        self, job: Job, prepared: PreparedAudio, first: asyncio.Task[WindowDone], languages: WindowLanguages | None
+        self, job: Job, prepared: PreparedAudio, first: Lease, languages: WindowLanguages | None
     ) -> AsyncGenerator[WindowDone]:
-        """At most ``max_windows_in_flight`` windows are begun and not yet yielded, so a slow reader holds no slots."""
-        begun: deque[asyncio.Task[WindowDone]] = deque([first])
+        """At most ``max_windows_in_flight`` windows are begun and not yet yielded, so a slow reader holds no slots.
+
+        Args:
+            job: the request.
+            prepared: its audio.
+            first: of the slot that holds the first window's log-mel.
+            languages: of its windows; None where one is named, or one window is all.
+        """
+        begun: deque[asyncio.Task[WindowDone]] = deque()
         try:
-            for window in prepared.windows[1:]:
-                begun.append(asyncio.create_task(self._later_window(job, prepared, window, languages)))
+            for window in prepared.windows:
+                lease = None if window.index else first
+                begun.append(asyncio.create_task(self._whole_window(job, prepared, window, languages, lease)))
                 if len(begun) >= self._max_windows_in_flight:
                     yield await begun[0]
                     begun.popleft()
@@ -195,70 +206,64 @@ class Pipeline:
                 task.cancel()
             await asyncio.gather(*begun, return_exceptions=True)
 
-    async def _first_window(
-        self, job: Job, lease: Lease, prepared: PreparedAudio, languages: WindowLanguages | None
-    ) -> WindowDone:
-        if prepared.first is None:
-            raise ValueError("audio without speech has no first window")
-        try:
-            return await self._whole_window(job, lease, prepared.windows[0], prepared.first, prepared.pcm, languages)
-        finally:
-            lease.close()
-
-    async def _later_window(
-        self, job: Job, prepared: PreparedAudio, window: Window, languages: WindowLanguages | None
-    ) -> WindowDone:
-        lease = await self._slot(job, window.index)
-        try:
-            log_mel = await self._log_mel(job, lease, window, prepared.pcm)
-            return await self._whole_window(job, lease, window, log_mel, prepared.pcm, languages)
-        finally:
-            lease.close()
-
     async def _whole_window(
         self,
         job: Job,
-        lease: Lease,
+        prepared: PreparedAudio,
         window: Window,
-        log_mel: ArrayRef,
-        pcm: BlobRef | None,
         languages: WindowLanguages | None,
+        lease: Lease | None,
     ) -> WindowDone:
-        """The text of one window, and of what that text left out, in the same slot."""
-        encoded = await self._encode(job, lease, window, log_mel)
-        options = await self._options(job, lease, window, encoded.states, languages)
-        parts = [await self._decode(job, lease, window, encoded.states, options, pcm)]
-        options, rest = replace(options, language=parts[0].language), rest_of(window, parts[0])
+        """The text of one window, and of what that text left out."""
+        begun = await self._piece(job, prepared, window, partial(self._options, job, window, languages), lease)
+        language = begun.transcript.language
+        parts, rest = [begun.transcript], rest_of(window, begun.transcript)
         while rest is not None and len(parts) <= MAX_RESTS:
-            part = await self._rest(job, lease, rest, options, pcm)
-            if not part.text:
+            piece = await self._piece(job, prepared, rest, partial(self._options_of_rest, job, rest, language))
+            if not piece.transcript.text:
                 break
-            parts.append(part)
-            rest = rest_of(rest, part)
+            parts.append(piece.transcript)
+            rest = rest_of(rest, piece.transcript)
         transcript = join_transcripts(parts)
         words = place_words(transcript.words, window.start_s, window.end_s)
-        return WindowDone(window, replace(transcript, words=words), encoded.timing.device)
+        return replace(begun, transcript=replace(transcript, words=words))
 
-    async def _rest(
-        self, job: Job, lease: Lease, rest: Window, options: DecodeOptions, pcm: BlobRef | None
-    ) -> Transcript:
-        """The text of what a window's text left out: perhaps because the speaker went on in another language."""
-        encoded = await self._encode(job, lease, rest, await self._log_mel(job, lease, rest, pcm))
-        if job.detect_language:
-            detected = await self._detect(job, lease, rest, encoded.states)
-            options = _in_language(options, choose_language(detected, options.language))
-        return await self._decode(job, lease, rest, encoded.states, options, pcm)
+    async def _piece(
+        self, job: Job, prepared: PreparedAudio, window: Window, options: ChooseOptions, lease: Lease | None = None
+    ) -> WindowDone:
+        """The text of a window, or of the rest of one, in a slot of its own: a late call for the one never meets the
+        other's arrays.
+        """
+        log_mel = prepared.first if lease is not None else None
+        lease = lease or await self._slot(job, window.index)
+        try:
+            log_mel = log_mel or await self._log_mel(job, lease, window, prepared.pcm)
+            encoded = await self._encode(job, lease, window, log_mel)
+            chosen = await options(lease, encoded.states)
+            transcript = await self._decode(job, lease, window, encoded.states, chosen, prepared.pcm)
+            return WindowDone(window, transcript, encoded.timing.device)
+        finally:
+            lease.close()
 
     async def _options(
-        self, job: Job, lease: Lease, window: Window, states: ArrayRef, languages: WindowLanguages | None
+        self, job: Job, window: Window, languages: WindowLanguages | None, lease: Lease, states: ArrayRef
     ) -> DecodeOptions:
-        """What to decode the window with. A window alone is not asked for its language first: decoding finds it."""
+        """What to decode a window with. A window alone is not asked for its language first: decoding finds it."""
         if languages is None:
             return job.decode
         if window.speech == ():
             return _in_language(job.decode, await languages.choose_for_silence(window.index))
         choice = await languages.choose(window.index, lambda: self._detect(job, lease, window, states))
         return _in_language(job.decode, choice)
+
+    async def _options_of_rest(
+        self, job: Job, rest: Window, language: str, lease: Lease, states: ArrayRef
+    ) -> DecodeOptions:
+        """What to decode a rest with: perhaps there is one because the speaker went on in another language."""
+        if not job.detect_language:
+            return job.decode
+        detected = await self._detect(job, lease, rest, states)
+        return _in_language(job.decode, choose_language(detected, language))
 
     async def _detect(self, job: Job, lease: Lease, window: Window, states: ArrayRef) -> DetectedLanguage:
         ticket = self._ticket(job, lease)
