@@ -51,7 +51,9 @@ class TranscriptionForm(BaseModel):
         None, max_length=MAX_NAME, description="a name from `GET /v1/models`; default: the one model that is served"
     )
     language: str | None = Field(
-        None, max_length=MAX_NAME, description="ISO-639-1 code or English name; default: detected"
+        None,
+        max_length=MAX_NAME,
+        description="ISO-639-1 code or English name; default: detected, in each window of a longer recording",
     )
     prompt: str | None = Field(None, description="text the model should believe came before")
     keywords: tuple[Annotated[str, Field(max_length=MAX_NAME)], ...] = Field(
