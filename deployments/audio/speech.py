@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ SILENCE_THRESHOLD = 0.35  # ... and ends below this one, as in Silero's own rule
 MIN_SILENCE_CHUNKS = 10  # 0.32 s: a shorter pause does not end a stretch of speech
 MIN_SPEECH_CHUNKS = 3  # 0.1 s: a shorter noise is no word
 MIN_WINDOW_S = 1.0
+TAIL = 5 * SAMPLE_RATE  # samples: a last window shorter than this takes speech from its neighbour, as context
+TAIL_PAUSE = 2 * SAMPLE_RATE  # samples: after a longer pause there is nothing to take
 MIN_AUDIO = SAMPLE_RATE // 10  # samples: in 0.1 s and less nobody says a word
 PADDING = 2 * SAMPLE_RATE // 5  # samples kept around speech: the VAD misses quiet consonants; 0.2 s lose first words
 
@@ -170,7 +173,7 @@ def _cut(span: Span, longest: int, heard: _Heard) -> Iterator[Span]:
     said.
     """
     start, end = span
-    tail = min(int(MIN_WINDOW_S * SAMPLE_RATE), longest // 4)
+    tail = min(TAIL, longest // 4)
     while end - start > longest:
         cut = _quietest(heard, start + 2 * longest // 3, min(start + longest, end - tail))
         yield start, cut
@@ -208,13 +211,31 @@ def _pad(stretches: Sequence[Span], n_samples: int) -> list[Span]:
 
 def _merge(spans: Sequence[Span], longest: int) -> list[Span]:
     """Join neighbours while a window holds them: WhisperX's ``merge_chunks``."""
-    windows: list[Span] = []
-    for start, end in spans:
-        if windows and end - windows[-1][0] <= longest:
-            windows[-1] = (windows[-1][0], end)
-        else:
-            windows.append((start, end))
-    return windows
+    firsts: list[int] = []
+    for i, (_, end) in enumerate(spans):
+        if not firsts or end - spans[firsts[-1]][0] > longest:
+            firsts.append(i)
+    _lengthen_tail(firsts, spans, longest)
+    return [(spans[first][0], spans[after - 1][1]) for first, after in pairwise([*firsts, len(spans)])]
+
+
+def _lengthen_tail(firsts: list[int], spans: Sequence[Span], longest: int) -> None:
+    """Move the beginning of a very short last window back to where it is no tail any more.
+
+    Args:
+        firsts: index of each window's first span.
+        spans: of speech.
+        longest: no window is longer; in samples.
+    """
+    if len(firsts) < 2:  # noqa: PLR2004  (one window has no neighbour)
+        return
+    end, tail = spans[-1][1], min(TAIL, longest // 4)
+    for first in range(firsts[-1], firsts[-2], -1):
+        if end - spans[first][0] > longest:
+            return
+        firsts[-1] = first
+        if end - spans[first][0] >= tail or spans[first][0] - spans[first - 1][1] > TAIL_PAUSE:
+            return
 
 
 class _Detector:
