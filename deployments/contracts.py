@@ -120,7 +120,7 @@ class SpeechOptions:
     """How audio is cut into windows.
 
     Attributes:
-        vad_filter: find speech with Silero VAD; otherwise cut windows of fixed length.
+        vad_filter: keep only the speech that Silero VAD finds; otherwise the windows cover the whole audio.
         max_window_s: no window is longer, 30 at most.
     """
 
@@ -208,8 +208,8 @@ class PreparedAudio:
 
     Attributes:
         duration_s: of the decoded audio.
-        windows: every stretch of speech, in order; empty for silence.
-        pcm: the decoded audio for later calls, 16 kHz mono int16; None when no later call needs it.
+        windows: in order; empty where there is nothing to transcribe.
+        pcm: the decoded audio for later calls, 16 kHz mono int16; None when there is no speech.
         first: the log-mel of ``windows[0]``; None when there is no speech.
         timing: of the whole call.
     """

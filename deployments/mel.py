@@ -49,7 +49,6 @@ class MelPreprocessor:
         self._limits = AudioLimits(settings.max_audio_s, settings.max_channels, DECODING_SHARE * settings.mel_budget_s)
         self._n_mels = model.dimensions.n_mels
         self._buckets = model.frame_buckets
-        self._keeps_pcm = settings.align_model is not None
         self._handoff = Handoff()
         self._threads = ThreadPoolExecutor(settings.mel_threads, thread_name_prefix="mel")
         self._replica = replica_name()
@@ -79,8 +78,7 @@ class MelPreprocessor:
             pcm = decode(file, self._limits)
         windows = find_windows(pcm, options)
         first = self._write(ticket, window_samples(pcm, windows[0])) if windows else None
-        needs_pcm = len(windows) > 1 or (windows and self._keeps_pcm)
-        kept = self._handoff.store_pcm(ticket, upload, pcm) if needs_pcm else None
+        kept = self._handoff.store_pcm(ticket, upload, pcm) if windows else None
         timing = self._timing(queue_s, began)
         return PreparedAudio(len(pcm) / SAMPLE_RATE, windows, kept, first, timing)
 

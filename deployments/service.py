@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from deployments.audio.frames import N_FRAMES
-from deployments.contracts import BlobRef, DecodeOptions, EncoderHealth, SpeechOptions, SpooledBlob, Stored, Task
+from deployments.contracts import (
+    BlobRef,
+    DecodeOptions,
+    EncoderHealth,
+    SpeechOptions,
+    SpooledBlob,
+    Stored,
+    Task,
+    Transcript,
+    Window,
+)
 from deployments.errors import (
     AmanuensisError,
     InvalidAudioError,
@@ -32,11 +42,13 @@ from deployments.scheduling.breaker import CircuitBreaker
 from deployments.scheduling.pipeline import AudioReady, Budgets, Job, Pipeline, Stages, WindowDone
 from deployments.settings import Settings
 from deployments.statistics import Statistics
+from deployments.text.language_choice import spoken_language
 from deployments.text.languages import language_code
 
 if TYPE_CHECKING:
     from deployments.traces import Traces
 
+ENGLISH = "en"
 PROBE_TIMEOUT_S = 2.0
 PROBE_PERIOD_S = 1.0
 DRAIN_POLL_S = 0.05
@@ -60,6 +72,7 @@ class TranscriptionRequest:
     model: str | None
     language: str | None
     prompt: str | None
+    hotwords: str | None
     temperature: float
     beam_size: int | None
     vad_filter: bool
@@ -271,6 +284,7 @@ class TranscriptionService:
                 task=request.task,
                 language=language,
                 prompt=request.prompt,
+                hotwords=request.hotwords,
                 temperature=request.temperature,
                 beam_size=request.beam_size or (1 if request.temperature else self.settings.beam_size),
                 word_times=request.word_times,
@@ -292,6 +306,17 @@ class TranscriptionService:
             known = ", ".join(self.model.languages)
             raise UnsupportedLanguageError(f"the model {self.model.name} only knows: {known}", param="language")
         return code
+
+    def language_of(self, request: TranscriptionRequest, texts: Sequence[tuple[Window, Transcript]]) -> str:
+        """The ISO code of an answer's language.
+
+        It is English for a translation, else the one asked for, else the one that most of the speech was in. Of
+        silence it is English if the model knows it: OpenAI's answer has to name one, and names that one too.
+        """
+        if request.task == "translate":
+            return ENGLISH
+        found = self._language(request.language) or spoken_language(texts)
+        return found or (ENGLISH if ENGLISH in self.model.languages else self.model.languages[0])
 
     def _spool(self, audio: bytes) -> BlobRef:
         if self._directory is None:

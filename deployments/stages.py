@@ -17,6 +17,7 @@ from deployments.contracts import (
     BlobRef,
     DecodedWindow,
     DecodeOptions,
+    DetectedLanguage,
     EncodedWindow,
     EncoderHealth,
     PreparedAudio,
@@ -66,6 +67,9 @@ class ServeStages:
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         encoded = await self._encoders.encode(ticket, log_mel)
         return replace(encoded, states=_kept(encoded.states))
+
+    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+        return await _call(self._decoder.detect_language, DetectedLanguage, ticket, states, window)
 
     async def decode(
         self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None

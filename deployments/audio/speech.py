@@ -10,8 +10,9 @@ import functools
 import importlib.util
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino
@@ -27,7 +28,12 @@ SILENCE_THRESHOLD = 0.35  # ... and ends below this one, as in Silero's own rule
 MIN_SILENCE_CHUNKS = 10  # 0.32 s: a shorter pause does not end a stretch of speech
 MIN_SPEECH_CHUNKS = 3  # 0.1 s: a shorter noise is no word
 MIN_WINDOW_S = 1.0
-PADDING = SAMPLE_RATE // 5  # samples kept around speech: the VAD misses quiet consonants
+TAIL = 5 * SAMPLE_RATE  # samples: a last window shorter than this takes speech from its neighbour, as context
+TAIL_PAUSE = 2 * SAMPLE_RATE  # samples: after a longer pause there is nothing to take
+MIN_AUDIO = SAMPLE_RATE // 10  # samples: in 0.1 s and less nobody says a word
+PADDING = 2 * SAMPLE_RATE // 5  # samples kept around speech: the VAD misses quiet consonants; 0.2 s lose first words
+
+SHORT_AUDIO = 2 * SAMPLE_RATE  # samples: in less than this the VAD may not have warmed up before the speech is over
 
 _CONTEXT = 64  # samples of the previous chunk that the model sees as well
 _BATCH = 32  # chunks of one inference: fixed, because OpenVINO compiles anew for every shape
@@ -37,24 +43,41 @@ _MEMORY = (("h", "hn"), ("c", "cn"))  # the LSTM's state, as the model calls it 
 Span = tuple[int, int]
 """Start and end, in chunks or in samples."""
 
+
+class _Rule(NamedTuple):
+    """When speech begins and ends; the shortest stretch that counts, in chunks."""
+
+    begins: float
+    ends: float
+    min_chunks: int
+
+
+RULE = _Rule(SPEECH_THRESHOLD, SILENCE_THRESHOLD, MIN_SPEECH_CHUNKS)
+SHORT_RULE = _Rule(begins=0.4, ends=0.25, min_chunks=4)
+
 _thread = threading.local()
 
 
 def find_windows(pcm: NDArray[np.int16], options: SpeechOptions) -> tuple[Window, ...]:
-    """The windows of speech, in order, without overlap; none where nobody speaks.
+    """The windows to transcribe, in order, without overlap, each with the speech that was heard inside.
 
     Args:
         pcm: ``[n_samples]``, 16 kHz mono.
-        options: with ``vad_filter`` off, windows of ``max_window_s`` cover the audio from start to end.
+        options: with ``vad_filter`` on, windows hold the speech, and there is none where nobody speaks. With it off
+            they cover the audio from start to end, cut at quiet places, and there is none where the audio is too short
+            for a word.
 
     Raises:
         ValueError: ``max_window_s`` leaves no room for speech between its padding.
     """
     if options.max_window_s < MIN_WINDOW_S:
         raise ValueError(f"max_window_s must be at least {MIN_WINDOW_S:g} s")
+    if len(pcm) <= MIN_AUDIO:
+        return ()
     longest = int(options.max_window_s * SAMPLE_RATE)
-    spans = _speech_windows(pcm, longest) if options.vad_filter else _fixed_windows(len(pcm), longest)
-    return tuple(Window(index, start / SAMPLE_RATE, end / SAMPLE_RATE) for index, (start, end) in enumerate(spans))
+    heard = _Heard.listen(pcm)
+    spans = _speech_windows(heard, longest) if options.vad_filter else list(_cut((0, len(pcm)), longest, heard))
+    return tuple(_window(index, span, heard.stretches) for index, span in enumerate(spans))
 
 
 def window_samples(pcm: NDArray[np.int16], window: Window) -> NDArray[np.int16]:
@@ -71,31 +94,66 @@ def speech_probabilities(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
     return _detector().probabilities(pcm)
 
 
-def _fixed_windows(n_samples: int, longest: int) -> list[Span]:
-    return [(start, min(start + longest, n_samples)) for start in range(0, n_samples, longest)]
+class _Heard(NamedTuple):
+    """What the voice detection made of the audio.
+
+    Attributes:
+        pcm: ``[n_samples]``, 16 kHz mono.
+        probabilities: of speech, ``[ceil(n_samples / 512)]``.
+        stretches: of speech, in samples, in order.
+    """
+
+    pcm: NDArray[np.int16]
+    probabilities: NDArray[np.float32]
+    stretches: list[Span]
+
+    @classmethod
+    def listen(cls, pcm: NDArray[np.int16]) -> _Heard:
+        probabilities = speech_probabilities(pcm)
+        stretches = _in_samples(_stretches(probabilities.tolist(), RULE), len(pcm))
+        if not stretches and len(pcm) <= SHORT_AUDIO and _is_a_word(pcm):
+            stretches = [(0, len(pcm))]
+        return cls(pcm, probabilities, stretches)
 
 
-def _speech_windows(pcm: NDArray[np.int16], longest: int) -> list[Span]:
-    probabilities = speech_probabilities(pcm)
-    longest_chunks = (longest - 2 * PADDING) // CHUNK
-    pieces = [
-        piece
-        for start, end in _stretches(probabilities.tolist())
-        if end - start >= MIN_SPEECH_CHUNKS
-        for piece in _split((start, end), probabilities, longest_chunks)
-    ]
-    return _merge(_pad(pieces, len(pcm)), longest)
+def _is_a_word(pcm: NDArray[np.int16]) -> bool:
+    """Whether short audio in which nothing was heard holds speech after all.
+
+    The model remembers what it heard, so it hears the audio twice: the first time serves as the context that speech at
+    the very beginning lacks. The answer says whether somebody speaks, not where.
+    """
+    padded = np.pad(pcm, (0, -len(pcm) % CHUNK))
+    first, second = np.split(speech_probabilities(np.concatenate([padded, padded])), 2)
+    return any(_stretches(np.maximum(first, second).tolist(), SHORT_RULE))
 
 
-def _stretches(probabilities: Sequence[float]) -> Iterator[Span]:
+def _window(index: int, span: Span, stretches: Sequence[Span]) -> Window:
+    start, end = span
+    inside = [(max(first, start), min(last, end)) for first, last in stretches if first < end and last > start]
+    speech = tuple((first / SAMPLE_RATE, last / SAMPLE_RATE) for first, last in inside)
+    return Window(index, start / SAMPLE_RATE, end / SAMPLE_RATE, speech)
+
+
+def _speech_windows(heard: _Heard, longest: int) -> list[Span]:
+    pieces = [piece for stretch in heard.stretches for piece in _cut(stretch, longest - 2 * PADDING, heard)]
+    return _merge(_pad(pieces, len(heard.pcm)), longest)
+
+
+def _stretches(probabilities: Sequence[float], rule: _Rule) -> Iterator[Span]:
     """Stretches of speech in chunks, by Silero's hysteresis."""
+    for start, end in _louder_stretches(probabilities, rule):
+        if end - start >= rule.min_chunks:
+            yield start, end
+
+
+def _louder_stretches(probabilities: Sequence[float], rule: _Rule) -> Iterator[Span]:
     start: int | None = None
     quiet_since: int | None = None
     for i, probability in enumerate(probabilities):
-        if probability >= SPEECH_THRESHOLD:
+        if probability >= rule.begins:
             start = i if start is None else start
             quiet_since = None
-        elif start is not None and probability < SILENCE_THRESHOLD:
+        elif start is not None and probability < rule.ends:
             quiet_since = i if quiet_since is None else quiet_since
             if i + 1 - quiet_since >= MIN_SILENCE_CHUNKS:
                 yield start, quiet_since
@@ -104,21 +162,46 @@ def _stretches(probabilities: Sequence[float]) -> Iterator[Span]:
         yield start, len(probabilities) if quiet_since is None else quiet_since
 
 
-def _split(stretch: Span, probabilities: NDArray[np.float32], longest: int) -> Iterator[Span]:
-    """Cut a stretch that no window holds where speech is least likely, late in the longest possible piece."""
-    start, end = stretch
+def _in_samples(stretches: Iterator[Span], n_samples: int) -> list[Span]:
+    return [(start * CHUNK, min(end * CHUNK, n_samples)) for start, end in stretches]
+
+
+def _cut(span: Span, longest: int, heard: _Heard) -> Iterator[Span]:
+    """Pieces of a span of samples, none longer than ``longest``: cut at the quietest place of its last third.
+
+    What is left for the last piece is never a mere tail: half a word, decoded for itself, gives a text that nobody
+    said.
+    """
+    start, end = span
+    tail = min(TAIL, longest // 4)
     while end - start > longest:
-        earliest = start + longest // 2
-        cut = earliest + int(probabilities[earliest : start + longest].argmin()) + 1
+        cut = _quietest(heard, start + 2 * longest // 3, min(start + longest, end - tail))
         yield start, cut
         start = cut
     yield start, end
 
 
+def _quietest(heard: _Heard, earliest: int, latest: int) -> int:
+    """The end of the chunk between two samples where speech is least likely; the least loud of those, or the last."""
+    last = latest // CHUNK
+    first = min(-(-earliest // CHUNK), last - 1)
+    chunks = heard.pcm[first * CHUNK : last * CHUNK].reshape(-1, CHUNK)
+    loudness = _smooth(np.einsum("ij,ij->i", chunks, chunks, dtype=np.float32))
+    # In steps of a tenth: which of two chunks without speech has the lower probability says nothing.
+    likelihood = np.round(_smooth(heard.probabilities[first:last]), 1)
+    return CHUNK * (first + 1 + int(np.lexsort((-np.arange(last - first), loudness, likelihood))[0]))
+
+
+def _smooth(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each value with a half of its neighbours: a dip of one chunk is a closed consonant, not a pause."""
+    padded = np.pad(values, 1, mode="edge")
+    return np.float32(0.25) * (padded[:-2] + padded[1:-1] + padded[1:-1] + padded[2:])
+
+
 def _pad(stretches: Sequence[Span], n_samples: int) -> list[Span]:
-    """From chunks to samples, wider by ``PADDING`` at both ends, or by half of a pause shorter than two of them."""
-    starts = [start * CHUNK for start, _ in stretches]
-    ends = [min(end * CHUNK, n_samples) for _, end in stretches]
+    """Stretches wider by ``PADDING`` at both ends, or by half of a pause shorter than two of them."""
+    starts = [start for start, _ in stretches]
+    ends = [end for _, end in stretches]
     middles = [(end + start) // 2 for end, start in zip(ends, starts[1:], strict=False)]
     return [
         (max(start - PADDING, before), min(end + PADDING, after))
@@ -128,13 +211,31 @@ def _pad(stretches: Sequence[Span], n_samples: int) -> list[Span]:
 
 def _merge(spans: Sequence[Span], longest: int) -> list[Span]:
     """Join neighbours while a window holds them: WhisperX's ``merge_chunks``."""
-    windows: list[Span] = []
-    for start, end in spans:
-        if windows and end - windows[-1][0] <= longest:
-            windows[-1] = (windows[-1][0], end)
-        else:
-            windows.append((start, end))
-    return windows
+    firsts: list[int] = []
+    for i, (_, end) in enumerate(spans):
+        if not firsts or end - spans[firsts[-1]][0] > longest:
+            firsts.append(i)
+    _lengthen_tail(firsts, spans, longest)
+    return [(spans[first][0], spans[after - 1][1]) for first, after in pairwise([*firsts, len(spans)])]
+
+
+def _lengthen_tail(firsts: list[int], spans: Sequence[Span], longest: int) -> None:
+    """Move the beginning of a very short last window back to where it is no tail any more.
+
+    Args:
+        firsts: index of each window's first span.
+        spans: of speech.
+        longest: no window is longer; in samples.
+    """
+    if len(firsts) < 2:  # noqa: PLR2004  (one window has no neighbour)
+        return
+    end, tail = spans[-1][1], min(TAIL, longest // 4)
+    for first in range(firsts[-1], firsts[-2], -1):
+        if end - spans[first][0] > longest:
+            return
+        firsts[-1] = first
+        if end - spans[first][0] >= tail or spans[first][0] - spans[first - 1][1] > TAIL_PAUSE:
+            return
 
 
 class _Detector:

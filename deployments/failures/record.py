@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from deployments.contracts import Task
 
 ID = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{8}")
-USER_TEXT = frozenset({"prompt"})
+USER_TEXT = frozenset({"hotwords", "keywords", "prompt"})
 """Parameters in which clients write about the audio."""
 
 
@@ -35,7 +35,7 @@ class Failure(BaseModel):
     timeout_s: float = Field(description="what the client gave the request")
     task: Task
     priority: str
-    parameters: dict[str, Any] = Field(description="the form; without `prompt` unless the audio is kept")
+    parameters: dict[str, Any] = Field(description="the form; without prompt and hotwords unless the audio is kept")
     audio_bytes: int = Field(description="size of the upload")
     audio_suffix: str = Field(description="of the upload's file name, with its dot")
     audio_kept: bool = Field(description="the audio can be had, and the request replayed")

@@ -237,7 +237,7 @@ def _schemas() -> Json:
     )  # fmt: skip
     verbose = _object(
         task=STRING, language=STRING, duration=NUMBER, text=STRING, usage=usage, device=nullable_string,
-        segments={"type": ["array", "null"], "items": segment},
+        segments={"type": "array", "items": segment},
     )  # fmt: skip
     verbose["properties"]["words"] = {
         "type": "array",

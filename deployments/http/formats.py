@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from deployments.contracts import Task
 from deployments.http.forms import Granularity
 from deployments.scheduling.pipeline import WindowDone
+from deployments.text.joining import join_texts
 from deployments.text.languages import LANGUAGES
 from deployments.text.segments import Segment
 
@@ -21,7 +23,7 @@ class Transcription:
 
     Attributes:
         duration_s: of the audio.
-        language: ISO code of the first window; the one asked for where there is no speech.
+        language: ISO code of the text: see ``TranscriptionService.language_of``.
         device: that ran the encoder; None where there was nothing to encode.
     """
 
@@ -37,11 +39,6 @@ class Transcription:
         return join_texts(window.transcript.text for window in self.windows)
 
 
-def join_texts(texts: Iterable[str]) -> str:
-    """Window texts as one, with single spaces between."""
-    return " ".join(text for text in texts if text)
-
-
 def as_json(transcription: Transcription) -> Json:
     return {"text": transcription.text, "usage": usage(transcription.duration_s)}
 
@@ -52,13 +49,13 @@ def usage(duration_s: float) -> Json:
 
 
 def as_verbose_json(transcription: Transcription, granularities: frozenset[Granularity]) -> Json:
-    """OpenAI's ``TranscriptionVerbose``, and the device that encoded."""
+    """OpenAI's ``TranscriptionVerbose``, and the device that encoded. Segments nobody asked for are an empty list."""
     document: Json = {
         "task": transcription.task,
         "language": LANGUAGES[transcription.language],
         "duration": round(transcription.duration_s, 3),
         "text": transcription.text,
-        "segments": None,
+        "segments": [],
         "usage": usage(transcription.duration_s),
         "device": transcription.device,
     }
@@ -91,24 +88,27 @@ def _segment(segment: Segment) -> Json:
 def as_srt(segments: Sequence[Segment]) -> str:
     """SubRip: numbered cues, comma before the milliseconds."""
     cues = (
-        f"{number}\n{_clock(segment.start_s, ',')} --> {_clock(segment.end_s, ',')}\n{_cue_text(segment)}\n"
+        # "-->" inside a cue's text would be read as the next cue's times.
+        f"{number}\n{_clock(segment.start_s, ',')} --> {_clock(segment.end_s, ',')}\n"
+        f"{_one_line(segment.text).replace('-->', '->')}\n"
         for number, segment in enumerate(segments, 1)
     )
     return "\n".join(cues)
 
 
 def as_vtt(segments: Sequence[Segment]) -> str:
-    """WebVTT: a header, point before the milliseconds."""
+    """WebVTT: a header, point before the milliseconds, markup escaped."""
     cues = (
-        f"{_clock(segment.start_s, '.')} --> {_clock(segment.end_s, '.')}\n{_cue_text(segment)}\n"
+        f"{_clock(segment.start_s, '.')} --> {_clock(segment.end_s, '.')}\n"
+        f"{html.escape(_one_line(segment.text), quote=False)}\n"
         for segment in segments
     )
     return "\n".join(("WEBVTT\n", *cues))
 
 
-def _cue_text(segment: Segment) -> str:
-    # "-->" inside a cue's text would be read as the next cue's times.
-    return segment.text.strip().replace("-->", "->")
+def _one_line(text: str) -> str:
+    # An empty line would end the cue.
+    return " ".join(text.split())
 
 
 def _clock(seconds: float, decimal_mark: str) -> str:

@@ -17,8 +17,9 @@ PriorityName = Literal["high", "normal", "low"]
 
 PRIORITY_HEADER = "x-priority"
 TIMEOUT_HEADER = "x-timeout-seconds"
-LIST_FIELDS = frozenset({"timestamp_granularities"})
+LIST_FIELDS = frozenset({"keywords", "timestamp_granularities"})
 MAX_NAME = 256  # characters, of a model or a language: errors repeat it
+MAX_HOTWORDS = 2000  # characters: the model takes a few hundred tokens
 STREAMABLE = frozenset({"json", "text"})
 UTF_8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 
@@ -50,9 +51,14 @@ class TranscriptionForm(BaseModel):
         None, max_length=MAX_NAME, description="a name from `GET /v1/models`; default: the one model that is served"
     )
     language: str | None = Field(
-        None, max_length=MAX_NAME, description="ISO-639-1 code or English name; default: detected"
+        None,
+        max_length=MAX_NAME,
+        description="ISO-639-1 code or English name; default: detected, in each window of a longer recording",
     )
     prompt: str | None = Field(None, description="text the model should believe came before")
+    keywords: tuple[Annotated[str, Field(max_length=MAX_NAME)], ...] = Field(
+        (), description="words and names that are likely to be spoken, so that they are spelled like this"
+    )
     temperature: float = Field(0.0, ge=0, le=1, allow_inf_nan=False, description="0 is deterministic")
     response_format: ResponseFormat = "json"
     timestamp_granularities: tuple[Granularity, ...] = Field(
@@ -61,7 +67,15 @@ class TranscriptionForm(BaseModel):
     stream: bool = Field(False, description="server-sent events, one delta a window; needs `json` or `text`")
     chunking_strategy: Literal["auto"] | None = Field(None, description="`auto` finds speech, as `vad_filter` does")
 
-    vad_filter: bool = Field(True, description="find speech first; false cuts windows of fixed length")
+    vad_filter: bool = Field(
+        True,
+        description="transcribe only where speech is found; false transcribes all of the audio, cut at quiet places",
+    )
+    hotwords: str | None = Field(
+        None,
+        description="the same as `keywords`, in one field, separated by commas; "
+        f"both together have {MAX_HOTWORDS} characters at most",
+    )
     beam_size: int | None = Field(None, ge=1, le=10, description="beams at temperature 0; default: as configured")
     priority: PriorityName | None = Field(None, description=f"overrides the header `{PRIORITY_HEADER}`")
     diarize: NoSpeakers = Field(False, description="only false: speakers are not told apart by this version")
@@ -77,7 +91,15 @@ class TranscriptionForm(BaseModel):
             raise ValueError("beam_size needs temperature 0: a beam does not sample")
         if self.chunking_strategy == "auto" and not self.vad_filter:
             raise ValueError("chunking_strategy=auto contradicts vad_filter=false")
+        if len(self.all_hotwords or "") > MAX_HOTWORDS:
+            raise ValueError(f"keywords and hotwords together must not exceed {MAX_HOTWORDS} characters")
         return self
+
+    @property
+    def all_hotwords(self) -> str | None:
+        """``keywords`` and ``hotwords`` in one, separated by commas; None where there is no word."""
+        words = (word.strip() for word in (*self.keywords, self.hotwords or ""))
+        return ", ".join(word for word in words if word) or None
 
     @property
     def granularities(self) -> frozenset[Granularity]:

@@ -28,7 +28,6 @@ from deployments.http.formats import (
     as_srt,
     as_verbose_json,
     as_vtt,
-    join_texts,
     usage,
 )
 from deployments.http.forms import TranscriptionForm, check_content_type, parse_form, priority_of, timeout_of
@@ -36,6 +35,7 @@ from deployments.http.recorded import begin_record, end_abandoned
 from deployments.request_record import RequestRecord
 from deployments.scheduling.pipeline import AudioReady, WindowDone
 from deployments.service import TranscriptionRequest, TranscriptionService
+from deployments.text.joining import join_texts, separator
 from deployments.text.segments import split_segments
 
 MAX_FIELDS = 64
@@ -79,6 +79,7 @@ async def _transcribe(request: Request, task: Task, record: RequestRecord) -> Re
             model=form.model,
             language=form.language,
             prompt=form.prompt,
+            hotwords=form.all_hotwords,
             temperature=form.temperature,
             beam_size=form.beam_size,
             vad_filter=form.vad_filter,
@@ -92,7 +93,7 @@ async def _transcribe(request: Request, task: Task, record: RequestRecord) -> Re
         events = service.transcribe(asked, entry)
         if form.stream:
             return await _stream(request, events, record)
-        transcription = await _collect(events, service, task)
+        transcription = await _collect(events, service, asked)
     response = _formatted(transcription, form)
     service.answered(record)
     return response
@@ -105,7 +106,7 @@ async def _read(request: Request) -> tuple[TranscriptionForm, str, bytes]:
         return form, upload.filename or "", await upload.read()
 
 
-async def _collect(events: Events, service: TranscriptionService, task: Task) -> Transcription:
+async def _collect(events: Events, service: TranscriptionService, asked: TranscriptionRequest) -> Transcription:
     duration_s = 0.0
     windows: list[WindowDone] = []
     async with aclosing(events) as all_events:
@@ -114,12 +115,13 @@ async def _collect(events: Events, service: TranscriptionService, task: Task) ->
                 duration_s = event.duration_s
             else:
                 windows.append(event)
+    texts = [(item.window, item.transcript) for item in windows]
     return Transcription(
-        task=task,
+        task=asked.task,
         duration_s=duration_s,
-        language=windows[0].transcript.language if windows else service.model.languages[0],
+        language=service.language_of(asked, texts),
         windows=windows,
-        segments=split_segments([(item.window, item.transcript) for item in windows]),
+        segments=split_segments(texts),
         device=windows[0].encoder_device if windows else None,
     )
 
@@ -173,7 +175,7 @@ async def _server_sent_events(
 
 def _delta(texts: list[str]) -> str:
     """The newest text, so that all deltas joined give the whole."""
-    return texts[-1] if len(texts) == 1 else " " + texts[-1]
+    return texts[-1] if len(texts) == 1 else separator(texts[-2], texts[-1]) + texts[-1]
 
 
 def _event(document: dict[str, Any]) -> bytes:

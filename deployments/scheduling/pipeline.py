@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from deployments.contracts import (
@@ -18,6 +19,7 @@ from deployments.contracts import (
     BlobRef,
     DecodedWindow,
     DecodeOptions,
+    DetectedLanguage,
     EncodedWindow,
     EncoderHealth,
     PreparedAudio,
@@ -32,9 +34,19 @@ from deployments.request_record import QUEUE, Costs, Step
 from deployments.scheduling.admission import Admission, Entry, Lease, Priority
 from deployments.scheduling.retries import RetryBudget
 from deployments.scheduling.stage_calls import StageCalls
+from deployments.scheduling.window_languages import WindowLanguages
 from deployments.statistics import Statistics
+from deployments.text.joining import join_transcripts, rest_of
+from deployments.text.language_choice import LanguageChoice, choose_language
+from deployments.text.placing import place_words
 
-T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DecodedWindow)
+MAX_RESTS = 6
+"""Rests of one window that are decoded at most: 30 s of fast Tamil need three, each pause may need one."""
+
+T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DetectedLanguage, DecodedWindow)
+
+ChooseOptions = Callable[[Lease, ArrayRef], Awaitable[DecodeOptions]]
+"""What to decode a window with, once its encoder states lie in the slot of the lease."""
 
 
 class Stages(Protocol):
@@ -50,6 +62,10 @@ class Stages(Protocol):
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         """Runs the encoder on one window's log-mel."""
+        ...
+
+    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+        """Finds the likeliest language of one window."""
         ...
 
     async def decode(
@@ -78,7 +94,7 @@ class Job:
 
     Attributes:
         deadline: absolute, seconds since the epoch.
-        detect_language: take the first window's language for all windows.
+        detect_language: nobody named the language; see ``text.language_choice``.
         costs: are added up here.
     """
 
@@ -102,7 +118,7 @@ class AudioReady:
 
 @dataclass(frozen=True, slots=True)
 class WindowDone:
-    """Comes once a window, in order: its text and the device that encoded it."""
+    """Comes once per window, in order: its whole text, word times inside it, and the device that encoded it."""
 
     window: Window
     transcript: Transcript
@@ -155,25 +171,30 @@ class Pipeline:
             yield AudioReady(prepared.duration_s, prepared.windows)
             if prepared.first is None:
                 return
-            first = asyncio.create_task(self._first_window(job, lease, prepared))
-            async with aclosing(self._windows(job, prepared, first)) as results:
+            several = len(prepared.windows) > 1
+            languages = WindowLanguages(len(prepared.windows)) if job.detect_language and several else None
+            async with aclosing(self._windows(job, prepared, lease, languages)) as results:
                 async for result in results:
                     yield result
         finally:
             lease.close()
 
     async def _windows(
-        self, job: Job, prepared: PreparedAudio, first: asyncio.Task[WindowDone]
+        self, job: Job, prepared: PreparedAudio, first: Lease, languages: WindowLanguages | None
     ) -> AsyncGenerator[WindowDone]:
-        """At most ``max_windows_in_flight`` windows are begun and not yet yielded, so a slow reader holds no slots."""
-        begun: deque[asyncio.Task[WindowDone]] = deque([first])
-        remaining = iter(prepared.windows[1:])
+        """At most ``max_windows_in_flight`` windows are begun and not yet yielded, so a slow reader holds no slots.
+
+        Args:
+            job: the request.
+            prepared: its audio.
+            first: of the slot that holds the first window's log-mel.
+            languages: of its windows; None where one is named, or one window is all.
+        """
+        begun: deque[asyncio.Task[WindowDone]] = deque()
         try:
-            if job.detect_language:
-                result = await begun[0]
-                job = replace(job, decode=replace(job.decode, language=result.transcript.language))
-            for window in remaining:
-                begun.append(asyncio.create_task(self._later_window(job, prepared, window)))
+            for window in prepared.windows:
+                lease = None if window.index else first
+                begun.append(asyncio.create_task(self._whole_window(job, prepared, window, languages, lease)))
                 if len(begun) >= self._max_windows_in_flight:
                     yield await begun[0]
                     begun.popleft()
@@ -185,41 +206,97 @@ class Pipeline:
                 task.cancel()
             await asyncio.gather(*begun, return_exceptions=True)
 
-    async def _first_window(self, job: Job, lease: Lease, prepared: PreparedAudio) -> WindowDone:
-        if prepared.first is None:
-            raise ValueError("audio without speech has no first window")
-        try:
-            return await self._encode_and_decode(job, lease, prepared.windows[0], prepared.first, prepared.pcm)
-        finally:
-            lease.close()
-
-    async def _later_window(self, job: Job, prepared: PreparedAudio, window: Window) -> WindowDone:
-        if prepared.pcm is None:
-            raise ValueError("a later window needs the decoded audio")
-        lease = await self._slot(job, window.index)
-        try:
-            ticket, pcm = self._ticket(job, lease), prepared.pcm
-            mel = await self._call(
-                self.mel, job, lease, window.index, lambda: self._stages.log_mel(ticket, pcm, window)
-            )
-            return await self._encode_and_decode(job, lease, window, mel.log_mel, pcm)
-        finally:
-            lease.close()
-
-    async def _encode_and_decode(
-        self, job: Job, lease: Lease, window: Window, log_mel: ArrayRef, pcm: BlobRef | None
+    async def _whole_window(
+        self,
+        job: Job,
+        prepared: PreparedAudio,
+        window: Window,
+        languages: WindowLanguages | None,
+        lease: Lease | None,
     ) -> WindowDone:
+        """The text of one window, and of what that text left out."""
+        begun = await self._piece(job, prepared, window, partial(self._options, job, window, languages), lease)
+        language = begun.transcript.language
+        parts, rest = [begun.transcript], rest_of(window, begun.transcript)
+        while rest is not None and len(parts) <= MAX_RESTS:
+            piece = await self._piece(job, prepared, rest, partial(self._options_of_rest, job, rest, language))
+            if not piece.transcript.text:
+                break
+            parts.append(piece.transcript)
+            rest = rest_of(rest, piece.transcript)
+        transcript = join_transcripts(parts)
+        words = place_words(transcript.words, window.start_s, window.end_s)
+        return replace(begun, transcript=replace(transcript, words=words))
+
+    async def _piece(
+        self, job: Job, prepared: PreparedAudio, window: Window, options: ChooseOptions, lease: Lease | None = None
+    ) -> WindowDone:
+        """The text of a window, or of the rest of one, in a slot of its own: a late call for the one never meets the
+        other's arrays.
+        """
+        log_mel = prepared.first if lease is not None else None
+        lease = lease or await self._slot(job, window.index)
+        try:
+            log_mel = log_mel or await self._log_mel(job, lease, window, prepared.pcm)
+            encoded = await self._encode(job, lease, window, log_mel)
+            chosen = await options(lease, encoded.states)
+            transcript = await self._decode(job, lease, window, encoded.states, chosen, prepared.pcm)
+            return WindowDone(window, transcript, encoded.timing.device)
+        finally:
+            lease.close()
+
+    async def _options(
+        self, job: Job, window: Window, languages: WindowLanguages | None, lease: Lease, states: ArrayRef
+    ) -> DecodeOptions:
+        """What to decode a window with. A window alone is not asked for its language first: decoding finds it."""
+        if languages is None:
+            return job.decode
+        if window.speech == ():
+            return _in_language(job.decode, await languages.choose_for_silence(window.index))
+        choice = await languages.choose(window.index, lambda: self._detect(job, lease, window, states))
+        return _in_language(job.decode, choice)
+
+    async def _options_of_rest(
+        self, job: Job, rest: Window, language: str, lease: Lease, states: ArrayRef
+    ) -> DecodeOptions:
+        """What to decode a rest with: perhaps there is one because the speaker went on in another language."""
+        if not job.detect_language:
+            return job.decode
+        detected = await self._detect(job, lease, rest, states)
+        return _in_language(job.decode, choose_language(detected, language))
+
+    async def _detect(self, job: Job, lease: Lease, window: Window, states: ArrayRef) -> DetectedLanguage:
+        ticket = self._ticket(job, lease)
+        return await self._call(
+            self.decoder, job, lease, window.index, lambda: self._stages.detect_language(ticket, states, window)
+        )
+
+    async def _log_mel(self, job: Job, lease: Lease, window: Window, pcm: BlobRef | None) -> ArrayRef:
+        """Of a later window, or of a rest."""
+        if pcm is None:
+            raise ValueError("a later window needs the decoded audio")
+        ticket = self._ticket(job, lease)
+        mel = await self._call(self.mel, job, lease, window.index, lambda: self._stages.log_mel(ticket, pcm, window))
+        return mel.log_mel
+
+    async def _encode(self, job: Job, lease: Lease, window: Window, log_mel: ArrayRef) -> EncodedWindow:
         ticket = self._ticket(job, lease)
         encoded = await self._call(self.encoder, job, lease, window.index, lambda: self._stages.encode(ticket, log_mel))
         job.costs.device = encoded.timing.device
+        return encoded
+
+    async def _decode(
+        self, job: Job, lease: Lease, window: Window, states: ArrayRef, options: DecodeOptions, pcm: BlobRef | None
+    ) -> Transcript:
+        ticket = self._ticket(job, lease)
         decoded = await self._call(
             self.decoder,
             job,
             lease,
             window.index,
-            lambda: self._stages.decode(ticket, encoded.states, window, job.decode, pcm),
+            lambda: self._stages.decode(ticket, states, window, options, pcm),
         )
-        return WindowDone(window, decoded.transcript, encoded.timing.device)
+        return decoded.transcript
 
     async def _slot(self, job: Job, window: int, entry: Entry | None = None) -> Lease:
         """A slot for the window; the wait for it is a step of the request, also when it is in vain."""
@@ -255,3 +332,9 @@ class Pipeline:
 
     def _ticket(self, job: Job, lease: Lease) -> Ticket:
         return Ticket(job.request_id, lease.slot, lease.generation, job.deadline, self._slab_path)
+
+
+def _in_language(options: DecodeOptions, choice: LanguageChoice | None) -> DecodeOptions:
+    if choice is None:
+        return options
+    return replace(options, language=choice.language, other_language=choice.other)

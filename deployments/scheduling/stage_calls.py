@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from deployments.contracts import DecodedWindow, EncodedWindow, PreparedAudio, WindowMel
+from deployments.contracts import DecodedWindow, DetectedLanguage, EncodedWindow, PreparedAudio, WindowMel
 from deployments.errors import AmanuensisError, DeadlineExceededError, StageLostError, StageTimeoutError
 from deployments.scheduling.admission import Lease
 from deployments.scheduling.breaker import CircuitBreaker
@@ -16,7 +16,7 @@ from deployments.statistics import StageStatistics
 
 GRACE_S = 0.1
 
-T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DecodedWindow)
+T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DetectedLanguage, DecodedWindow)
 
 
 class StageCalls:

@@ -9,6 +9,7 @@ from deployments.contracts import (
     BlobRef,
     DecodedWindow,
     DecodeOptions,
+    DetectedLanguage,
     EncodedWindow,
     EncoderHealth,
     PreparedAudio,
@@ -33,19 +34,33 @@ async def at_once(_: int) -> None:
 
 @dataclass
 class ScriptedStages:
-    """Windows of one second; the text of window i is its number. ``delay(i)`` runs before window i's text."""
+    """Windows of one second; the text of window i is its number. ``delay(i)`` runs before window i's text.
+
+    Attributes:
+        texts: of the windows, where they are not their numbers.
+        likeliest: the language of each window and its probability; German for sure where there is none.
+        silent: windows in which the voice detection heard nobody.
+        detected: windows that were asked for their language, in the order of the calls.
+        languages: that each window was decoded in, in the order of the calls.
+        options: of each window's latest decoding.
+    """
 
     windows: int = 1
     delay: Callable[[int], Awaitable[None]] = at_once
+    likeliest: dict[int, tuple[str, float]] = field(default_factory=dict)
+    silent: frozenset[int] = frozenset()
+    texts: list[str] = field(default_factory=list)
+    detected: list[int] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
+    options: dict[int, DecodeOptions] = field(default_factory=dict)
     running: int = 0
     most_running: int = 0
 
     async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
         del upload, options
-        windows = tuple(Window(index, float(index), index + 1.0) for index in range(self.windows))
+        windows = tuple(self._window(index) for index in range(self.windows))
         first = self._array(ticket) if windows else None
-        return PreparedAudio(float(self.windows), windows, PCM if len(windows) > 1 else None, first, TIMING)
+        return PreparedAudio(float(self.windows), windows, PCM if windows else None, first, TIMING)
 
     async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
         del pcm, window
@@ -55,22 +70,33 @@ class ScriptedStages:
         del log_mel
         return EncodedWindow(SlotArray(ticket.slot, ticket.generation, Area.ENCODER_STATES, (50, 4)), TIMING)
 
+    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+        del ticket, states
+        self.detected.append(window.index)
+        return DetectedLanguage(*self.likeliest.get(window.index, ("de", 1.0)), TIMING)
+
     async def decode(
         self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
     ) -> DecodedWindow:
         del ticket, states, pcm
         self.languages.append(options.language)
+        self.options[window.index] = options
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
             await self.delay(window.index)
         finally:
             self.running -= 1
-        transcript = Transcript(str(window.index), (1,), options.language or "de", 1.0, -0.1, 0.0, 1.0, 0.0)
+        text = self.texts[window.index] if self.texts else str(window.index)
+        transcript = Transcript(text, (1,), options.language or "de", 1.0, -0.1, 0.0, 1.0, 0.0)
         return DecodedWindow(transcript, TIMING)
 
     async def encoder_health(self) -> EncoderHealth:
         return EncoderHealth(TIMING.device, "healthy")
+
+    def _window(self, index: int) -> Window:
+        speech = () if index in self.silent else ((float(index), index + 1.0),)
+        return Window(index, float(index), index + 1.0, speech)
 
     @staticmethod
     def _array(ticket: Ticket) -> SlotArray:

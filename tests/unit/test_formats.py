@@ -1,9 +1,13 @@
 """The five response formats, to the letter."""
 
+from dataclasses import replace
+
+import pytest
+
 from deployments.contracts import Transcript, Window, Word
 from deployments.http.formats import Transcription, as_json, as_srt, as_verbose_json, as_vtt, usage
 from deployments.scheduling.pipeline import WindowDone
-from deployments.text.segments import split_segments
+from deployments.text.segments import Segment, split_segments
 
 WORDS = (Word(" Good", 0.5, 0.7, 0.9), Word(" day.", 0.7, 1.25, 0.9), Word(" Sit.", 3661.5, 3662.0, 0.8))
 TRANSCRIPT = Transcript("Good day. Sit.", (5, 6, 7), "en", 1.0, -0.2, 0.01, 0.9, 0.0, WORDS)
@@ -35,13 +39,45 @@ def test_vtt() -> None:
 
 def test_verbose_json_shows_what_was_asked_for() -> None:
     words_only = as_verbose_json(TRANSCRIPTION, frozenset({"word"}))
-    assert words_only["segments"] is None
+    assert words_only["segments"] == [], "TypeScript clients iterate over it"
     assert words_only["words"][0] == {"word": "Good", "start": 0.5, "end": 0.7}
     segments_only = as_verbose_json(TRANSCRIPTION, frozenset({"segment"}))
     assert "words" not in segments_only
     assert [segment["text"] for segment in segments_only["segments"]] == ["Good day.", "Sit."]
     assert segments_only["language"] == "english"
     assert segments_only["device"] == "cpu:test"
+
+
+def cue(text: str) -> list[Segment]:
+    return split_segments([(Window(0, 0.0, 1.0), replace(TRANSCRIPT, text=text, words=()))])
+
+
+def test_markup_is_escaped_in_vtt_and_left_alone_in_srt() -> None:
+    text = "R&D <b>ends</b> --> here"
+    assert as_vtt(cue(text)).endswith("\nR&amp;D &lt;b&gt;ends&lt;/b&gt; --&gt; here\n")
+    assert as_srt(cue(text)).endswith("\nR&D <b>ends</b> -> here\n")
+
+
+def test_an_empty_line_does_not_end_a_cue() -> None:
+    assert as_srt(cue("One\n\ntwo")).endswith("\nOne two\n")
+    assert as_vtt(cue("One\n\ntwo")).endswith("\nOne two\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "clock"),
+    [(0.9996, "00:00:01,000"), (59.9996, "00:01:00,000"), (3599.9, "00:59:59,900"), (36000.0, "10:00:00,000")],
+)
+def test_clocks_carry_what_rounding_adds(seconds: float, clock: str) -> None:
+    (segment,) = cue("Now.")
+    assert f"--> {clock}\n" in as_srt([replace(segment, end_s=seconds)])
+
+
+def test_windows_in_scripts_without_spaces_are_joined_without_one() -> None:
+    windows = [
+        WindowDone(Window(i, i, i + 1), replace(TRANSCRIPT, text=text), "cpu")
+        for i, text in enumerate(["今日は", "", "散歩"])
+    ]
+    assert as_json(replace(TRANSCRIPTION, windows=windows))["text"] == "今日は散歩"
 
 
 def test_usage_counts_whole_seconds_rounded_up() -> None:

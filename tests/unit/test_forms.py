@@ -6,7 +6,7 @@ import pytest
 from starlette.datastructures import FormData, Headers, UploadFile
 
 from deployments.errors import InvalidRequestError, UnsupportedParameterError
-from deployments.http.forms import REFUSED, TranscriptionForm, parse_form, priority_of, timeout_of
+from deployments.http.forms import MAX_HOTWORDS, REFUSED, TranscriptionForm, parse_form, priority_of, timeout_of
 from deployments.scheduling.admission import Priority
 
 AUDIO = UploadFile(io.BytesIO(b"audio"), filename="a.wav")
@@ -81,6 +81,27 @@ def test_a_bad_value_is_refused_and_named(fields: list[tuple[str, str]], param: 
 )
 def test_contradictions_are_refused(fields: list[tuple[str, str]]) -> None:
     with pytest.raises(InvalidRequestError, match=r"needs|contradicts"):
+        parse(*fields)
+
+
+def test_hotwords_come_as_openai_and_as_faster_whisper_send_them() -> None:
+    assert parse().all_hotwords is None
+    assert parse(("hotwords", " ")).all_hotwords is None
+    assert parse(("hotwords", "Ecobee, Ray")).all_hotwords == "Ecobee, Ray"
+    assert parse(("keywords[]", "Ecobee"), ("keywords[]", "Ray")).all_hotwords == "Ecobee, Ray"
+    assert parse(("keywords", "Ecobee"), ("hotwords", "Ray")).all_hotwords == "Ecobee, Ray"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("hotwords", "x" * (MAX_HOTWORDS + 1))],
+        [("keywords[]", "x" * 300)],
+        [("keywords[]", "word")] * MAX_HOTWORDS,
+    ],
+)
+def test_hotwords_are_bounded(fields: list[tuple[str, str]]) -> None:
+    with pytest.raises(InvalidRequestError, match=r"keywords|hotwords"):
         parse(*fields)
 
 

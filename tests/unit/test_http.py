@@ -212,8 +212,44 @@ def test_a_multilingual_model_translates_and_detects(multilingual: tuple[TestCli
     answer = client.post("/v1/audio/translations", files=FILE, data={"response_format": "verbose_json"})
     assert answer.status_code == 200
     assert answer.json()["task"] == "translate"
-    assert stages.languages == [None, "de"], "the first window decides the language of all"
-    assert answer.json()["language"] == "german"
+    assert stages.languages == ["de", "de"]
+    assert answer.json()["language"] == "english", "of the text, not of the speech"
+
+
+def test_the_language_is_the_one_that_most_speech_was_in(multilingual: tuple[TestClient, ScriptedStages]) -> None:
+    client, stages = multilingual
+    stages.windows = 3
+    stages.likeliest = {0: ("fr", 0.9), 1: ("de", 0.9), 2: ("de", 0.9)}
+    assert post(client, response_format="verbose_json").json()["language"] == "german"
+    assert stages.languages == ["fr", "de", "de"]
+
+
+@pytest.mark.parametrize(("asked", "answered"), [({}, "english"), ({"language": "de"}, "german")])
+def test_silence_is_in_the_language_asked_for_else_english(
+    asked: dict[str, str], answered: str, multilingual: tuple[TestClient, ScriptedStages]
+) -> None:
+    client, stages = multilingual
+    stages.windows = 0
+    answer = post(client, response_format="verbose_json", **asked)
+    assert (answer.json()["language"], answer.json()["text"]) == (answered, "")
+
+
+def test_deltas_joined_are_the_text_in_every_script(multilingual: tuple[TestClient, ScriptedStages]) -> None:
+    client, stages = multilingual
+    stages.windows, stages.texts = 5, ["天気です。", "散歩", "Good", "", "day 今日は"]
+    lines = post(client, stream="true").text.split("\n\n")
+    events = [json.loads(line.removeprefix("data: ")) for line in lines if line]
+    assert events[-1]["text"] == "天気です。散歩 Good day 今日は"
+    assert "".join(event["delta"] for event in events[:-1]) == events[-1]["text"]
+
+
+def test_hotwords_and_keywords_reach_the_decoder(multilingual: tuple[TestClient, ScriptedStages]) -> None:
+    client, stages = multilingual
+    data = {"keywords[]": ["Ecobee", " Amanuensis "], "hotwords": "Kubernetes, Ray"}
+    assert client.post("/v1/audio/transcriptions", files=FILE, data=data).status_code == 200
+    assert stages.options[0].hotwords == "Ecobee, Amanuensis, Kubernetes, Ray"
+    assert post(client).status_code == 200
+    assert stages.options[0].hotwords is None
 
 
 def test_a_language_may_be_named_in_any_way(multilingual: tuple[TestClient, ScriptedStages]) -> None:

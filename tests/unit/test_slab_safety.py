@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import virtual_time
-from hostile_stages import LAYOUT, SHAPE, Fate, HostileStages, mark
+from hostile_stages import LAYOUT, REST, SHAPE, Fate, HostileStages, mark
 
 from deployments.contracts import Area, DecodeOptions, SpeechOptions, SpooledBlob
 from deployments.errors import AmanuensisError, DeadlineExceededError, StageLostError
@@ -44,6 +44,7 @@ class Rush:
         self.statistics = Statistics()
         self.admission = Admission(LAYOUT.slots, 12, self.slab, self.statistics.queue, ageing_s=2.0)
         self.outcomes: Counter[str] = Counter()
+        self.rests = 0
         self._pipeline = Pipeline(
             self.stages,
             self.admission,
@@ -98,10 +99,10 @@ class Rush:
             request_id=str(number),
             upload=SpooledBlob(str(write_upload(self.spool, b"RIFF"))),
             speech=SpeechOptions(vad_filter=True, max_window_s=30),
-            decode=DecodeOptions(language="en"),
+            decode=DecodeOptions(),
             priority=priority,
             deadline=time.time() + seconds,
-            detect_language=False,
+            detect_language=True,
         )
         self.stages.windows[job.request_id] = windows
         try:
@@ -115,8 +116,10 @@ class Rush:
             drop(job.upload)
 
     def _check(self, request_id: str, event: WindowDone) -> None:
-        expected = f"{mark(request_id, event.window.index):.0f}"
-        if event.transcript.text != expected:
+        number = mark(request_id, event.window.index)
+        expected = f"{number:g}"
+        self.rests += event.transcript.text == f"{number:g} {number + REST:g}"
+        if event.transcript.text not in {expected, f"{number:g} {number + REST:g}"}:
             self.stages.violations.append(f"{expected} was answered with {event.transcript.text}")
 
 
@@ -147,6 +150,7 @@ def test_every_answer_holds_its_own_data_and_every_slot_and_file_is_given_back(s
 
         # A rush in which nothing happens would prove nothing.
         assert made.retries > REQUESTS / 20
+        assert made.rests > 0
         assert set(made.stages.fates) == set(Fate)
         assert made.outcomes["answered"] > REQUESTS / 10
         for code in ("stage_timeout", "overloaded", "internal_error"):
