@@ -101,9 +101,9 @@ class StageTiming:
     """What one stage call cost, in seconds, and who did it.
 
     Attributes:
-        queue_s: waited inside the replica before the work began.
+        queue_s: waited inside the replica, before the work and between its steps.
         run_s: the work itself; in a batch, the whole batch.
-        batch_size: windows that shared the run.
+        batch_size: windows that shared the run, the most at any step.
         replica: Serve's replica id.
         device: what computed, for example ``cpu:openvino-bf16``.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -15,34 +15,66 @@ from deployments.contracts import (
     BlobRef,
     DecodedWindow,
     DecodeOptions,
+    DetectedLanguage,
     StageTiming,
     Ticket,
-    Transcript,
     Window,
 )
 from deployments.errors import AmanuensisError
 from deployments.memory.handoff import Handoff, load_pcm
 from deployments.model import Model
 from deployments.replica import give_way_to_ingress, replica_name
-from deployments.scheduling.batcher import NaturalBatcher
+from deployments.scheduling.batcher import UNFINISHED, NaturalBatcher, Outcome
 from deployments.settings import Settings
 from deployments.text.alignment import PhonemeAligner
-from deployments.text.generation import DecodeItem, TextGenerator
+from deployments.text.generation import DecodeItem, Decoding, Language, TextGenerator
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
+    """One window in the replica.
+
+    Attributes:
+        asked: when it arrived, on the monotonic clock.
+        detects: only its language is wanted.
+        decoding: None until its slot has been opened.
+        run_s: seconds of the batches it was in.
+        together: windows in the largest of these batches, itself included.
+    """
+
     ticket: Ticket
     states: ArrayRef
     window: Window
     options: DecodeOptions
     pcm: BlobRef | None
     asked: float
+    detects: bool = False
+    decoding: Decoding | None = None
+    run_s: float = 0.0
+    together: int = 1
+
+    @property
+    def priority(self) -> int:
+        return self.ticket.priority
+
+    @property
+    def kind(self) -> Hashable:
+        return None if self.decoding is None else self.decoding.step
+
+    @property
+    def is_done(self) -> bool:
+        if self.decoding is None:
+            return False
+        return (self.decoding.language if self.detects else self.decoding.transcript) is not None
+
+    @property
+    def language(self) -> Language | None:
+        return None if self.decoding is None else self.decoding.language
 
 
 @serve.deployment
 class Decoder:
-    """CPU replicas. Windows that wait while a batch runs are the next batch."""
+    """CPU replicas. Windows that wait for the same kind of work while a batch runs are the next batch."""
 
     def __init__(self, settings: Settings, model: Model) -> None:
         give_way_to_ingress()
@@ -54,7 +86,7 @@ class Decoder:
         )
         self._aligner = PhonemeAligner(settings.align_model, settings.align_language) if settings.align_model else None
         self._handoff = Handoff()
-        self._batcher: NaturalBatcher[_Job, DecodedWindow] = NaturalBatcher(
+        self._batcher: NaturalBatcher[_Job, _Job] = NaturalBatcher(
             self._run, settings.decoder_batch_size, ThreadPoolExecutor(1, thread_name_prefix="decoder")
         )
         self._replica = replica_name()
@@ -62,42 +94,70 @@ class Decoder:
     async def decode(
         self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
     ) -> DecodedWindow:
-        """Generates the text of one window, together with whatever other windows wait."""
-        return await self._batcher(_Job(ticket, states, window, options, pcm, time.monotonic()))
+        """Generate the text of one window, together with whatever other windows wait."""
+        job = await self._batcher(_Job(ticket, states, window, options, pcm, time.monotonic()))
+        if job.decoding is None or job.decoding.transcript is None:
+            raise ValueError("The window left the batches without a transcript.")
+        return DecodedWindow(job.decoding.transcript, self._timing(job))
 
-    def _run(self, jobs: Sequence[_Job]) -> list[DecodedWindow | Exception]:
+    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+        """Detect the language of one window, together with whatever other windows wait for the same."""
+        asked = time.monotonic()
+        job = await self._batcher(_Job(ticket, states, window, DecodeOptions(), None, asked, detects=True))
+        if job.language is None:
+            raise ValueError("The window left the batches without a language.")
+        return DetectedLanguage(job.language.code, job.language.probability, self._timing(job))
+
+    def _run(self, jobs: Sequence[_Job]) -> list[Outcome[_Job]]:
+        """Take the next step of each job, but of those that nobody waits for any more."""
         began = time.monotonic()
-        opened = [self._open(job) for job in jobs]
-        ready = [item for item in opened if isinstance(item, DecodeItem)]
-        transcripts = iter(self._generator.generate(ready))
-        texts = [next(transcripts) if isinstance(item, DecodeItem) else item for item in opened]
+        refusals = [self._refusal(job) for job in jobs]
+        ready = [job for job, refusal in zip(jobs, refusals, strict=True) if refusal is None and not job.is_done]
+        self._advance(ready)
         run_s = time.monotonic() - began
-        return [self._finish(job, text, began, run_s, len(ready)) for job, text in zip(jobs, texts, strict=True)]
+        for job in ready:
+            job.run_s += run_s
+            job.together = max(job.together, len(ready))
+        return [refusal or self._outcome(job) for job, refusal in zip(jobs, refusals, strict=True)]
 
-    def _open(self, job: _Job) -> DecodeItem | AmanuensisError:
+    def _refusal(self, job: _Job) -> AmanuensisError | None:
         try:
             self._handoff.check(job.ticket)
             self._generator.check(job.options)
-            return DecodeItem(self._handoff.input(job.ticket, job.states), job.window, job.options)
         except AmanuensisError as error:
             return error
+        return None
 
-    def _finish(
-        self, job: _Job, text: Transcript | AmanuensisError, began: float, run_s: float, batch: int
-    ) -> DecodedWindow | Exception:
-        if isinstance(text, AmanuensisError):
-            return text
+    def _advance(self, jobs: Sequence[_Job]) -> None:
+        begun = [job.decoding for job in jobs if job.decoding is not None]
+        if begun:
+            self._generator.advance(begun)
+            return
+        for job in jobs:
+            states = self._handoff.input(job.ticket, job.states)
+            job.decoding = self._generator.begin(DecodeItem(states, job.window, job.options))
+
+    def _outcome(self, job: _Job) -> Outcome[_Job]:
+        if not job.is_done:
+            return UNFINISHED
         try:
             self._handoff.check(job.ticket)
         except AmanuensisError as error:
             return error
-        timing = StageTiming(began - job.asked, run_s, batch, self._replica, self._generator.device)
-        return DecodedWindow(self._with_words(job, text), timing)
+        self._align_phonemes(job)
+        return job
 
-    def _with_words(self, job: _Job, text: Transcript) -> Transcript:
+    def _align_phonemes(self, job: _Job) -> None:
         """Word times from WhisperX's aligner where it is configured and knows the language."""
-        aligner = self._aligner
-        if aligner is None or job.pcm is None or not job.options.word_times or text.language != aligner.language:
-            return text
+        aligner, decoding = self._aligner, job.decoding
+        if aligner is None or job.pcm is None or not job.options.word_times:
+            return
+        if decoding is None or decoding.transcript is None or decoding.transcript.language != aligner.language:
+            return
         start, stop = (round(seconds * SAMPLE_RATE) for seconds in (job.window.start_s, job.window.end_s))
-        return replace(text, words=aligner.align(load_pcm(job.pcm, start, stop), job.window, text))
+        words = aligner.align(load_pcm(job.pcm, start, stop), job.window, decoding.transcript)
+        decoding.transcript = replace(decoding.transcript, words=words)
+
+    def _timing(self, job: _Job) -> StageTiming:
+        queue_s = time.monotonic() - job.asked - job.run_s
+        return StageTiming(queue_s, job.run_s, job.together, self._replica, self._generator.device)

@@ -27,7 +27,7 @@ class UrgentFirst(Generic[Item]):
 
         Args:
             priority: 0 is served first.
-            now: seconds; never goes back.
+            now: when the item arrived, in seconds; an earlier time than that of the last item gets ahead of it.
         """
         heapq.heappush(self._heap, (now + priority * AHEAD_S, next(self._arrivals), item))
 

@@ -1,22 +1,31 @@
-"""Encoder states in, transcripts out: CTranslate2's Whisper decoder over states computed elsewhere."""
+"""Encoder states in, transcripts out: CTranslate2's Whisper decoder over states computed elsewhere.
+
+A window takes several steps: its language is detected, its text searched for, perhaps in several ways, and aligned with
+the audio. Steps of several windows that are alike (``Decoding.step``) are one call of the model, and no window waits
+for steps that only others need.
+"""
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import ctranslate2
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.contracts import DecodeOptions, Transcript, Window, Word
+from deployments.contracts import DecodeOptions, Transcript, Window
 from deployments.errors import ConfigurationError
+from deployments.text.loops import first_passes
 from deployments.text.quality import Attempt, best_attempt
+from deployments.text.rests import may_end_early, rest_after_cut, rest_after_end, speech_s
+from deployments.text.search import Search, ladder
 from deployments.text.vocabulary import Vocabulary
-from deployments.text.word_times import word_times
+from deployments.text.word_times import Span, is_spaced, timed_words, word_spans
 
 _T = TypeVar("_T")
 _Key = TypeVar("_Key", bound=Hashable)
@@ -26,6 +35,12 @@ MAX_POSITIONS: Final = 448
 
 SAMPLES: Final = 5
 """Texts drawn at a temperature above 0, of which the likeliest is kept (``best_of`` of openai/whisper)."""
+
+DETECTION_FRAMES: Final = 750
+"""Encoder states that tell a language: 15 s. As accurate as 30 s (4 of 112 clips wrong) at 40% of the time."""
+
+SURE_LANGUAGE: Final = 0.7
+"""A language that is less likely is judged again by the whole window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,53 +59,87 @@ class DecodeItem:
 
 
 @dataclass(frozen=True, slots=True)
-class _Language:
+class Language:
+    """ISO code, and how likely it is; 1.0 where it was given."""
+
     code: str
     probability: float
 
 
-class _Call(NamedTuple):
-    """What the windows of one ``Whisper.generate`` call have to share."""
+class Detect(NamedTuple):
+    """What the windows of one ``Whisper.detect_language`` call have to share."""
+
+    frames: int
+
+
+class Generate(NamedTuple):
+    """What the windows of one ``Whisper.generate`` call have to share; ``alone`` tells apart those that share none."""
 
     frames: int
     prompt_tokens: int
     max_new_tokens: int
     beam_size: int
+    no_repeat_ngram_size: int
     temperature: float
+    alone: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One item on its way to a transcript: it is attempted at one temperature after the other until a text is good."""
+class Align(NamedTuple):
+    """The alignment of one window, which is a call of its own."""
+
+    alone: int
+
+
+Step: TypeAlias = Detect | Generate | Align
+
+
+@dataclass(slots=True, eq=False)
+class Decoding:
+    """One window on its way to a transcript.
+
+    Attributes:
+        language: None until it is known.
+        searches: still to be tried if no text is good, the next one first.
+        prompt: token ids that the next search begins with.
+        attempts: what was found.
+        frames_heard: encoder states that the language is told by.
+        chosen: the attempt that becomes the transcript, once the searches are over.
+        transcript: None until the window is done.
+    """
 
     item: DecodeItem
-    language: _Language
-    prompt: list[int]
-    temperatures: tuple[float, ...]
+    language: Language | None = None
+    frames_heard: int = DETECTION_FRAMES
+    searches: tuple[Search, ...] = ()
+    prompt: list[int] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
+    chosen: Attempt | None = None
+    transcript: Transcript | None = None
 
     @property
-    def is_open(self) -> bool:
-        if not self.attempts:
-            return True
-        return self.attempts[-1].needs_another and len(self.attempts) < len(self.temperatures)
-
-    @property
-    def call(self) -> _Call:
-        """Of the next attempt."""
-        return _Call(
-            frames=len(self.item.states),
+    def step(self) -> Step:
+        """The next step; equal ones can be one call."""
+        frames = len(self.item.states)
+        if self.language is None:
+            return Detect(min(frames, self.frames_heard))
+        if self.chosen is not None:
+            return Align(id(self))
+        search = self.searches[0]
+        return Generate(
+            frames=frames,
             prompt_tokens=len(self.prompt),
             max_new_tokens=max_new_tokens(self.item.window.duration_s),
-            beam_size=self.item.options.beam_size,
-            temperature=self.temperatures[len(self.attempts)],
+            beam_size=search.beam_size,
+            no_repeat_ngram_size=search.no_repeat_ngram_size,
+            temperature=search.temperature,
+            alone=id(self) if search.temperature > 0 else None,
         )
 
 
 class TextGenerator:
     """Turns batches of encoder states into transcripts.
 
-    Thread-safe; calls run one after the other on ``threads`` threads, outside the GIL.
+    Not thread-safe: the calls of one thread run one after the other on ``threads`` threads, outside the GIL.
 
     Attributes:
         multilingual: whether the model knows other languages than English, and can translate.
@@ -113,14 +162,14 @@ class TextGenerator:
             compute_type: of CTranslate2. ``int8`` is the fastest; ``int16`` scales a batch as a whole, so that texts
                 depend a little on their neighbours.
             threads: that one call computes on.
-            fallback_temperatures: tried in turn where a text repeats itself or is improbable. Empty by
-                default: sampled text differs from run to run, and every temperature draws ``SAMPLES`` more texts
-                while the rest of the batch waits.
+            fallback_temperatures: sampled in turn where no deterministic search finds a good text. Empty by
+                default: a sampled text costs the time to load the model once more.
 
         Raises:
             ConfigurationError: no such model there, or the CPU does not support the compute type.
         """
-        self._model = _load(model_dir, compute_type, threads)
+        self._loaded = model_dir, compute_type, threads
+        self._model = _load(*self._loaded)
         self._vocabulary = Vocabulary(model_dir, multilingual=self._model.is_multilingual)
         self._fallback_temperatures = fallback_temperatures
         self.multilingual = self._vocabulary.multilingual
@@ -138,21 +187,42 @@ class TextGenerator:
     def generate(self, items: Sequence[DecodeItem]) -> list[Transcript]:
         """The transcript of each window, in order.
 
-        Greedy and beam text of a window does not depend on the windows beside it.
+        The text of a window does not depend on the windows beside it.
 
         Raises:
             UnsupportedLanguageError: as ``check``; no window is decoded then.
             ValueError: not ``[frames, d_model]``, or as many frames as a log-mel has bins.
         """
-        for item in items:
-            self.check(item.options)
-            self._check_states(item.states)
-        jobs = [self._job(item, language) for item, language in zip(items, self._languages_of(items), strict=True)]
-        while pending := [job for job in jobs if job.is_open]:
-            for call, group in _grouped(pending, lambda job: job.call).items():
-                for job, attempt in zip(group, self._attempts(call, group), strict=True):
-                    job.attempts.append(attempt)
-        return [self._transcript(job) for job in jobs]
+        decodings = [self.begin(item) for item in items]
+        while pending := [decoding for decoding in decodings if decoding.transcript is None]:
+            for group in _grouped(pending, lambda decoding: decoding.step).values():
+                self.advance(group)
+        return [decoding.transcript for decoding in decodings if decoding.transcript is not None]
+
+    def begin(self, item: DecodeItem) -> Decoding:
+        """The window before its first step.
+
+        Raises:
+            UnsupportedLanguageError: as ``check``.
+            ValueError: the states are not ``[frames, d_model]``, or have as many frames as a log-mel has bins.
+        """
+        self.check(item.options)
+        self._check_states(item.states)
+        decoding = Decoding(item)
+        if item.options.language is not None or not self.multilingual:
+            self._set_language(decoding, Language(item.options.language or "en", 1.0))
+        return decoding
+
+    def advance(self, decodings: Sequence[Decoding]) -> None:
+        """Take the next step of each window; the steps are equal, and one call of the model."""
+        match decodings[0].step:
+            case Detect() as step:
+                self._detect(step, decodings)
+            case Generate() as step:
+                self._search(step, decodings)
+            case Align():
+                for decoding in decodings:
+                    self._align(decoding)
 
     def _check_states(self, states: NDArray[np.float16 | np.float32]) -> None:
         frames, _ = states.shape
@@ -160,76 +230,147 @@ class TextGenerator:
         if frames == self._model.n_mels:
             raise ValueError(f"Encoder states of {frames} frames would be taken for a log-mel of {frames} bins.")
 
-    def _languages_of(self, items: Sequence[DecodeItem]) -> list[_Language]:
-        """Each item's language: as asked for, or as detected from its states."""
-        found = {
-            index: _Language(item.options.language or "en", 1.0)
-            for index, item in enumerate(items)
-            if item.options.language is not None or not self.multilingual
-        }
-        unknown = [index for index in range(len(items)) if index not in found]
-        for group in _grouped(unknown, lambda index: len(items[index].states)).values():
-            rankings = self._model.detect_language(_storage(items[index] for index in group))
-            found.update(zip(group, map(self._likeliest, rankings), strict=True))
-        return [found[index] for index in range(len(items))]
+    def _detect(self, step: Detect, decodings: Sequence[Decoding]) -> None:
+        heard = _storage(decoding.item.states[: step.frames] for decoding in decodings)
+        for decoding, ranking in zip(decodings, self._model.detect_language(heard), strict=True):
+            language = self._likeliest(ranking)
+            if language.probability < SURE_LANGUAGE and step.frames < len(decoding.item.states):
+                decoding.frames_heard = len(decoding.item.states)
+            else:
+                self._set_language(decoding, language)
 
-    def _likeliest(self, ranking: Iterable[tuple[str, float]]) -> _Language:
+    def _likeliest(self, ranking: Iterable[tuple[str, float]]) -> Language:
         # Some conversions list tokens that are no language among the languages.
         codes = ((token.removeprefix("<|").removesuffix("|>"), probability) for token, probability in ranking)
-        return next(_Language(code, probability) for code, probability in codes if code in self.languages)
+        return next(Language(code, probability) for code, probability in codes if code in self.languages)
 
-    def _job(self, item: DecodeItem, language: _Language) -> _Job:
-        first = item.options.temperature
-        temperatures = (first, *(higher for higher in self._fallback_temperatures if higher > first))
-        return _Job(item, language, self._vocabulary.prompt(item.options, language.code), temperatures)
+    def _set_language(self, decoding: Decoding, language: Language) -> None:
+        decoding.language = language
+        self._set_searches(decoding, ladder(decoding.item.options, language.code, self._fallback_temperatures))
 
-    def _attempts(self, call: _Call, jobs: Sequence[_Job]) -> list[Attempt]:
-        if call.temperature > 0:
-            search = {
-                "beam_size": 1,
-                "num_hypotheses": SAMPLES,
-                "sampling_topk": 0,
-                "sampling_temperature": call.temperature,
-            }
-        else:
-            search = {"beam_size": call.beam_size}
-        results = self._model.generate(
-            _storage(job.item for job in jobs),
-            [job.prompt for job in jobs],
-            max_length=_max_length(call),
+    def _set_searches(self, decoding: Decoding, searches: tuple[Search, ...]) -> None:
+        decoding.searches = searches
+        decoding.prompt = self._vocabulary.prompt(decoding.item.options, searches[0])
+
+    def _search(self, step: Generate, decodings: Sequence[Decoding]) -> None:
+        states = _storage(decoding.item.states for decoding in decodings)
+        results = self._model_for(step, decodings).generate(
+            states,
+            [decoding.prompt for decoding in decodings],
+            max_length=_max_length(step),
             suppress_blank=True,
             suppress_tokens=self._vocabulary.suppressed,
             return_scores=True,
             return_no_speech_prob=True,
-            **search,
+            **_search_options(step),
         )
-        return [self._attempt(result, call.temperature) for result in results]
+        for decoding, result in zip(decodings, results, strict=True):
+            self._take(decoding, self._attempt(decoding, result, step))
 
-    def _attempt(self, result: Any, temperature: float) -> Attempt:
+    def _model_for(self, step: Generate, decodings: Sequence[Decoding]) -> Any:
+        """The model; for sampling a new one, whose random numbers depend on nothing but the window's states.
+
+        CTranslate2 draws them from a generator of the model's own thread, which is seeded once, at its first draw.
+        """
+        if step.temperature == 0:
+            return self._model
+        (decoding,) = decodings
+        ctranslate2.set_random_seed(zlib.crc32(decoding.item.states.tobytes()))
+        return _load(*self._loaded)
+
+    def _attempt(self, decoding: Decoding, result: Any, step: Generate) -> Attempt:
         generated = result.sequences_ids[0]
         tokens = self._vocabulary.text_tokens(generated)
-        # The score is the mean without <|endoftext|>, whose own log probability it holds all the same.
-        avg_logprob = result.scores[0] * len(generated) / (len(generated) + 1) if generated else 0.0
-        return Attempt(self._vocabulary.text(tokens), tokens, avg_logprob, result.no_speech_prob, temperature)
-
-    def _transcript(self, job: _Job) -> Transcript:
-        attempt = best_attempt(job.attempts)
-        spoken = bool(attempt.text) and not attempt.is_silence
-        return Transcript(
-            text=attempt.text if spoken else "",
-            tokens=attempt.tokens if spoken else (),
-            language=job.language.code,
-            language_probability=job.language.probability,
-            avg_logprob=attempt.avg_logprob,
-            no_speech_prob=attempt.no_speech_prob,
-            compression_ratio=attempt.compression_ratio,
-            temperature=attempt.temperature,
-            words=self._words(job, attempt.tokens) if spoken and job.item.options.word_times else (),
+        text = self._vocabulary.text(tokens)
+        search, options = decoding.searches[0], decoding.item.options
+        return Attempt(
+            text=text,
+            tokens=tokens,
+            # The score is the mean without <|endoftext|>, whose own log probability it holds all the same.
+            avg_logprob=result.scores[0] * len(generated) / (len(generated) + 1) if generated else 0.0,
+            no_speech_prob=result.no_speech_prob,
+            search=search,
+            ended=len(generated) < min(step.max_new_tokens, MAX_POSITIONS - (step.prompt_tokens - 1)),
+            speech_s=speech_s(decoding.item.window),
+            echoes=search.prompted and self._vocabulary.echoes(text, options),
         )
 
-    def _words(self, job: _Job, tokens: tuple[int, ...]) -> tuple[Word, ...]:
-        tokenizer = self._vocabulary.tokenizer(job.language.code, job.item.options.task)
-        return word_times(self._model, tokenizer, job.item.states, tokens, job.item.window)
+    def _take(self, decoding: Decoding, attempt: Attempt) -> None:
+        """Add an attempt; if it is good or the last, the searches are over."""
+        decoding.attempts.append(attempt)
+        following = decoding.searches[1:]
+        if attempt.needs_another and following:
+            self._set_searches(decoding, following)
+            return
+        chosen = self._without_loops(decoding, best_attempt(decoding.attempts))
+        if chosen.text and not chosen.is_silence and self._needs_times(decoding, chosen):
+            decoding.chosen = chosen
+        else:
+            decoding.transcript = _transcript(decoding, chosen)
+
+    def _without_loops(self, decoding: Decoding, attempt: Attempt) -> Attempt:
+        """What still loops is cut to its first pass, and what was cut at the token limit to its last whole word."""
+        tokens = attempt.tokens
+        if attempt.loops:
+            tokens = first_passes(tokens, self._vocabulary.text)
+        elif not attempt.ended:
+            spaced = is_spaced(self._tokenizer(decoding, attempt))
+            tokens = self._vocabulary.without_last_word(tokens, spaced=spaced)
+        # It is not the end of the speech where it was cut.
+        cut = len(tokens) < len(attempt.tokens)
+        return replace(attempt, tokens=tokens, text=self._vocabulary.text(tokens), ended=attempt.ended and not cut)
+
+    def _needs_times(self, decoding: Decoding, attempt: Attempt) -> bool:
+        item = decoding.item
+        return item.options.word_times or not attempt.ended or may_end_early(item.window)
+
+    def _align(self, decoding: Decoding) -> None:
+        attempt, item = decoding.chosen, decoding.item
+        if attempt is None:
+            raise ValueError("Only a chosen text can be aligned.")
+        spans = word_spans(self._model, self._tokenizer(decoding, attempt), item.states, attempt.tokens, item.window)
+        rest_from_s = _rest(attempt, item.window, spans)
+        transcript = replace(_transcript(decoding, attempt), rest_from_s=rest_from_s)
+        if item.options.word_times:
+            transcript = replace(transcript, words=timed_words(spans, item.window))
+        decoding.transcript = transcript
+
+    def _tokenizer(self, decoding: Decoding, attempt: Attempt) -> Any:
+        return self._vocabulary.tokenizer(attempt.search.language, decoding.item.options.task)
+
+
+def _rest(attempt: Attempt, window: Window, spans: list[Span]) -> float | None:
+    """Where the text ends although somebody goes on speaking."""
+    end_s = window.start_s + (spans[-1].end_s if spans else 0.0)
+    return rest_after_end(window, end_s) if attempt.ended else rest_after_cut(window, end_s)
+
+
+def _transcript(decoding: Decoding, attempt: Attempt) -> Transcript:
+    language = decoding.language
+    if language is None or attempt.search.language != language.code:
+        language = Language(attempt.search.language, 1.0)
+    spoken = bool(attempt.text) and not attempt.is_silence
+    return Transcript(
+        text=attempt.text if spoken else "",
+        tokens=attempt.tokens if spoken else (),
+        language=language.code,
+        language_probability=language.probability,
+        avg_logprob=attempt.avg_logprob,
+        no_speech_prob=attempt.no_speech_prob,
+        compression_ratio=attempt.compression_ratio,
+        temperature=attempt.search.temperature,
+    )
+
+
+def _search_options(step: Generate) -> dict[str, Any]:
+    if step.temperature == 0:
+        return {"beam_size": step.beam_size, "no_repeat_ngram_size": step.no_repeat_ngram_size}
+    return {
+        "beam_size": 1,
+        "num_hypotheses": SAMPLES,
+        "sampling_topk": 0,
+        "sampling_temperature": step.temperature,
+    }
 
 
 def _load(model_dir: Path, compute_type: str, threads: int) -> Any:
@@ -247,9 +388,9 @@ def _load(model_dir: Path, compute_type: str, threads: int) -> Any:
         ) from error
 
 
-def _storage(items: Iterable[DecodeItem]) -> Any:
+def _storage(states: Iterable[NDArray[np.float16 | np.float32]]) -> Any:
     """One contiguous, writable ``[batch, frames, d_model]`` array, which is what CTranslate2 accepts."""
-    return ctranslate2.StorageView.from_array(np.stack([item.states for item in items], dtype=np.float32))
+    return ctranslate2.StorageView.from_array(np.stack(list(states), dtype=np.float32))
 
 
 def max_new_tokens(duration_s: float) -> int:
@@ -262,14 +403,14 @@ def max_new_tokens(duration_s: float) -> int:
     return min(MAX_POSITIONS // 2, 32 + 80 * steps)
 
 
-def _max_length(call: _Call) -> int:
-    """CTranslate2's ``max_length`` that allows ``call.max_new_tokens``.
+def _max_length(step: Generate) -> int:
+    """CTranslate2's ``max_length`` that allows ``step.max_new_tokens``.
 
     It generates at most ``min(max_length / 2, max_length - start)`` tokens; all prompt tokens but the last come
     before ``start``.
     """
-    start = call.prompt_tokens - 1
-    return min(MAX_POSITIONS, max(2 * call.max_new_tokens, start + call.max_new_tokens))
+    start = step.prompt_tokens - 1
+    return min(MAX_POSITIONS, max(2 * step.max_new_tokens, start + step.max_new_tokens))
 
 
 def _grouped(values: Iterable[_T], key: Callable[[_T], _Key]) -> dict[_Key, list[_T]]:

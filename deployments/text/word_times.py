@@ -7,6 +7,7 @@ depend on its neighbours, and a batch is slower (1.3 ms against 2 ms a window).
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any, Final
@@ -25,6 +26,14 @@ FRAMES_PER_S: Final = 50
 MEDIAN_FILTER_WIDTH: Final = 7
 LONGEST_MEDIAN_S: Final = 0.7
 
+LEAST_WORD_S: Final = 0.02
+"""No word is shorter: one frame of the encoder."""
+
+SPEECH_MARGIN_S: Final = 0.2
+"""Around a stretch of speech: the voice detection misses quiet consonants."""
+
+logger = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class Span:
@@ -41,10 +50,10 @@ class Span:
         return any(character.isalnum() for character in self.text)
 
 
-def word_times(
+def word_spans(
     model: Any, tokenizer: Any, states: NDArray[np.float16 | np.float32], tokens: tuple[int, ...], window: Window
-) -> tuple[Word, ...]:
-    """The words of one window with their times.
+) -> list[Span]:
+    """The words of one window with their times, before any is adjusted for people to read.
 
     Args:
         model: ``ctranslate2.models.Whisper``.
@@ -54,16 +63,58 @@ def word_times(
         window: where the states come from; its length hides padding from the alignment.
 
     Returns:
-        Words in order, without surrounding white space, punctuation attached; monotone and inside the window.
+        Words in order, without surrounding white space, punctuation attached. Where the text cannot be aligned, they
+        share the window evenly, with probability 0.
     """
-    spans = _align(model, tokenizer, states, tokens, window.duration_s)
-    words = join_words(spans, spaced=tokenizer.language_code not in WITHOUT_SPACES)
-    cut_pauses(words)
+    texts, runs = tokenizer.split_tokens_on_unicode(list(tokens))
+    try:
+        spans = _align(model, tokenizer, states, texts, runs, window.duration_s)
+    except (RuntimeError, ValueError) as error:
+        logger.warning("The words of a text of %d tokens could not be aligned: %s", len(tokens), error)
+        spans = _evenly(texts, window.duration_s)
+    return [word for word in join_words(spans, spaced=is_spaced(tokenizer)) if word.text]
+
+
+def is_spaced(tokenizer: Any) -> bool:
+    """Whether spaces separate the words of a text: a translation is English, whatever was spoken."""
+    return tokenizer.task == tokenizer.translate or tokenizer.language_code not in WITHOUT_SPACES
+
+
+def timed_words(spans: list[Span], window: Window) -> tuple[Word, ...]:
+    """The words as they are given out: monotone, inside the window, none of zero length, none with a pause in it."""
+    cut_pauses(spans)
+    cut_to_speech(spans, window)
+    make_room(spans, window.duration_s)
     return tuple(
         Word(word.text, place(window, word.start_s), place(window, word.end_s), min(word.probability, 1.0))
-        for word in words
-        if word.text
+        for word in spans
     )
+
+
+def cut_to_speech(words: list[Span], window: Window) -> None:
+    """Keep of each word what lies in the stretch of speech that holds most of it, if it touches any."""
+    stretches = [
+        (start - window.start_s - SPEECH_MARGIN_S, end - window.start_s + SPEECH_MARGIN_S)
+        for start, end in window.speech or ()
+    ]
+    for word in words:
+        inside = [(max(start, word.start_s), min(end, word.end_s)) for start, end in stretches]
+        start_s, end_s = max(inside, key=lambda span: span[1] - span[0], default=(0.0, 0.0))
+        if end_s > start_s:
+            word.start_s, word.end_s = start_s, end_s
+
+
+def make_room(words: list[Span], duration_s: float) -> None:
+    """Give every word ``LEAST_WORD_S``, or its even share of a window too short for that; neighbours give way."""
+    least_s = min(LEAST_WORD_S, duration_s / max(1, len(words)))
+    from_s = 0.0
+    for word in words:
+        word.start_s = max(word.start_s, from_s)
+        word.end_s = from_s = max(word.end_s, word.start_s + least_s)
+    until_s = duration_s
+    for word in reversed(words):
+        word.end_s = min(word.end_s, until_s)
+        word.start_s = until_s = min(word.start_s, word.end_s - least_s)
 
 
 def place(window: Window, time_s: float) -> float:
@@ -72,25 +123,36 @@ def place(window: Window, time_s: float) -> float:
 
 
 def _align(
-    model: Any, tokenizer: Any, states: NDArray[np.float16 | np.float32], tokens: tuple[int, ...], duration_s: float
+    model: Any,
+    tokenizer: Any,
+    states: NDArray[np.float16 | np.float32],
+    texts: list[str],
+    runs: list[list[int]],
+    duration_s: float,
 ) -> list[Span]:
-    """Times of the shortest runs of tokens that decode to whole characters."""
+    """Times of ``runs``, the shortest runs of tokens that decode to whole characters, and ``texts``."""
     mel_frames = max(2, min(round(duration_s * 2 * FRAMES_PER_S), 2 * len(states)))
     result = model.align(
         ctranslate2.StorageView.from_array(np.stack([states], dtype=np.float32)),
         tokenizer.sot_sequence,
-        [list(tokens)],
+        [[token for run in runs for token in run]],
         mel_frames,
         median_filter_width=MEDIAN_FILTER_WIDTH,
     )[0]
+    if not result.alignments:
+        raise ValueError("no path through the attention")
     # The path visits each token, <|endoftext|> too; a token begins at the first frame it is paired with.
     path_tokens, path_frames = np.array(result.alignments).T
-    texts, runs = tokenizer.split_tokens_on_unicode(list(tokens))
     bounds = np.cumsum([0, *map(len, runs)])
     times = path_frames[np.searchsorted(path_tokens, bounds)] / FRAMES_PER_S
     probabilities = np.add.reduceat(result.text_token_probs, bounds[:-1]) / np.diff(bounds)
     spans = zip(texts, times[:-1].tolist(), times[1:].tolist(), probabilities.tolist(), strict=True)
     return [Span(*span) for span in spans]
+
+
+def _evenly(texts: list[str], duration_s: float) -> list[Span]:
+    share_s = duration_s / len(texts)
+    return [Span(text, share_s * index, share_s * (index + 1), 0.0) for index, text in enumerate(texts)]
 
 
 def join_words(spans: list[Span], *, spaced: bool) -> list[Span]:

@@ -1,0 +1,80 @@
+"""Text that says the same over and over: where it does, and what is left when each loop is said once."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+COMPRESSION_RATIO_THRESHOLD: Final = 2.4
+"""Above it a text repeats itself, by Whisper's rule. Repeated words of less than some 40 letters stay below."""
+
+LEAST_PASSES: Final = 3
+LEAST_SUPERFLUOUS: Final = 6
+"""Tokens beyond the first pass. Less is "very, very" or the digits of a number, whatever else repeats itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A run of tokens that consists of equal passes, the last one perhaps only begun.
+
+    Attributes:
+        start: index of the first token.
+        period: tokens of one pass.
+        length: tokens of the whole run, at least ``LEAST_PASSES`` passes.
+    """
+
+    start: int
+    period: int
+    length: int
+
+    @property
+    def superfluous(self) -> int:
+        """Tokens beyond the first pass."""
+        return self.length - self.period
+
+
+def compression_ratio(text: str) -> float:
+    """UTF-8 length of the text over its zlib length; 0.0 for no text."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data))
+
+
+def is_repetitive(text: str) -> bool:
+    return compression_ratio(text) > COMPRESSION_RATIO_THRESHOLD
+
+
+def first_passes(tokens: Sequence[int], text_of: Callable[[tuple[int, ...]], str]) -> tuple[int, ...]:
+    """The tokens with the worst loops cut to their first pass, until the text no longer repeats itself.
+
+    Args:
+        tokens: text token ids.
+        text_of: the text of token ids.
+
+    Returns:
+        The tokens as they are if the text does not repeat itself, or not literally.
+    """
+    kept = tuple(tokens)
+    while is_repetitive(text_of(kept)) and (loop := longest_loop(kept)) is not None:
+        kept = kept[: loop.start + loop.period] + kept[loop.start + loop.length :]
+    return kept
+
+
+def longest_loop(tokens: Sequence[int]) -> Loop | None:
+    """The loop with the most superfluous tokens, of these the one with the shortest pass; None without any."""
+    periods = range(1, len(tokens) // LEAST_PASSES + 1)
+    loops = [loop for period in periods if (loop := _longest_of(tokens, period)) is not None]
+    return max(loops, key=lambda loop: loop.superfluous, default=None)
+
+
+def _longest_of(tokens: Sequence[int], period: int) -> Loop | None:
+    """The longest loop with passes of ``period`` tokens: each token equals the one a pass before."""
+    best: Loop | None = None
+    least = max((LEAST_PASSES - 1) * period, LEAST_SUPERFLUOUS)
+    equal = 0
+    for index in range(period, len(tokens)):
+        equal = equal + 1 if tokens[index] == tokens[index - period] else 0
+        if equal >= least and (best is None or equal > best.superfluous):
+            best = Loop(index - period - equal + 1, period, period + equal)
+    return best

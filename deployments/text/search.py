@@ -1,0 +1,55 @@
+"""The ways to look for a window's text, in the order in which they are tried until one gives a good text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from deployments.contracts import DecodeOptions
+
+WIDE_BEAM: Final = 5
+"""Whisper's own beam size, for texts that the search that was asked for did not find."""
+
+NO_REPEAT_NGRAM: Final = 5
+"""Tokens in a row that the last deterministic search lets appear only once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One way to look for the text of a window.
+
+    Attributes:
+        language: ISO code.
+        beam_size: 1 is greedy.
+        no_repeat_ngram_size: as many tokens in a row appear only once; 0 allows everything.
+        temperature: above 0 samples.
+        prompted: whether the model sees the request's prompt and hotwords.
+    """
+
+    language: str
+    beam_size: int = 1
+    no_repeat_ngram_size: int = 0
+    temperature: float = 0.0
+    prompted: bool = True
+
+
+def ladder(options: DecodeOptions, language: str, temperatures: tuple[float, ...]) -> tuple[Search, ...]:
+    """The searches for one window: as asked for, then other deterministic ones, then sampling.
+
+    Args:
+        options: what the request asked for.
+        language: that the window is taken for.
+        temperatures: for the last searches; those not above the request's own are left out.
+    """
+    asked = Search(language, options.beam_size, temperature=options.temperature, prompted=has_prompt(options))
+    alone = replace(asked, prompted=False)
+    other = [replace(alone, language=options.other_language)] if options.other_language else []
+    beam = Search(language, max(options.beam_size, WIDE_BEAM), prompted=False)
+    once = replace(beam, no_repeat_ngram_size=NO_REPEAT_NGRAM)
+    sampled = [replace(alone, temperature=higher) for higher in temperatures if higher > options.temperature]
+    return tuple(dict.fromkeys((asked, alone, *other, beam, once, *sampled)))
+
+
+def has_prompt(options: DecodeOptions) -> bool:
+    """Whether the request gives the model any text that came before, or words to expect."""
+    return bool((options.prompt or "").strip() or (options.hotwords or "").strip())
