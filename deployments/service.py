@@ -30,6 +30,7 @@ from deployments.request_record import Costs, RequestRecord
 from deployments.scheduling.admission import Admission, Entry, Priority
 from deployments.scheduling.breaker import CircuitBreaker
 from deployments.scheduling.pipeline import AudioReady, Budgets, Job, Pipeline, Stages, WindowDone
+from deployments.scheduling.time_limit import TimeLimit
 from deployments.settings import Settings
 from deployments.statistics import Statistics
 from deployments.text.languages import language_code
@@ -50,7 +51,7 @@ class TranscriptionRequest:
         audio: the uploaded file.
         model: a served name, or None.
         language: as the client wrote it, or None.
-        deadline: absolute, seconds since the epoch.
+        time_limit: until when it must be answered.
         costs: are added up here.
     """
 
@@ -65,7 +66,7 @@ class TranscriptionRequest:
     vad_filter: bool
     word_times: bool
     priority: Priority
-    deadline: float
+    time_limit: TimeLimit
     costs: Costs = field(default_factory=Costs)
 
 
@@ -276,7 +277,8 @@ class TranscriptionService:
                 word_times=request.word_times,
             ),
             priority=request.priority,
-            deadline=request.deadline,
+            deadline=request.time_limit.deadline(),
+            time_limit=request.time_limit,
             detect_language=language is None,
             costs=request.costs,
         )

@@ -32,6 +32,7 @@ from deployments.request_record import QUEUE, Costs, Step
 from deployments.scheduling.admission import Admission, Entry, Lease, Priority
 from deployments.scheduling.retries import RetryBudget
 from deployments.scheduling.stage_calls import StageCalls
+from deployments.scheduling.time_limit import TimeLimit
 from deployments.statistics import Statistics
 
 T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DecodedWindow)
@@ -77,7 +78,8 @@ class Job:
     """One request, parsed and validated.
 
     Attributes:
-        deadline: absolute, seconds since the epoch.
+        deadline: absolute, seconds since the epoch; as far as is known before the audio is decoded.
+        time_limit: from which the deadline follows once it is; None where the deadline is fixed.
         detect_language: take the first window's language for all windows.
         costs: are added up here.
     """
@@ -89,6 +91,7 @@ class Job:
     priority: Priority
     deadline: float
     detect_language: bool
+    time_limit: TimeLimit | None = None
     costs: Costs = field(default_factory=Costs)
 
 
@@ -152,6 +155,8 @@ class Pipeline:
                 self.mel, job, lease, 0, lambda: self._stages.prepare(ticket, job.upload, job.speech)
             )
             job.costs.audio_s, job.costs.windows = prepared.duration_s, len(prepared.windows)
+            if job.time_limit is not None:
+                job = replace(job, deadline=job.time_limit.deadline(prepared.duration_s))
             yield AudioReady(prepared.duration_s, prepared.windows)
             if prepared.first is None:
                 return
