@@ -40,6 +40,7 @@ from deployments.request_record import Costs, RequestRecord
 from deployments.scheduling.admission import Admission, Entry, Priority
 from deployments.scheduling.breaker import CircuitBreaker
 from deployments.scheduling.pipeline import AudioReady, Budgets, Job, Pipeline, Stages, WindowDone
+from deployments.scheduling.time_limit import TimeLimit
 from deployments.settings import Settings
 from deployments.statistics import Statistics
 from deployments.text.language_choice import spoken_language
@@ -62,7 +63,7 @@ class TranscriptionRequest:
         audio: the uploaded file.
         model: a served name, or None.
         language: as the client wrote it, or None.
-        deadline: absolute, seconds since the epoch.
+        time_limit: until when it must be answered.
         costs: are added up here.
     """
 
@@ -78,7 +79,7 @@ class TranscriptionRequest:
     vad_filter: bool
     word_times: bool
     priority: Priority
-    deadline: float
+    time_limit: TimeLimit
     costs: Costs = field(default_factory=Costs)
 
 
@@ -256,6 +257,8 @@ class TranscriptionService:
                 self._encoder_health = await asyncio.wait_for(self._stages.encoder_health(), PROBE_TIMEOUT_S)
             except (AmanuensisError, TimeoutError):
                 self._encoder_health = None
+            if self._encoder_health is not None and self._encoder_health.window_s is not None:
+                self.admission.foresee(self._encoder_health.window_s)
             if self.encoder_works and not was_well:
                 self._pipeline.encoder.breaker.succeeded()
             await asyncio.sleep(PROBE_PERIOD_S)
@@ -290,7 +293,8 @@ class TranscriptionService:
                 word_times=request.word_times,
             ),
             priority=request.priority,
-            deadline=request.deadline,
+            deadline=request.time_limit.deadline(),
+            time_limit=request.time_limit,
             detect_language=language is None,
             costs=request.costs,
         )

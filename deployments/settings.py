@@ -21,7 +21,16 @@ ENV_PREFIX = "AMANUENSIS_"
 SEQUENTIAL_SLOTS = 1
 
 LIVE = frozenset(
-    {"max_queue_size", "max_upload_bytes", "request_timeout_s", "mel_budget_s", "encoder_budget_s", "decoder_budget_s"}
+    {
+        "max_queue_size",
+        "max_upload_bytes",
+        "request_timeout_s",
+        "timeout_per_audio_s",
+        "max_request_timeout_s",
+        "mel_budget_s",
+        "encoder_budget_s",
+        "decoder_budget_s",
+    }
 )
 """What a running service can change: ``user_config`` of the deployment ``Ingress``."""
 
@@ -131,13 +140,17 @@ class Settings(BaseSettings):
         "MAX_QUEUE_SIZE",
         "requests that may wait for a slot; more are refused with 503",
     )
-    priority_ageing_s: Seconds = Field(10.0, description="waiting time that lifts a request by one priority")
+    priority_ageing_s: Seconds = Field(30.0, description="waiting time that lifts a request by one priority")
     max_windows_in_flight: Positive = Field(4, description="slots one request may hold at a time")
     handoff: Literal["auto", "shared_memory", "object_store"] = Field(
         "auto", description="how arrays travel between stages; `auto`: shared memory when there is one node"
     )
     shared_memory_dir: Path = Field(Path("/dev/shm"), description="directory of the slab and of uploads")  # noqa: S108
-    request_timeout_s: Seconds = Field(60.0, description="deadline of a request that names none")
+    request_timeout_s: Seconds = Field(60.0, description="time for a request that names no timeout, at least")
+    timeout_per_audio_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        1.0, description="time for a request that names no timeout, per second of its audio, where that is more"
+    )
+    max_request_timeout_s: Seconds = Field(7200.0, description="longest `x-timeout-seconds` a client may send")
     mel_budget_s: Seconds = Field(10.0, description="longest run of one mel call")
     encoder_budget_s: Seconds = Field(5.0, description="longest run of one encoder call")
     decoder_budget_s: Seconds = Field(30.0, description="longest run of one decoder call")
@@ -197,6 +210,8 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if self.max_windows_in_flight > self.slots:
             raise ValueError("max_windows_in_flight must not exceed slots")
+        if self.max_request_timeout_s < self.request_timeout_s:
+            raise ValueError("max_request_timeout_s must not be less than request_timeout_s")
         for stage in ("mel_replicas", "decoder_replicas"):
             most = getattr(self, f"max_{stage}")
             if most is not None and most < getattr(self, stage):

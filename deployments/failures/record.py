@@ -32,7 +32,7 @@ class Failure(BaseModel):
     received: AwareDatetime
     waited_s: float | None = Field(description="until a slot was granted; null: none was")
     failed_after_s: float = Field(description="from `received` to `time`")
-    timeout_s: float = Field(description="what the client gave the request")
+    timeout_s: float = Field(description="what the request was given, by its client or by its length")
     task: Task
     priority: str
     parameters: dict[str, Any] = Field(description="the form; without prompt and hotwords unless the audio is kept")

@@ -26,7 +26,6 @@ class Accepted:
     Attributes:
         filename: of the upload, as the client wrote it.
         entry: its place; knows how long it waited.
-        received: seconds since the epoch.
         client: who asked.
         replay_of: the failure that this request repeats.
     """
@@ -35,12 +34,12 @@ class Accepted:
     form: TranscriptionForm
     filename: str
     entry: Entry
-    received: float
     client: str
     replay_of: str | None
 
     def failure(self, error: AmanuensisError, now: datetime) -> Failure:
         """The record of this request, had it failed at ``now``; with all that a replay needs."""
+        limit = self.asked.time_limit
         return Failure(
             id=new_id(now),
             request_id=self.asked.request_id,
@@ -50,10 +49,10 @@ class Accepted:
             status=error.status,
             code=error.code,
             message=error.message,
-            received=datetime.fromtimestamp(self.received, UTC),
+            received=datetime.fromtimestamp(limit.received, UTC),
             waited_s=self.entry.waited_s,
-            failed_after_s=now.timestamp() - self.received,
-            timeout_s=self.asked.deadline - self.received,
+            failed_after_s=now.timestamp() - limit.received,
+            timeout_s=limit.seconds(self.asked.costs.audio_s),
             task=self.asked.task,
             priority=self.asked.priority.name.lower(),
             parameters=self.form.model_dump(mode="json", exclude_none=True, exclude={"priority"}),
@@ -68,16 +67,13 @@ class Accepted:
         return suffix if SUFFIX.fullmatch(suffix) else ""
 
 
-def accept(
-    request: Request, asked: TranscriptionRequest, form: TranscriptionForm, filename: str, entry: Entry, received: float
-) -> None:
+def accept(request: Request, asked: TranscriptionRequest, form: TranscriptionForm, filename: str, entry: Entry) -> None:
     """From here on, ``request`` is answered or its failure is recorded."""
     request.state.accepted = Accepted(
         asked,
         form,
         filename,
         entry,
-        received,
         client=getattr(request.state, "client", "anonymous"),
         replay_of=request.headers.get(REPLAY_HEADER),
     )

@@ -41,6 +41,10 @@ STRING: Json = {"type": "string"}
 INTEGER: Json = {"type": "integer"}
 PRIORITY: Json = {"type": "string", "enum": list(get_args(PriorityName))}
 TIMEOUT: Json = {"type": "number", "exclusiveMinimum": 0}
+TIMEOUT_MEANING = (
+    "the time for this request, up to `max_request_timeout_s` of the service; without it `request_timeout_s`, or "
+    "`timeout_per_audio_s` per second of audio where that is more"
+)
 REQUEST_ID_PARAMETER: Json = {
     "name": REQUEST_ID_HEADER,
     "in": "header",
@@ -119,7 +123,7 @@ def _audio_operation(operation: str, summary: str) -> Json:
         "description": f"Known parameters of OpenAI's API that are refused with 400: {refused}.",
         "parameters": [
             _header(PRIORITY_HEADER, "who gets the next free slot", PRIORITY),
-            _header(TIMEOUT_HEADER, "shortens the deadline", TIMEOUT),
+            _header(TIMEOUT_HEADER, TIMEOUT_MEANING, TIMEOUT),
             _header(
                 REPLAY_HEADER, "id of the failure that is repeated: one more is not recorded while that one is", STRING
             ),

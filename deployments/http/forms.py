@@ -162,18 +162,27 @@ def priority_of(form: TranscriptionForm | None, headers: Headers) -> Priority:
     return Priority[form.priority.upper() if form and form.priority else header]
 
 
-def timeout_of(headers: Headers, longest_s: float) -> float:
-    """Seconds the client gives this request; never more than the service does."""
+def timeout_of(headers: Headers, longest_s: float) -> float | None:
+    """Return the seconds that the client gives this request; None where it leaves that to the service.
+
+    Raises:
+        InvalidRequestError: the header is no positive number, or more than ``longest_s``.
+    """
     asked = headers.get(TIMEOUT_HEADER)
     if asked is None:
-        return longest_s
+        return None
     try:
         seconds = float(asked)
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < float("inf"):
         raise InvalidRequestError(f"{TIMEOUT_HEADER} must be a positive number of seconds", param=TIMEOUT_HEADER)
-    return min(seconds, longest_s)
+    if seconds > longest_s:
+        raise InvalidRequestError(
+            f"{TIMEOUT_HEADER} is {seconds:g}; send at most {longest_s:g} (max_request_timeout_s of this service)",
+            param=TIMEOUT_HEADER,
+        )
+    return seconds
 
 
 def _only_file(known: UploadFile | None, value: UploadFile | str) -> UploadFile:

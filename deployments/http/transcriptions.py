@@ -34,7 +34,9 @@ from deployments.http.forms import TranscriptionForm, check_content_type, parse_
 from deployments.http.recorded import begin_record, end_abandoned
 from deployments.request_record import RequestRecord
 from deployments.scheduling.pipeline import AudioReady, WindowDone
+from deployments.scheduling.time_limit import TimeLimit
 from deployments.service import TranscriptionRequest, TranscriptionService
+from deployments.settings import Settings
 from deployments.text.joining import join_texts, separator
 from deployments.text.segments import split_segments
 
@@ -66,11 +68,11 @@ async def _transcribe(request: Request, task: Task, record: RequestRecord) -> Re
     received = time.time()
     check_declared_length(request)
     check_content_type(request.headers)
-    deadline = received + timeout_of(request.headers, service.settings.request_timeout_s)
+    time_limit = _time_limit(request, received, service.settings)
     priority = priority_of(None, request.headers)
     record.priority = priority.name.lower()
     service.check_stages()
-    with service.admission.enter(priority, deadline) as entry:
+    with service.admission.enter(priority, time_limit.deadline()) as entry:
         form, filename, audio = await _read(request)
         asked = TranscriptionRequest(
             request_id=request_id_of(request),
@@ -85,11 +87,11 @@ async def _transcribe(request: Request, task: Task, record: RequestRecord) -> Re
             vad_filter=form.vad_filter,
             word_times=form.needs_word_times,
             priority=priority_of(form, request.headers),
-            deadline=deadline,
+            time_limit=time_limit,
             costs=record.costs,
         )
         record.priority = asked.priority.name.lower()
-        accept(request, asked, form, filename, entry, received)
+        accept(request, asked, form, filename, entry)
         events = service.transcribe(asked, entry)
         if form.stream:
             return await _stream(request, events, record)
@@ -97,6 +99,13 @@ async def _transcribe(request: Request, task: Task, record: RequestRecord) -> Re
     response = _formatted(transcription, form)
     service.answered(record)
     return response
+
+
+def _time_limit(request: Request, received: float, settings: Settings) -> TimeLimit:
+    named_s = timeout_of(request.headers, settings.max_request_timeout_s)
+    if named_s is not None:
+        return TimeLimit(received, named_s)
+    return TimeLimit(received, settings.request_timeout_s, settings.timeout_per_audio_s)
 
 
 async def _read(request: Request) -> tuple[TranscriptionForm, str, bytes]:

@@ -31,9 +31,10 @@ from deployments.contracts import (
     WindowMel,
 )
 from deployments.request_record import QUEUE, Costs, Step
-from deployments.scheduling.admission import Admission, Entry, Lease, Priority
+from deployments.scheduling.admission import Admission, Entry, Lease, Priority, Rest
 from deployments.scheduling.retries import RetryBudget
 from deployments.scheduling.stage_calls import StageCalls
+from deployments.scheduling.time_limit import TimeLimit
 from deployments.scheduling.window_languages import WindowLanguages
 from deployments.statistics import Statistics
 from deployments.text.joining import join_transcripts, rest_of
@@ -93,8 +94,10 @@ class Job:
     """One request, parsed and validated.
 
     Attributes:
-        deadline: absolute, seconds since the epoch.
+        deadline: absolute, seconds since the epoch; as far as is known before the audio is decoded.
+        time_limit: from which the deadline follows once it is; None where the deadline is fixed.
         detect_language: nobody named the language; see ``text.language_choice``.
+        rest: windows that have not asked for a slot; None before they are known.
         costs: are added up here.
     """
 
@@ -105,6 +108,8 @@ class Job:
     priority: Priority
     deadline: float
     detect_language: bool
+    time_limit: TimeLimit | None = None
+    rest: Rest | None = None
     costs: Costs = field(default_factory=Costs)
 
 
@@ -168,6 +173,7 @@ class Pipeline:
                 self.mel, job, lease, 0, lambda: self._stages.prepare(ticket, job.upload, job.speech)
             )
             job.costs.audio_s, job.costs.windows = prepared.duration_s, len(prepared.windows)
+            job = self._begun(job, prepared)
             yield AudioReady(prepared.duration_s, prepared.windows)
             if prepared.first is None:
                 return
@@ -178,6 +184,20 @@ class Pipeline:
                     yield result
         finally:
             lease.close()
+            if job.rest is not None:
+                self._admission.end(job.rest)
+
+    def _begun(self, job: Job, prepared: PreparedAudio) -> Job:
+        """Return the job with the deadline that its audio gives it, if that can be kept.
+
+        Raises:
+            TimeoutTooShortError, OverloadedError: it cannot.
+        """
+        deadline = job.deadline if job.time_limit is None else job.time_limit.deadline(prepared.duration_s)
+        windows = len(prepared.windows)
+        turn = min(windows, self._max_windows_in_flight)
+        rest = self._admission.begin(job.priority, windows, turn, deadline)
+        return replace(job, deadline=deadline, rest=rest)
 
     async def _windows(
         self, job: Job, prepared: PreparedAudio, first: Lease, languages: WindowLanguages | None
@@ -215,11 +235,13 @@ class Pipeline:
         lease: Lease | None,
     ) -> WindowDone:
         """The text of one window, and of what that text left out."""
+        lease = lease or await self._slot(job, window.index)
         begun = await self._piece(job, prepared, window, partial(self._options, job, window, languages), lease)
         language = begun.transcript.language
         parts, rest = [begun.transcript], rest_of(window, begun.transcript)
         while rest is not None and len(parts) <= MAX_RESTS:
-            piece = await self._piece(job, prepared, rest, partial(self._options_of_rest, job, rest, language))
+            lease = await self._slot(job, rest.index, is_rest=True)
+            piece = await self._piece(job, prepared, rest, partial(self._options_of_rest, job, rest, language), lease)
             if not piece.transcript.text:
                 break
             parts.append(piece.transcript)
@@ -229,15 +251,13 @@ class Pipeline:
         return replace(begun, transcript=replace(transcript, words=words))
 
     async def _piece(
-        self, job: Job, prepared: PreparedAudio, window: Window, options: ChooseOptions, lease: Lease | None = None
+        self, job: Job, prepared: PreparedAudio, window: Window, options: ChooseOptions, lease: Lease
     ) -> WindowDone:
         """The text of a window, or of the rest of one, in a slot of its own: a late call for the one never meets the
         other's arrays.
         """
-        log_mel = prepared.first if lease is not None else None
-        lease = lease or await self._slot(job, window.index)
         try:
-            log_mel = log_mel or await self._log_mel(job, lease, window, prepared.pcm)
+            log_mel = await self._log_mel(job, lease, window, prepared)
             encoded = await self._encode(job, lease, window, log_mel)
             chosen = await options(lease, encoded.states)
             transcript = await self._decode(job, lease, window, encoded.states, chosen, prepared.pcm)
@@ -271,11 +291,13 @@ class Pipeline:
             self.decoder, job, lease, window.index, lambda: self._stages.detect_language(ticket, states, window)
         )
 
-    async def _log_mel(self, job: Job, lease: Lease, window: Window, pcm: BlobRef | None) -> ArrayRef:
-        """Of a later window, or of a rest."""
+    async def _log_mel(self, job: Job, lease: Lease, window: Window, prepared: PreparedAudio) -> ArrayRef:
+        """The first window's was computed with the preparation; those of later windows and of rests are not yet."""
+        if prepared.first is not None and window is prepared.windows[0]:
+            return prepared.first
+        pcm, ticket = prepared.pcm, self._ticket(job, lease)
         if pcm is None:
             raise ValueError("a later window needs the decoded audio")
-        ticket = self._ticket(job, lease)
         mel = await self._call(self.mel, job, lease, window.index, lambda: self._stages.log_mel(ticket, pcm, window))
         return mel.log_mel
 
@@ -298,11 +320,14 @@ class Pipeline:
         )
         return decoded.transcript
 
-    async def _slot(self, job: Job, window: int, entry: Entry | None = None) -> Lease:
-        """A slot for the window; the wait for it is a step of the request, also when it is in vain."""
+    async def _slot(self, job: Job, window: int, entry: Entry | None = None, *, is_rest: bool = False) -> Lease:
+        """A slot for the window; the wait for it is a step of the request, also when it gets none."""
         received, began = time.time(), time.monotonic()
         try:
-            return await self._admission.acquire(job.priority, job.deadline, entry)
+            if job.rest is not None and not is_rest:
+                job.rest.windows -= 1
+            in_turn = is_rest or 0 < window < self._max_windows_in_flight
+            return await self._admission.acquire(job.priority, job.deadline, entry, in_turn=in_turn)
         finally:
             job.costs.steps.append(Step(QUEUE, window, received, time.monotonic() - began))
 
@@ -331,7 +356,7 @@ class Pipeline:
             costs.steps.append(Step(name, window, received, seconds, attempts, timing))
 
     def _ticket(self, job: Job, lease: Lease) -> Ticket:
-        return Ticket(job.request_id, lease.slot, lease.generation, job.deadline, self._slab_path)
+        return Ticket(job.request_id, lease.slot, lease.generation, job.deadline, self._slab_path, job.priority)
 
 
 def _in_language(options: DecodeOptions, choice: LanguageChoice | None) -> DecodeOptions:

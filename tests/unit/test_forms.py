@@ -136,10 +136,13 @@ def test_priority_from_the_form_else_the_header_else_normal() -> None:
         priority_of(parse(("priority", "high")), Headers({"x-priority": "urgent"}))
 
 
-def test_a_client_may_shorten_its_deadline_never_lengthen_it() -> None:
-    assert timeout_of(Headers(), 60) == 60
-    assert timeout_of(Headers({"x-timeout-seconds": "2.5"}), 60) == 2.5
-    assert timeout_of(Headers({"x-timeout-seconds": "1000"}), 60) == 60
+def test_a_client_may_name_any_timeout_up_to_the_longest_one() -> None:
+    assert timeout_of(Headers(), 7200) is None
+    assert timeout_of(Headers({"x-timeout-seconds": "2.5"}), 7200) == 2.5
+    assert timeout_of(Headers({"x-timeout-seconds": "7200"}), 7200) == 7200
+    with pytest.raises(InvalidRequestError, match="max_request_timeout_s") as rejected:
+        timeout_of(Headers({"x-timeout-seconds": "7200.5"}), 7200)
+    assert rejected.value.param == "x-timeout-seconds"
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "0", "nan", "inf"])

@@ -54,6 +54,20 @@ def wait_for_work(asked: TranscriptionService) -> None:
         time.sleep(0.005)
 
 
+def test_long_audio_is_given_more_time_unless_its_client_named_it(tmp_path: Path) -> None:
+    async def slowly(_: int) -> None:
+        await asyncio.sleep(0.4)
+
+    stages = ScriptedStages(3, slowly)
+    asked = service(stages, tmp_path, request_timeout_s=0.15, timeout_per_audio_s=10)
+    with TestClient(create_app(asked)) as client:
+        assert post(client).json()["text"] == "0 1 2"
+        named = client.post("/v1/audio/transcriptions", files=FILE, headers={"x-timeout-seconds": "0.15"})
+        assert named.status_code == 504
+        too_long = client.post("/v1/audio/transcriptions", files=FILE, headers={"x-timeout-seconds": "8000"})
+        assert (too_long.status_code, too_long.json()["error"]["param"]) == (400, "x-timeout-seconds")
+
+
 def test_windows_become_one_text(client: TestClient) -> None:
     answer = post(client)
     assert answer.status_code == 200

@@ -126,6 +126,14 @@ def test_every_error_of_the_service_is_recorded(tmp_path: Path, error: Exception
     assert "foresaw this" not in record.model_dump_json()
 
 
+def test_the_time_recorded_is_that_which_the_length_of_the_audio_gave(tmp_path: Path) -> None:
+    stages = ScriptedStages(5, fails(ServiceUnavailableError("the decoder is gone")))
+    with running(tmp_path, stages, request_timeout_s=2, timeout_per_audio_s=3) as bench:
+        assert post(bench.client).status_code == 503
+        (record,) = bench.recorded()
+    assert record.timeout_s == 5 * 3, "five windows of one second each"
+
+
 def test_deadlines_and_budgets_are_recorded(tmp_path: Path) -> None:
     with running(tmp_path, ScriptedStages(1, hangs), decoder_budget_s=0.01) as bench:
         assert post(bench.client).status_code == 504

@@ -59,6 +59,8 @@ def test_sequential_mode_is_the_same_graph_with_one_slot(monkeypatch: pytest.Mon
         ({"mel_replicas": 3, "max_mel_replicas": 2}, "max_mel_replicas"),
         ({"decoder_replicas": 3, "max_decoder_replicas": 2}, "max_decoder_replicas"),
         ({"encoder_backend": "tpu"}, "encoder_backend"),
+        ({"request_timeout_s": 100, "max_request_timeout_s": 99}, "max_request_timeout_s"),
+        ({"timeout_per_audio_s": 0}, "timeout_per_audio_s"),
         ({"fallback_temperatures": [2.0]}, "fallback_temperatures"),
     ],
 )
