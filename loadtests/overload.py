@@ -4,8 +4,10 @@ Requests arrive at half the capacity, then at up to ten times as much. What is a
 is not must hear so at once, and memory must not grow. Capacity is measured first, with 16 clients in a closed loop; the
 deadline is a multiple of a turn, the time in which each of them is answered once, and so is the least length of a
 phase, so that the backlog of a slow model reaches its deadline as well. Exit status 1: an answer was neither right,
-refused with a ``Retry-After``, nor late with one. The README's table under "Dependability" is made with this. The load generator runs on the same cores as the service; the
-last columns say how much of one core it used and how late it ran itself.
+refused with a ``Retry-After``, nor late with one. The README's table under "Dependability" is made with this.
+
+The load generator runs on the same cores as the service; the last columns say how much of one core it used and how late
+it ran itself.
 """
 
 from __future__ import annotations

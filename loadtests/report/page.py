@@ -202,9 +202,9 @@ def _method(run: Run) -> str:
         "a generator that falls behind fails the scenario. Latency runs from sending to the last byte of the answer. "
         "Every text is compared with what the service said of the same audio alone, before the load. Queue wait, "
         "slots, stages and batches come from the service's <code>/metrics</code> once a second, the percentiles of the "
-        "wait from its histogram; below 1 ms they are shown as 1 ms. CPU and memory are those of the service's processes; memory is the proportional "
-        "set size, which falls when another program begins to share their pages. The "
-        "memory slope is a least-squares line through the means of ten equal stretches of time, with its 95% "
+        "wait from its histogram; below 1 ms they are shown as 1 ms. CPU and memory are those of the service's "
+        "processes; memory is the proportional set size, which falls when another program begins to share their pages. "
+        "The memory slope is a least-squares line through the means of ten equal stretches of time, with its 95% "
         f"confidence interval.</p><p class='soft'>Python {run.manifest['python']}, {versions}.</p>"
     )
 
