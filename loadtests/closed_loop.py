@@ -16,6 +16,10 @@ from loadtests.clips import Clip
 OK = 200
 
 
+class UnansweredError(RuntimeError):
+    """A request got another answer than 200, although the service was asked for no more than it can do."""
+
+
 @dataclass
 class LoadResult:
     """What one run saw.
@@ -39,7 +43,11 @@ class LoadResult:
 
 
 def run(base_url: str, clips: Sequence[Clip], *, clients: int, seconds: float) -> LoadResult:
-    """Loads ``base_url`` for about ``seconds``; any answer but 200 is an error and ends the run."""
+    """Load ``base_url`` for about ``seconds``; any answer but 200 ends the run.
+
+    Raises:
+        UnansweredError: an answer other than 200.
+    """
     return asyncio.run(_run(base_url, clips, clients, seconds))
 
 
@@ -70,12 +78,12 @@ async def post(session: aiohttp.ClientSession, base_url: str, audio: bytes) -> s
     """The service's text of one upload.
 
     Raises:
-        RuntimeError: any answer but 200.
+        UnansweredError: any answer but 200.
     """
     form = aiohttp.FormData()
     form.add_field("file", audio, filename="clip.wav", content_type="audio/wav")
     async with session.post(f"{base_url}/v1/audio/transcriptions", data=form) as answer:
         document = await answer.json()
         if answer.status != OK:
-            raise RuntimeError(f"{answer.status}: {document}")
+            raise UnansweredError(f"{answer.status}: {document}")
     return str(document["text"])

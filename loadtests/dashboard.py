@@ -93,7 +93,7 @@ def tell(service: Service) -> Told:
     capacity = closed_loop.run(service.url, clips(), clients=CLIENTS, seconds=10).requests_per_s
     time.sleep(SETTLE_S)
     family, phases = Family(service.process), []
-    mix = list(asks(service.url, DEADLINE_S))
+    mix = list(asks(service.url, clips(), DEADLINE_S))
     for phase in STORY:
         phases.append((time.time(), f"{phase.name}, {phase.load * capacity:.0f}/s"))
         if phase.kills is not None:

@@ -1,22 +1,31 @@
 """For locust's own command and web page: ``locust -f loadtests/locustfile.py --host http://localhost:9000``.
 
+With the environment variable ``SPEECH_CORPUS`` people speak, else synthetic voices do.
+
 Every user sends one request a second, whether short clips or the mixed files, so that users are requests a second, as
 long as answers come within one. The scenarios with criteria are in ``loadtests.scenarios``.
 """
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from locust import constant_throughput, task
 
+from loadtests.options import CORPUS
 from loadtests.scenarios.traffic import orders
 from loadtests.scenarios.uploader import Uploader
+from loadtests.speech import human, synthetic
+
+SPEECH = human(Path(os.environ[CORPUS])) if CORPUS in os.environ else synthetic()
 
 
 class ShortClips(Uploader):
-    """Clips of 3 to 8 s."""
+    """Clips of 3 to 15 s."""
 
     wait_time = constant_throughput(1)
-    orders = orders("short")
+    orders = orders("short", SPEECH)
 
     @task
     def upload(self) -> None:
@@ -27,7 +36,7 @@ class MixedFiles(Uploader):
     """Short, long and minutes, streamed and plain, of all priorities; some users hang up."""
 
     wait_time = constant_throughput(1)
-    orders = orders("mixed")
+    orders = orders("mixed", SPEECH)
 
     @task
     def upload(self) -> None:

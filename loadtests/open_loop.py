@@ -85,12 +85,18 @@ def post(url: str, path: str, audio: bytes, headers: dict[str, str]) -> bytes:
     return "\r\n".join(lines).encode() + HEAD_END + form.body
 
 
-def offer(url: str, asks: Sequence[Ask], *, rate: float, seconds: float) -> OpenLoopResult:
-    """Sends ``asks`` in turn, ``rate`` a second, for ``seconds``; returns when all of them have met their end."""
-    return asyncio.run(_offer(url, asks, rate, seconds))
+def offer(
+    url: str, asks: Sequence[Ask], *, rate: float, seconds: float, patience_s: float = PATIENCE_S
+) -> OpenLoopResult:
+    """Send ``asks`` in turn, ``rate`` a second, for ``seconds``; return when all of them have met their end.
+
+    Args:
+        patience_s: how long each waits for its answer.
+    """
+    return asyncio.run(_offer(url, asks, rate, seconds, patience_s))
 
 
-async def _offer(url: str, asks: Sequence[Ask], rate: float, seconds: float) -> OpenLoopResult:
+async def _offer(url: str, asks: Sequence[Ask], rate: float, seconds: float, patience_s: float) -> OpenLoopResult:
     result = OpenLoopResult(seconds)
     where = urlsplit(url)
     watching = asyncio.create_task(_watch_lag(result.lags_s))
@@ -99,7 +105,7 @@ async def _offer(url: str, asks: Sequence[Ask], rate: float, seconds: float) -> 
         late_s = time.perf_counter() - (began + number / rate)
         if late_s < 0:
             await asyncio.sleep(-late_s)
-        tasks.append(asyncio.create_task(_ask(where.hostname or "", where.port or 80, ask)))
+        tasks.append(asyncio.create_task(_ask(where.hostname or "", where.port or 80, ask, patience_s)))
     sent_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
     result.cpu_share = cpu_s / sent_s
     result.answers = await asyncio.gather(*tasks)
@@ -114,11 +120,11 @@ async def _watch_lag(lags_s: list[float]) -> None:
         lags_s.append(time.perf_counter() - due)
 
 
-async def _ask(host: str, port: int, ask: Ask) -> Answer:
+async def _ask(host: str, port: int, ask: Ask, patience_s: float) -> Answer:
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             _, client = await loop.create_connection(lambda: _Client(ask.data), host, port)
             answer = await client.answered
     except (OSError, TimeoutError) as error:

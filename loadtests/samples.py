@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loadtests.clips import PAUSE, SAMPLES
-from loadtests.wav import pcm_of, seconds_of, wav_of
+from loadtests.wav import pcm_of, pcm_of_wav, seconds_of, wav_of
 
 LONG_S = 10.0
 MINUTES_S = 240.0
@@ -26,6 +26,11 @@ class Sample:
     name: str
     size: str
     content: bytes
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts: ``content`` is a WAV file."""
+        return seconds_of(pcm_of_wav(self.content))
 
 
 @dataclass(frozen=True)

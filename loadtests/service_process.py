@@ -21,6 +21,8 @@ from loadtests.waiting import comes_up
 
 ROOT = Path(__file__).parents[1]
 GRAPH = "deployments.app:build"
+DEMO_MODEL = str(ROOT / "tests" / "models" / "demo-en")
+MODEL_VARIABLE = "WHISPER_MODEL"
 READY_S = 300.0
 STOPPED_S = 90.0
 LEFT_S = 5.0
@@ -28,15 +30,16 @@ LEFT_S = 5.0
 
 @dataclass(frozen=True)
 class Application:
-    """One deployment of the graph: its route, its builder, its settings."""
+    """One deployment of the graph: its route, its builder, its settings, and its model as ``WHISPER_MODEL`` has it."""
 
     name: str
     route: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     builder: str = GRAPH
+    model: str = DEMO_MODEL
 
     def as_config(self) -> dict[str, Any]:
-        arguments = {"whisper_model": str(ROOT / "tests" / "models" / "demo-en"), **self.settings}
+        arguments = {"whisper_model": self.model, **self.settings}
         return {"name": self.name, "route_prefix": self.route, "import_path": self.builder, "args": arguments}
 
 
@@ -81,7 +84,7 @@ def started(applications: Sequence[Application]) -> Iterator[Service]:
         config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
         with log_path.open("wb") as log:
             command = [sys.executable, "-m", "deployments.launch", str(config_path)]
-            process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own_ports()}, stdout=log, stderr=log)
+            process = subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=log, stderr=log)
         try:
             for application in applications:
                 if not comes_up(f"{base_url}{application.route.rstrip('/')}/health/ready", READY_S, process):
@@ -98,6 +101,11 @@ def started(applications: Sequence[Application]) -> Iterator[Service]:
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without the variable that would override every application's model."""
+    return {name: value for name, value in os.environ.items() if name != MODEL_VARIABLE} | own_ports()
 
 
 def own_ports() -> dict[str, str]:

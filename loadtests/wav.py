@@ -12,7 +12,12 @@ SAMPLE_BYTES = 2
 
 def pcm_of(path: Path) -> bytes:
     """The samples in a file."""
-    with wave.open(str(path), "rb") as file:
+    return pcm_of_wav(path.read_bytes())
+
+
+def pcm_of_wav(content: bytes) -> bytes:
+    """The samples in the content of a file."""
+    with wave.open(io.BytesIO(content), "rb") as file:
         return file.readframes(file.getnframes())
 
 

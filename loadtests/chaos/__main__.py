@@ -1,7 +1,9 @@
-"""Runs the chaos test: ``python -m loadtests.chaos [--minutes 30] [--seed N] [--output results/chaos.md]``.
+"""Runs the chaos test: ``python -m loadtests.chaos --model base --speech DIR [--minutes 30] [--seed N]``.
 
-Starts the service as a user does, learns every file's text from it while it is calm, loads it for a while to know its
-latency, then goes on loading it while processes die. Exit status 1 if it breaks a promise.
+Starts the service as a user does, learns every file's text and time from it while it is calm, loads it for a while to
+know its latency, then goes on loading it while processes die. Deadlines and the moments at which clients hang up are
+multiples of what a request takes alone. Exit status 1 if it breaks a promise. The report, ``results/chaos.md`` unless
+``--output`` says otherwise, is the page ``docs/chaos.md``.
 """
 
 from __future__ import annotations
@@ -18,32 +20,34 @@ from pathlib import Path
 
 import aiohttp
 
+from loadtests.calibration import calibrate
 from loadtests.chaos import report
 from loadtests.chaos.attack import Attack
-from loadtests.chaos.clients import DEADLINE_S, PATH, Ask, Done, Menu, perform
+from loadtests.chaos.clients import CLIENTS, DEADLINE_S, Ask, Done, Menu, perform
 from loadtests.chaos.processes import Family
 from loadtests.chaos.report import Findings, Memory
 from loadtests.chaos.watch import Lives, files_left, held_by, poll, stats_of
-from loadtests.samples import SHORT, Sample, samples, upload
+from loadtests.options import Subject, add_subject, subject_of
+from loadtests.samples import SHORT, upload
 from loadtests.service_process import Application, Service, started
 
-CLIENTS = 12
 CALM_SHARE = 0.1
-COOL_DOWN_S = 75.0
+COOL_DOWN_S = 15.0
 QUIET_S = 5.0
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (the service's own default)
 
 
 def main() -> int:
     options = _options()
+    subject = subject_of(options)
     with (
         tempfile.TemporaryDirectory(dir=SHARED_MEMORY, prefix="chaos-") as memory,
         tempfile.TemporaryDirectory() as log,
     ):
         settings = {"shared_memory_dir": memory, "failure_log_dir": log}
-        with started([Application("amanuensis", "/", settings)]) as service:
+        with started([Application("amanuensis", "/", settings, model=subject.model)]) as service:
             try:
-                findings = asyncio.run(_run(service, options, Path(memory)))
+                findings = _run(service, options, subject, Path(memory))
             finally:
                 _keep_log(service, options.output)
         findings.rest["files in shared memory after the stop"] = len(list(Path(memory).iterdir()))
@@ -61,6 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=30.0, help="length of the load, a tenth of it calm")
     parser.add_argument("--seed", type=int, default=0, help="of the faults and of what clients do")
     parser.add_argument("--output", type=Path, default=Path("results/chaos.md"), help="the report; counts in .json")
+    add_subject(parser)
     return parser.parse_args()
 
 
@@ -69,22 +74,29 @@ def _keep_log(service: Service, output: Path) -> None:
     shutil.copyfile(service.log, output.with_suffix(".log"))
 
 
-async def _run(service: Service, options: argparse.Namespace, directory: Path) -> Findings:
+def _run(service: Service, options: argparse.Namespace, subject: Subject, directory: Path) -> Findings:
+    speech = subject.speech
+    calibration = calibrate(service.url, speech, speech.files)
     rng = random.Random(options.seed)  # noqa: S311  (no secret)
-    family, lives, files = Family(service.process), Lives(), samples()
+    menu = Menu(random.Random(rng.random()), speech.files, calibration)  # noqa: S311
+    return asyncio.run(_harm(service, options, menu, rng, directory))
+
+
+async def _harm(
+    service: Service, options: argparse.Namespace, menu: Menu, rng: random.Random, directory: Path
+) -> Findings:
+    family, lives = Family(service.process), Lives()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        texts = {file.name: await _text(session, service.url, file) for file in files}
         memory_before = await asyncio.to_thread(family.memory_bytes)
-        menu = Menu(random.Random(rng.random()), files, texts)  # noqa: S311
         watching = asyncio.create_task(poll(session, service.url, lives))
         calm_s = 60 * options.minutes * CALM_SHARE
         calm = await _load(session, service.url, menu, calm_s)
-        attack = Attack(family, service.url, _ask(next(file for file in files if file.size == SHORT), texts))
+        attack = Attack(family, service.url, _ask(menu))
         faulty_s = 60 * options.minutes - calm_s
         attacking = asyncio.create_task(attack.run(rng, time.monotonic() + faulty_s))
         faulty = await _load(session, service.url, menu, faulty_s, attacking)
         memory_end = await asyncio.to_thread(family.memory_bytes)
-        rest = await _cool_down(session, service.url)
+        rest = await _cool_down(session, service.url, menu.longest_deadline_s + COOL_DOWN_S)
         watching.cancel()
     await asyncio.sleep(QUIET_S)  # all connections are closed: HAProxies that were replaced may leave now
     rest["spooled files and stale directories"] = files_left(directory)
@@ -94,6 +106,7 @@ async def _run(service: Service, options: argparse.Namespace, directory: Path) -
         calm_s=calm_s,
         faulty_s=faulty_s,
         clients=CLIENTS,
+        calibration=menu.calibration,
         calm=calm,
         faulty=faulty,
         faults=attack.faults,
@@ -105,18 +118,11 @@ async def _run(service: Service, options: argparse.Namespace, directory: Path) -
     )
 
 
-async def _text(session: aiohttp.ClientSession, url: str, sample: Sample) -> str:
-    form = upload(sample.content, {})
-    headers = {"content-type": form.content_type}
-    async with session.post(url + PATH, data=form.body, headers=headers) as answer:
-        answer.raise_for_status()
-        return str((await answer.json())["text"])
-
-
-def _ask(sample: Sample, texts: dict[str, str]) -> Ask:
+def _ask(menu: Menu) -> Ask:
     """The probe: high priority, so that it tells of the fault rather than of the load."""
-    body = upload(sample.content, {})
-    return Ask("transcribe", sample.name, sample.size, "json", "high", DEADLINE_S, body, texts[sample.name])
+    sample = next(sample for sample in menu.samples if sample.size == SHORT)
+    body, text = upload(sample.content, {}), menu.calibration.texts[sample.name]
+    return Ask("transcribe", sample.name, sample.size, "json", "high", DEADLINE_S, body, text)
 
 
 async def _load(
@@ -134,9 +140,9 @@ async def _load(
     return done
 
 
-async def _cool_down(session: aiohttp.ClientSession, url: str) -> dict[str, int]:
+async def _cool_down(session: aiohttp.ClientSession, url: str, seconds: float) -> dict[str, int]:
     """What requests still hold once all should have ended."""
-    until = time.monotonic() + COOL_DOWN_S
+    until = time.monotonic() + seconds
     held = held_by(await stats_of(session, url))
     while any(held.values()) and time.monotonic() < until:
         await asyncio.sleep(1)

@@ -14,18 +14,25 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from loadtests.calibration import Calibration
 from loadtests.chaos.verdict import OK, Attempt, Purpose, Result, worth_retrying
 from loadtests.samples import BAD, LONG, MINUTES, SHORT, Sample, Upload, upload
 
 T = TypeVar("T")
 
 PATH = "/v1/audio/transcriptions"
+CLIENTS = 12
 DEADLINE_S = 60.0
+PATIENCE = 2 * CLIENTS
+"""Times what a file takes alone that its client waits at least: all clients may have sent such a file before it."""
+
 GRACE_S = 10.0
 ATTEMPTS = 10
 BACKOFF_S = 0.5
-SHORT_DEADLINE_S = (0.02, 1.0)
-HANG_UP_S = (0.0, 1.0)
+SHORT_DEADLINE = (0.5, 12.0)
+HANG_UP = (0.0, 12.0)
+"""In multiples of a request alone, so that clients go away at every moment of a request under load."""
+
 
 PURPOSES: dict[Purpose, float] = {"transcribe": 0.8, "bad upload": 0.08, "hang up": 0.07, "short deadline": 0.05}
 SIZES = {SHORT: 0.85, LONG: 0.14, MINUTES: 0.01}
@@ -81,14 +88,20 @@ class Done:
 class Menu:
     """Chooses what to ask next.
 
-    Args:
-        texts: sample name -> the text that the calm service gave.
+    Attributes:
+        samples: all good files.
+        calibration: the texts that the calm service gave, and what it took.
     """
 
-    def __init__(self, rng: random.Random, samples: Sequence[Sample], texts: Mapping[str, str]) -> None:
+    def __init__(self, rng: random.Random, samples: Sequence[Sample], calibration: Calibration) -> None:
+        self.samples = samples
+        self.calibration = calibration
         self._rng = rng
-        self._texts = texts
         self._by_size = {size: [sample for sample in samples if sample.size == size] for size in SIZES}
+
+    @property
+    def longest_deadline_s(self) -> float:
+        return max(self._deadline_s(sample) for sample in self.samples)
 
     def choose(self) -> Ask:
         purpose = self._draw(PURPOSES)
@@ -99,13 +112,20 @@ class Menu:
             return Ask(purpose, name, SHORT, answer_format, priority, DEADLINE_S, upload(BAD[name], fields))
         size = self._draw(SIZES)
         sample = self._rng.choice(self._by_size[size])
-        deadline_s = self._rng.uniform(*SHORT_DEADLINE_S) if purpose == "short deadline" else DEADLINE_S
-        body = upload(sample.content, fields)
-        return Ask(purpose, sample.name, size, answer_format, priority, deadline_s, body, self._texts[sample.name])
+        deadline_s = self._alone(SHORT_DEADLINE) if purpose == "short deadline" else self._deadline_s(sample)
+        body, text = upload(sample.content, fields), self.calibration.texts[sample.name]
+        return Ask(purpose, sample.name, size, answer_format, priority, deadline_s, body, text)
 
     def moment(self) -> tuple[float, float]:
         """When a client hangs up: the share of its request that it sends, then the seconds that it waits."""
-        return self._rng.choice((self._rng.random(), 1.0)), self._rng.uniform(*HANG_UP_S)
+        return self._rng.choice((self._rng.random(), 1.0)), self._alone(HANG_UP)
+
+    def _deadline_s(self, sample: Sample) -> float:
+        return max(DEADLINE_S, PATIENCE * self.calibration.alone_s[sample.name])
+
+    def _alone(self, multiples: tuple[float, float]) -> float:
+        """Seconds, drawn between multiples of what a request takes alone."""
+        return self._rng.uniform(*multiples) * self.calibration.request_s
 
     def _draw(self, weights: Mapping[T, float]) -> T:
         return self._rng.choices(list(weights), list(weights.values()))[0]
@@ -214,7 +234,7 @@ async def _hang_up(url: str, ask: Ask, share: float, wait_s: float) -> Attempt:
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode() + ask.upload.body
     with suppress(*BROKEN):
-        async with asyncio.timeout(GRACE_S):
+        async with asyncio.timeout(wait_s + GRACE_S):
             _, writer = await asyncio.open_connection(host.hostname, host.port)
             try:
                 writer.write(request[: int(share * len(request))])

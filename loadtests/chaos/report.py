@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from loadtests.calibration import CLIENTS as CALIBRATION_CLIENTS
+from loadtests.calibration import Calibration
 from loadtests.chaos.clients import SIZES, Done
 from loadtests.chaos.faults import PROCESSES, Fault
 from loadtests.chaos.verdict import Attempt, Verdict, judge
@@ -33,6 +35,7 @@ class Findings:
     """Everything one run saw.
 
     Attributes:
+        calibration: what the service did before the load.
         calm, faulty: requests of the two phases.
         inside: counters of ``/stats``, over all lives of the ingress.
         lives: of the ingress.
@@ -44,6 +47,7 @@ class Findings:
     calm_s: float
     faulty_s: float
     clients: int
+    calibration: Calibration
     calm: list[Done]
     faulty: list[Done]
     faults: list[Fault]
@@ -105,6 +109,8 @@ def as_json(findings: Findings, judged: Account) -> dict[str, Any]:
     return {
         "seed": findings.seed,
         "seconds": {"calm": findings.calm_s, "faulty": findings.faulty_s},
+        "capacity": findings.calibration.capacity,
+        "request_s": findings.calibration.request_s,
         "requests": judged.requests,
         "attempts": judged.attempts,
         "causes": judged.causes,
@@ -140,7 +146,9 @@ def _summary(findings: Findings, judged: Account, broken: Sequence[str]) -> str:
     return "\n".join(
         [
             f"{findings.clients} clients, {findings.calm_s:.0f} s calm, then {findings.faulty_s:.0f} s with "
-            f"{kills} kills and {len(findings.faults) - kills} hangs (seed {findings.seed}).",
+            f"{kills} kills and {len(findings.faults) - kills} hangs (seed {findings.seed}). Before them the service "
+            f"answered {findings.calibration.capacity:.3g} requests/s with {CALIBRATION_CLIENTS} clients, and one "
+            f"alone in {findings.calibration.request_s:.3g} s.",
             "",
             f"**{judged.requests.total()} requests, {judged.attempts['wrong']} wrong transcripts, "
             f"{judged.attempts['unexplained']} unexplained errors; {'BROKEN' if broken else 'all promises kept'}**",
@@ -213,16 +221,17 @@ def _recovery_row(process: str, action: str, faults: Sequence[Fault]) -> str:
 
 
 def _latency(findings: Findings) -> str:
+    alone_s = findings.calibration.request_s
     rows = [
         f"| {phase} | {size} | {len(times)} | "
         + " | ".join(f"{np.percentile(times, p):.2f}" for p in PERCENTILES)
-        + " |"
+        + f" | {np.percentile(times, PERCENTILES[0]) / alone_s:.1f} |"
         for phase, dones in (("calm", findings.calm), ("under faults", findings.faulty))
         for size, times in _times(dones, findings.faults).items()
     ]
-    head = "| phase | files | answered | p50 s | p99 s |"
+    head = "| phase | files | answered | p50 s | p99 s | p50 over a short request alone |"
     note = "As clients wait for the whole text, their retries included."
-    return "\n".join(["## Latency", "", note, "", head, "| --- | --- | --- | --- | --- |", *rows])
+    return "\n".join(["## Latency", "", note, "", head, "| --- | --- | --- | --- | --- | --- |", *rows])
 
 
 def _times(dones: Iterable[Done], faults: Sequence[Fault]) -> dict[str, list[float]]:

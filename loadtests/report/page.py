@@ -72,6 +72,7 @@ def _facts(run: Run) -> str:
     changed = f" with {about['changed_files']} changed files" if about["changed_files"] else ""
     return (
         f"Run {run.name}, {about['edition']} edition, {about['made']}, commit {about['commit']}{changed}; "
+        f"model {about['model']}, {about['speech']} speech; "
         f"{about['cores']} cores ({about['cpu']}), {about['memory_gib']:g} GiB, shared with the load generator."
     )
 
@@ -94,7 +95,8 @@ def _scenario(one: Judged) -> str:
     parts = [
         f'<h2 id="{one.name}">{one.name.capitalize()} {_mark(passed=one.passed)}</h2>',
         f"<p>{escape(scenario.question)} <b>{escape(words.result(one))}</b></p>",
-        f'<p class="soft">Offered: {words.offered(scenario)}, with a deadline of {scenario.deadline_s:g} s.</p>',
+        f'<p class="soft">Offered: {words.offered(scenario)}, with a deadline of {scenario.deadline_s:.3g} s. '
+        f"{words.calibrated(one.recording.calibration)}</p>",
         _verdicts(one),
         _unanswered(one),
         *_own_plots(one),
@@ -198,11 +200,11 @@ def _method(run: Run) -> str:
         "<h2>How it was measured</h2><p>Requests arrive at fixed rates whether or not earlier ones are answered (an "
         "open loop), from locust in a process of its own on the same machine; how late it sent them is a criterion, so "
         "a generator that falls behind fails the scenario. Latency runs from sending to the last byte of the answer. "
-        "Every text is compared with the first answer for the same audio. Queue wait, slots, stages and batches come "
-        "from the service's <code>/metrics</code> once a second, the percentiles of the wait from its histogram; below "
-        "1 ms they are shown as 1 ms. CPU and memory are those of the service's processes; memory is the proportional "
-        "set size, which falls when another program begins to share their pages. The "
-        "memory slope is a least-squares line through the means of ten equal stretches of time, with its 95% "
+        "Every text is compared with what the service said of the same audio alone, before the load. Queue wait, "
+        "slots, stages and batches come from the service's <code>/metrics</code> once a second, the percentiles of the "
+        "wait from its histogram; below 1 ms they are shown as 1 ms. CPU and memory are those of the service's "
+        "processes; memory is the proportional set size, which falls when another program begins to share their pages. "
+        "The memory slope is a least-squares line through the means of ten equal stretches of time, with its 95% "
         f"confidence interval.</p><p class='soft'>Python {run.manifest['python']}, {versions}.</p>"
     )
 

@@ -93,11 +93,11 @@ def ramp(recording: Recording) -> str:
         axes[1].set(xlabel="offered, requests/s", ylabel="latency, ms")
         _logarithmic(axes[1], axes[1].yaxis)
         if recording.scenario.step_limit:
-            limit = recording.scenario.step_limit.p95_ms
+            limit = 1000 * recording.calibration.request_s * recording.scenario.step_limit.p95_ratio
             axes[1].axhline(limit, color=ORANGE, linewidth=0.8, linestyle="--", label=f"limit of p95: {limit:g} ms")
         for axis in axes:
             if held:
-                axis.axvline(max(held), color=GREEN, linewidth=0.8, linestyle="--", label=f"capacity {max(held):g}/s")
+                axis.axvline(max(held), color=GREEN, linewidth=0.8, linestyle="--", label=f"served {max(held):.3g}/s")
             axis.legend(fontsize=8)
         return _svg(figure)
 

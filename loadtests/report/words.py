@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from loadtests.calibration import CLIENTS, Calibration
 from loadtests.report.run import Judged, Run
 from loadtests.scenarios.figures import FIGURES, steps
 from loadtests.scenarios.plan import Phase, Scenario
@@ -26,7 +27,7 @@ def summary(run: Run) -> str:
         f"{met} of {len(verdicts)} criteria are met in {len(run.scenarios)} scenarios with {requests} requests.",
         f"Not met: {'; '.join(failed)}." if failed else "",
         *(result(one) for one in run.scenarios),
-        f"{wrong:.0f} transcripts differed from the first answer for the same audio.",
+        f"{wrong:.0f} transcripts differed from the answer to the same audio alone.",
     ]
     return " ".join(filter(None, sentences))
 
@@ -43,14 +44,14 @@ def result(one: Judged) -> str:
 
 def _steady(one: Judged) -> str:
     phase = one.recording.scenario.phases[0]
-    return f"{phase.rate:g} requests/s for {duration(phase.seconds)}: {_latency(one)}, {_answered(one)}."
+    return f"{phase.rate:.3g} requests/s for {duration(phase.seconds)}: {_latency(one)}, {_answered(one)}."
 
 
 def _burst(one: Judged) -> str:
     phase = _busiest(one)
     longest = max((request.seconds for request in one.recording.requests if request.outcome == "right"), default=0.0)
     return (
-        f"A burst of {phase.rate:g} requests/s for {duration(phase.seconds)}: the longest wait for an answer was "
+        f"A burst of {phase.rate:.3g} requests/s for {duration(phase.seconds)}: the longest wait for an answer was "
         f"{longest:.1f} s, {_answered(one)}; once it had passed, p95 was {_quantity(one, 'last_p95_ms')}."
     )
 
@@ -61,8 +62,9 @@ def _ramp(one: Judged) -> str:
         return "No step of the ramp was served as it should be."
     best = max(held, key=lambda step: step.offered)
     return (
-        f"Capacity: {best.offered:g} requests/s, the highest offered load whose p95 stayed within "
-        f"{criterion.p95_ms:g} ms with every request answered (p95 there: {best.p95_ms or 0:.0f} ms)."
+        f"{best.offered:.3g} requests/s, {_share(one, 'served_ratio')} of the capacity, was the highest offered load "
+        f"whose p95 stayed within {criterion.p95_ratio:g} times a request alone with every request answered (p95 "
+        f"there: {best.p95_ms or 0:.0f} ms)."
     )
 
 
@@ -77,7 +79,7 @@ def _overload(one: Judged) -> str:
     refused = one.figure("refused") or 0
     how_soon = f", half of them within {_quantity(one, 'refusal_p50_ms')}" if refused else ""
     return (
-        f"At {_busiest(one).rate:.0f} requests/s, several times the capacity, the service answered as many as "
+        f"At {_busiest(one).rate:.3g} requests/s, several times the capacity, the service answered as many as "
         f"{_share(one, 'goodput_ratio')} of its capacity; it refused {refused:.0f} requests{how_soon}, and "
         f"{one.figure('over_deadline') or 0:.0f} that it had accepted missed their deadline."
     )
@@ -87,7 +89,7 @@ def _soak(one: Judged) -> str:
     scenario = one.recording.scenario
     watched = duration(scenario.seconds - scenario.warm_up_s)
     return (
-        f"Over {watched} at {scenario.phases[0].rate:g} requests/s the trend of memory was "
+        f"Over {watched} at {scenario.phases[0].rate:.3g} requests/s the trend of memory was "
         f"{_quantity(one, 'memory_slope')} (upper 95% bound {_quantity(one, 'memory_slope_upper')})."
     )
 
@@ -117,14 +119,22 @@ def offered(scenario: Scenario) -> str:
     first, last = scenario.phases[0], scenario.phases[-1]
     if scenario.step_limit:
         return (
-            f"{first.rate:g} to at most {last.rate:g}/s in steps of {duration(first.seconds)}, until two in a row "
+            f"{first.rate:.3g} to at most {last.rate:.3g}/s in steps of {duration(first.seconds)}, until two in a row "
             "are not served"
         )
     return ", ".join(f"{phase.rate:.3g}/s for {duration(phase.seconds)}" for phase in scenario.phases)
 
 
+def calibrated(calibration: Calibration) -> str:
+    """What the load and the limits are multiples of."""
+    return (
+        f"Before it, the service answered {calibration.capacity:.3g} requests/s with {CLIENTS} clients, and one alone "
+        f"in {1000 * calibration.request_s:.0f} ms."
+    )
+
+
 def duration(seconds: float) -> str:
-    return f"{seconds / MINUTE_S:g} min" if seconds >= 2 * MINUTE_S else f"{seconds:g} s"
+    return f"{seconds / MINUTE_S:.3g} min" if seconds >= 2 * MINUTE_S else f"{seconds:.3g} s"
 
 
 def _busiest(one: Judged) -> Phase:

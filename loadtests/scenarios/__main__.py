@@ -1,7 +1,10 @@
-"""Runs load tests: ``python -m loadtests.scenarios [--short] [--url URL] [SCENARIO ...]``.
+"""Runs load tests: ``python -m loadtests.scenarios --model base --speech DIR [--short] [SCENARIO ...]``.
 
-Each scenario starts a service of its own, as a user does, unless a URL is given. Raw results go to a directory under
-``results/``; ``python -m loadtests.report`` makes a page of it. Exit status 1 if a criterion is not met.
+Each scenario starts a service of its own, as a user does, unless ``--url`` names one; ``--model`` says what runs there
+too. First it learns what the service says of each file alone, how long that takes, and how much the service can do with
+16 clients: all load and all limits are multiples of that. A service that does not bear this fails the scenario. Raw
+results go to a directory under ``results/``; ``python -m loadtests.report`` makes a page of it, such as
+``docs/load-tests.html``. Exit status 1 if a criterion is not met.
 """
 
 from __future__ import annotations
@@ -11,13 +14,16 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loadtests.closed_loop import UnansweredError
+from loadtests.options import Subject, add_subject, subject_of
 from loadtests.scenarios.figures import FIGURES
-from loadtests.scenarios.plan import Edition, scenarios
+from loadtests.scenarios.plan import Edition, Scenario, scenarios
 from loadtests.scenarios.recording import Verdict
 from loadtests.scenarios.runner import record, record_own_service, write_manifest
 from loadtests.scenarios.wording import limit, measured
 
 NEEDS_PROCESSES = "soak"
+FAILED = "**FAILED**"
 
 
 def main() -> int:
@@ -25,16 +31,28 @@ def main() -> int:
     edition: Edition = "short" if options.short else "full"
     chosen = [one for one in scenarios(edition) if not options.scenarios or one.name in options.scenarios]
     directory = options.output or Path("results") / f"load-{datetime.now(UTC):%Y%m%d-%H%M%S}-{edition}"
-    write_manifest(directory, edition)
+    subject = subject_of(options)
+    write_manifest(directory, edition, subject)
     passed = True
     print("| scenario | criterion | limit | measured | |\n| --- | --- | --- | --- | --- |")
     for scenario in chosen:
         into = directory / scenario.name
-        verdicts = record(scenario, options.url, into) if options.url else record_own_service(scenario, into)
+        try:
+            verdicts = _record(scenario, options.url, into, subject)
+        except UnansweredError as error:
+            passed = False
+            print(f"| {scenario.name} | calibration with one and with 16 clients | all answered | {error} | {FAILED} |")
+            continue
         passed &= all(verdict.passed for verdict in verdicts)
         print("\n".join(_row(scenario.name, verdict) for verdict in verdicts), flush=True)
     print(f"\n{'passed' if passed else 'FAILED'}; python -m loadtests.report {directory} makes a page of it")
     return 0 if passed else 1
+
+
+def _record(scenario: Scenario, url: str | None, directory: Path, subject: Subject) -> list[Verdict]:
+    if url is None:
+        return record_own_service(scenario, directory, subject)
+    return record(scenario, url, directory, subject)
 
 
 def _options() -> argparse.Namespace:
@@ -46,6 +64,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--url", help="of a running service; without it each scenario starts its own")
     parser.add_argument("--output", type=Path, help="directory of the run; a run may be made in pieces")
+    add_subject(parser)
     options = parser.parse_args()
     unknown = set(options.scenarios) - set(names)
     if unknown:
@@ -56,7 +75,7 @@ def _options() -> argparse.Namespace:
 
 
 def _row(scenario: str, verdict: Verdict) -> str:
-    mark = "ok" if verdict.passed else "**FAILED**"
+    mark = "ok" if verdict.passed else FAILED
     return f"| {scenario} | {FIGURES[verdict.figure].label} | {limit(verdict)} | {measured(verdict)} | {mark} |"
 
 

@@ -84,15 +84,15 @@ def steps(recording: Recording) -> list[Step]:
         in_time = sum(request.outcome == "right" and request.ended <= until for request in requests)
         p50, p95, p99 = (percentile(times, percent) for percent in (50, 95, 99))
         unanswered = _unanswered(requests)
-        held = limit is None or holds(requests, limit)
+        held = limit is None or holds(requests, limit, recording.calibration.request_s)
         found.append(Step(plan.name, plan.rate, in_time / plan.seconds, p50, p95, p99, unanswered, held))
     return found
 
 
-def holds(requests: Sequence[Request], limit: StepLimit) -> bool:
-    """Whether a step of a ramp was served as it should be."""
+def holds(requests: Sequence[Request], limit: StepLimit, request_s: float) -> bool:
+    """Whether a step of a ramp was served as it should be; ``request_s``: seconds of a request alone."""
     p95 = percentile(answered_ms(requests), 95)
-    return p95 is not None and p95 <= limit.p95_ms and _unanswered(requests) <= limit.unanswered
+    return p95 is not None and p95 <= 1000 * request_s * limit.p95_ratio and _unanswered(requests) <= limit.unanswered
 
 
 def _unanswered(requests: Iterable[Request]) -> int:
@@ -126,6 +126,16 @@ def _count(*outcomes: str) -> Callable[[Recording], float | None]:
 
 def _percentile_ms(percent: float, choose: Callable[[Recording], Sequence[Request]]) -> Callable[..., float | None]:
     return lambda recording: percentile(answered_ms(choose(recording)), percent)
+
+
+def _alone(percent: float, choose: Callable[[Recording], Sequence[Request]]) -> Callable[..., float | None]:
+    """A percentile of latencies in multiples of what a request takes alone."""
+
+    def compute(recording: Recording) -> float | None:
+        found = percentile(answered_ms(choose(recording)), percent)
+        return None if found is None else found / (1000 * recording.calibration.request_s)
+
+    return compute
 
 
 def _all(recording: Recording) -> Sequence[Request]:
@@ -165,12 +175,16 @@ def _capacity(recording: Recording) -> float | None:
     return max((step.offered for step in steps(recording) if step.held), default=None)
 
 
+def _served_ratio(recording: Recording) -> float | None:
+    served = _capacity(recording)
+    return None if served is None else served / recording.calibration.capacity
+
+
 def _goodput_ratio(recording: Recording) -> float | None:
-    """Answers a second in the busiest phase, over the capacity: rates of the plan are multiples of it."""
+    """Answers a second in the busiest phase, over the capacity."""
     busiest = max(recording.scenario.phases, key=lambda plan: plan.rate)
-    calm = min(recording.scenario.phases, key=lambda plan: plan.rate)
     step = next((step for step in steps(recording) if step.name == busiest.name), None)
-    return step.answered / (2 * calm.rate) if step else None
+    return step.answered / recording.calibration.capacity if step else None
 
 
 def _last_refused(recording: Recording) -> float:
@@ -278,13 +292,21 @@ FIGURES: dict[str, Figure] = {
     "p50_ms": Figure("latency, p50", "ms", _percentile_ms(50, _all)),
     "p95_ms": Figure("latency, p95", "ms", _percentile_ms(95, _all)),
     "p99_ms": Figure("latency, p99", "ms", _percentile_ms(99, _all)),
+    "p95_ratio": Figure("latency over a request alone, p95", "times", _alone(95, _all)),
+    "p99_ratio": Figure("latency over a request alone, p99", "times", _alone(99, _all)),
+    "last_p95_ratio": Figure("latency over a request alone, p95, once the load has gone", "times", _alone(95, _last)),
+    "short_p95_ratio": Figure(
+        "latency of short files over a request alone, p95", "times", _alone(95, _of_size("short"))
+    ),
     "last_p95_ms": Figure("latency once the load has gone, p95", "ms", _percentile_ms(95, _last)),
     "short_p95_ms": Figure("latency of short files, p95", "ms", _percentile_ms(95, _of_size("short"))),
     "over_deadline": Figure("accepted, but not answered by the deadline", "", _over_deadline),
     "foreseen_ratio": Figure("refused at once, of what was not answered in time", "", _foreseen_ratio),
     "without_retry_after": Figure("refusals without Retry-After", "", _without_retry_after),
     "refusal_p50_ms": Figure("time to a refusal, p50", "ms", _refusal_p50_ms),
-    "capacity": Figure("capacity: highest step served", "requests/s", _capacity),
+    "capacity": Figure("highest step served", "requests/s", _capacity),
+    "served_ratio": Figure("highest step served over the capacity", "", _served_ratio),
+    "request_ms": Figure("a request alone", "ms", lambda recording: 1000 * recording.calibration.request_s),
     "goodput_ratio": Figure("answers under overload over the capacity", "", _goodput_ratio),
     "queue_wait_p50_ms": Figure("queue wait, p50", "ms", _queue_wait(50)),
     "queue_wait_p99_ms": Figure("queue wait, p99", "ms", _queue_wait(99)),

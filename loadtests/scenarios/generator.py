@@ -1,14 +1,14 @@
 """The load generator, a locust process of its own: ``python -m loadtests.scenarios.generator URL DIRECTORY``.
 
-Reads the scenario from the directory, asks for every clip once, offers the load, and leaves ``requests.csv`` and
-locust's own ``locust.csv`` there. It is a process of its own because gevent patches the whole interpreter.
+Reads the scenario and the right texts from the directory, offers the load, and leaves ``requests.csv`` and locust's own
+``locust.csv`` there. It is a process of its own because gevent patches the whole interpreter.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import logging
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,18 +22,18 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.stats import PERCENTILES_TO_REPORT, StatsCSV
 
+from loadtests.calibration import Calibration
+from loadtests.options import add_subject, subject_of
 from loadtests.scenarios.arrivals import due_times
 from loadtests.scenarios.figures import holds
 from loadtests.scenarios.plan import Phase, Scenario
-from loadtests.scenarios.recording import REQUESTS, Request, RequestLog, read_scenario
-from loadtests.scenarios.traffic import Order, first_orders, orders
+from loadtests.scenarios.recording import REQUESTS, Request, RequestLog, read_calibration, read_scenario
+from loadtests.scenarios.traffic import Order, orders
 from loadtests.scenarios.uploader import Uploader
+from loadtests.speech import Speech
 
 GRACE_S = 10.0
 POLL_S = 0.02
-LEARNING = Phase("learning", 0.0, 0.0)
-"""Before the load: every clip once, one after the other."""
-
 BROKEN_STEPS = 2
 """So many in a row end a ramp: one may be bad luck."""
 
@@ -41,8 +41,10 @@ BROKEN_STEPS = 2
 class Play:
     """One scenario under way: hands each order to a free user at the moment when it is due, and logs the results."""
 
-    def __init__(self, scenario: Scenario, log: TextIO) -> None:
+    def __init__(self, scenario: Scenario, calibration: Calibration, speech: Speech, log: TextIO) -> None:
         self.scenario = scenario
+        self.calibration = calibration
+        self._orders = orders(scenario.mix, speech)
         self._log = RequestLog(log)
         self._step: list[Request] = []
         self._in_flight = 0
@@ -60,23 +62,18 @@ class Play:
 
     def ended(self, request: Request) -> None:
         self._in_flight -= 1
-        if request.phase == LEARNING.name:
-            return
         self._step.append(request)
         self._log.write(request)
 
     def _schedule(self) -> Iterator[tuple[Phase, float, Order]]:
-        for order in first_orders(self.scenario.mix):
-            yield LEARNING, time.time(), order
-            self._wait_for_answers()
-        following, broken = orders(self.scenario.mix), 0
+        broken = 0
         for phases in self._steps():
             began, self._step = time.time(), []
             for phase, offset in due_times(phases):
-                yield phase, began + offset, next(following)
+                yield phase, began + offset, next(self._orders)
             self._wait_for_answers()
             limit = self.scenario.step_limit
-            broken = broken + 1 if limit and not holds(self._step, limit) else 0
+            broken = broken + 1 if limit and not holds(self._step, limit, self.calibration.request_s) else 0
             if broken == BROKEN_STEPS:
                 return
 
@@ -119,18 +116,19 @@ class Client(Uploader):
         )
 
 
-def main(url: str, directory: Path) -> None:
+def main(options: argparse.Namespace) -> None:
     logging.getLogger("locust.runners").setLevel(logging.ERROR)  # its warning of many users at once: these only wait
-    scenario = read_scenario(directory)
+    directory, speech = options.directory, subject_of(options).speech
+    scenario, calibration = read_scenario(directory), read_calibration(directory)
     with (directory / REQUESTS).open("w", encoding="utf-8", newline="") as log:
-        environment = _offer(url, Play(scenario, log))
+        environment = _offer(options.url, Play(scenario, calibration, speech, log))
     with (directory / "locust.csv").open("w", encoding="utf-8", newline="") as file:
         StatsCSV(environment, PERCENTILES_TO_REPORT).requests_csv(csv.writer(file))
 
 
 def _offer(url: str, play: Play) -> Environment:
     users = play.scenario.max_in_flight
-    Client.play, Client.deadline_s = play, play.scenario.deadline_s
+    Client.play, Client.deadline_s, Client.expected = play, play.scenario.deadline_s, play.calibration.texts
     patience_s = play.scenario.deadline_s + GRACE_S
     Client.client_pool = HTTPClientPool(concurrency=users, network_timeout=patience_s, connection_timeout=patience_s)
     environment = Environment(user_classes=[Client], host=url)
@@ -143,5 +141,13 @@ def _offer(url: str, play: Play) -> Environment:
     return environment
 
 
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("url", help="of the running service")
+    parser.add_argument("directory", type=Path, help="of the scenario")
+    add_subject(parser)
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(_options())

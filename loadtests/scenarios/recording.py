@@ -1,6 +1,7 @@
 """The raw results of a run on disk: one directory a run, in it one a scenario.
 
-``manifest.json`` says of what; in each scenario's directory ``scenario.json`` has the plan, ``requests.csv`` a line a
+``manifest.json`` says of what; in each scenario's directory ``scenario.json`` has the plan, ``calibration.json`` what
+the service can do, ``requests.csv`` a line a
 request, ``samples.jsonl`` a line a second, ``rest.json`` what was left afterwards, ``verdicts.json`` the judgement.
 """
 
@@ -16,11 +17,13 @@ from typing import Any, TextIO
 
 from pydantic import TypeAdapter
 
+from loadtests.calibration import Calibration
 from loadtests.scenarios.answers import Outcome
 from loadtests.scenarios.plan import Scenario, scenarios
 from loadtests.scenarios.traffic import Kind
 
 MANIFEST, SCENARIO, REQUESTS = "manifest.json", "scenario.json", "requests.csv"
+CALIBRATION = "calibration.json"
 SAMPLES, REST, VERDICTS = "samples.jsonl", "rest.json", "verdicts.json"
 MARGIN_S = 1.0
 """Samples of so long before the first request and after the last answer belong to a recording."""
@@ -92,6 +95,7 @@ class Recording:
     """Everything one scenario recorded."""
 
     scenario: Scenario
+    calibration: Calibration
     requests: list[Request]
     samples: list[Sample]
     rest: Rest
@@ -133,6 +137,10 @@ def read_scenario(directory: Path) -> Scenario:
     return TypeAdapter(Scenario).validate_json((directory / SCENARIO).read_bytes())
 
 
+def read_calibration(directory: Path) -> Calibration:
+    return TypeAdapter(Calibration).validate_json((directory / CALIBRATION).read_bytes())
+
+
 def read_recording(directory: Path) -> Recording:
     """What was recorded in a scenario's directory, requests in the order in which they were due."""
     with (directory / REQUESTS).open(encoding="utf-8", newline="") as file:
@@ -141,6 +149,7 @@ def read_recording(directory: Path) -> Recording:
     began, ended = requests[0].due - MARGIN_S, max(request.ended for request in requests) + MARGIN_S
     return Recording(
         read_scenario(directory),
+        read_calibration(directory),
         requests,
         [sample for sample in _samples(directory / SAMPLES) if began <= sample.at <= ended],
         TypeAdapter(Rest).validate_json((directory / REST).read_bytes()),

@@ -14,11 +14,12 @@ from typing import Any
 
 import psutil
 
-from loadtests import closed_loop
-from loadtests.clips import clips
+from loadtests.calibration import calibrate
+from loadtests.options import Subject
 from loadtests.scenarios.figures import judge
 from loadtests.scenarios.plan import Edition, Scenario
 from loadtests.scenarios.recording import (
+    CALIBRATION,
     MANIFEST,
     REST,
     SAMPLES,
@@ -29,39 +30,51 @@ from loadtests.scenarios.recording import (
     write_json,
 )
 from loadtests.scenarios.sampling import Sampler, wait_until_settled
+from loadtests.scenarios.traffic import mean_audio_s
 from loadtests.service_process import Application, started
 
 ROOT = Path(__file__).parents[2]
-CLIENTS = 16
-WARM_UP_S = 2.0
-CAPACITY_S = 6.0
 GIB = 2**30
 
 
-def record_own_service(scenario: Scenario, directory: Path) -> list[Verdict]:
+def record_own_service(scenario: Scenario, directory: Path, subject: Subject) -> list[Verdict]:
     """As ``record``, on a service that is started for it and stopped afterwards. Its log is kept too."""
     directory.mkdir(parents=True, exist_ok=True)
     settings = {**scenario.settings, "failure_log_dir": str((directory / "failures").absolute())}
-    with started([Application("amanuensis", "/", settings)]) as service:
+    with started([Application("amanuensis", "/", settings, model=subject.model)]) as service:
         try:
-            return record(scenario, service.url, directory, service.process)
+            return record(scenario, service.url, directory, subject, service.process)
         finally:
             shutil.copyfile(service.log, directory / "service.log")
 
 
-def record(scenario: Scenario, url: str, directory: Path, service: psutil.Process | None = None) -> list[Verdict]:
-    """Offers the scenario's load to a running service and writes the raw results.
+def record(
+    scenario: Scenario, url: str, directory: Path, subject: Subject, service: psutil.Process | None = None
+) -> list[Verdict]:
+    """Calibrate a running service, offer it the scenario's load, and write the raw results.
 
     Args:
         service: its launcher; without it there is nothing on memory and CPU.
 
     Raises:
+        UnansweredError: the service did not even bear its calibration.
         subprocess.CalledProcessError: the generator failed.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    closed_loop.run(url, clips(), clients=CLIENTS, seconds=WARM_UP_S)
-    write_json(directory / SCENARIO, scenario.at(_capacity(url)) if scenario.times_capacity else scenario)
-    command = [sys.executable, "-m", "loadtests.scenarios.generator", url, str(directory)]
+    speech = subject.speech
+    calibration = calibrate(url, speech, speech.files if scenario.mix == "mixed" else ())
+    write_json(directory / CALIBRATION, calibration)
+    write_json(directory / SCENARIO, scenario.at(calibration, mean_audio_s(scenario.mix, speech)))
+    _offer(url, directory, subject, service)
+    write_json(directory / REST, wait_until_settled(url))
+    verdicts = judge(read_recording(directory))
+    write_json(directory / VERDICTS, verdicts)
+    return verdicts
+
+
+def _offer(url: str, directory: Path, subject: Subject, service: psutil.Process | None) -> None:
+    """Run the generator, and sample the service meanwhile."""
+    command = [sys.executable, "-m", "loadtests.scenarios.generator", url, str(directory), *subject.arguments]
     with subprocess.Popen(command, cwd=ROOT) as generator:
         others = {"load generator": psutil.Process(generator.pid), "sampler": psutil.Process()}
         sampler = Sampler(url, directory / SAMPLES, service, others)
@@ -70,13 +83,9 @@ def record(scenario: Scenario, url: str, directory: Path, service: psutil.Proces
         sampler.stop()
     if status:
         raise subprocess.CalledProcessError(status, command)
-    write_json(directory / REST, wait_until_settled(url))
-    verdicts = judge(read_recording(directory))
-    write_json(directory / VERDICTS, verdicts)
-    return verdicts
 
 
-def write_manifest(directory: Path, edition: Edition) -> None:
+def write_manifest(directory: Path, edition: Edition, subject: Subject) -> None:
     """What the results of this run are results of. A run made in pieces keeps the first one's."""
     directory.mkdir(parents=True, exist_ok=True)
     if (directory / MANIFEST).exists():
@@ -84,6 +93,8 @@ def write_manifest(directory: Path, edition: Edition) -> None:
     manifest: dict[str, Any] = {
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "edition": edition,
+        "model": Path(subject.model).name,
+        "speech": "human" if subject.corpus else "synthetic",
         "commit": _git("rev-parse", "--short", "HEAD"),
         "changed_files": len(_git("status", "--porcelain").splitlines()),
         "cores": os.cpu_count(),
@@ -93,10 +104,6 @@ def write_manifest(directory: Path, edition: Edition) -> None:
         "versions": {name: version(name) for name in ("ray", "ctranslate2", "openvino", "locust")},
     }
     write_json(directory / MANIFEST, manifest)
-
-
-def _capacity(url: str) -> float:
-    return closed_loop.run(url, clips(), clients=CLIENTS, seconds=CAPACITY_S).requests_per_s
 
 
 def _git(*arguments: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from loadtests.clips import clips
-from loadtests.samples import Upload, samples, upload
+from loadtests.samples import Sample, Upload, upload
+from loadtests.speech import Speech
 
 T = TypeVar("T")
 Kind = Literal["plain", "stream", "hang up"]
@@ -36,12 +36,12 @@ class Order:
     upload: Upload
 
 
-def orders(mix: Mix) -> Iterator[Order]:
+def orders(mix: Mix, speech: Speech) -> Iterator[Order]:
     """Without end, and the same every time."""
     if mix == "mixed":
-        return _mixed()
+        return _mixed(speech.files)
     priorities = PRIORITIES if mix == "priorities" else ("normal",)
-    plain = [(clip.name, upload(clip.wav, {})) for clip in clips()]
+    plain = [(clip.name, upload(clip.wav, {})) for clip in speech.clips]
     # Both cycles have even lengths: without the offset a clip would always come with the same priority.
     return (
         Order(name, "short", "plain", priorities[(number + number // len(plain)) % len(priorities)], body)
@@ -49,15 +49,16 @@ def orders(mix: Mix) -> Iterator[Order]:
     )
 
 
-def first_orders(mix: Mix) -> list[Order]:
-    """One plain order of each clip: what is learnt before the load begins."""
+def mean_audio_s(mix: Mix, speech: Speech) -> float:
+    """Seconds of audio in a request, on average."""
     if mix != "mixed":
-        return list(itertools.islice(orders(mix), len(clips())))
-    return [Order(one.name, one.size, "plain", "normal", upload(one.content, {})) for one in samples()]
+        return speech.mean_clip_s
+    by_size = {size: [file.seconds for file in speech.files if file.size == size] for size in SIZES}
+    return sum(share * sum(by_size[size]) / len(by_size[size]) for size, share in SIZES.items())
 
 
-def _mixed() -> Iterator[Order]:
-    rng, files = random.Random(SEED), samples()  # noqa: S311  (no secret)
+def _mixed(files: Sequence[Sample]) -> Iterator[Order]:
+    rng = random.Random(SEED)  # noqa: S311  (no secret)
     bodies = {(file.name, stream): upload(file.content, {"stream": stream}) for file in files for stream in _FIELDS}
     while True:
         size, kind = _draw(rng, SIZES), _draw(rng, KINDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from loadtests.options import Subject
 from loadtests.report.page import page
 from loadtests.report.run import read_run
 from loadtests.scenarios.figures import FIGURES
@@ -17,8 +18,9 @@ CRITERIA = tuple(at_most(figure, 0) for figure in ("wrong", "errors", "refused",
 
 def test_a_small_load_is_offered_recorded_and_judged(service: str, tmp_path: Path) -> None:
     plan = Scenario("steady", "Is it well?", (Phase("5/s", 5.0, 4.0),), CRITERIA, mix="priorities", max_in_flight=20)
-    write_manifest(tmp_path, "short")
-    verdicts = record(plan, service, tmp_path / plan.name)
+    subject = Subject()
+    write_manifest(tmp_path, "short", subject)
+    verdicts = record(plan, service, tmp_path / plan.name, subject)
     assert [(verdict.figure, verdict.value) for verdict in verdicts] == [(one.figure, 0) for one in CRITERIA]
     recording = read_recording(tmp_path / plan.name)
     assert FIGURES["answered"].compute(recording) == 20

@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from loadtests.calibration import Calibration
 from loadtests.scenarios.arrivals import due_times
 from loadtests.scenarios.figures import STAGES, judge
 from loadtests.scenarios.plan import Phase, Scenario
 from loadtests.scenarios.recording import (
+    CALIBRATION,
     MANIFEST,
     REQUESTS,
     REST,
@@ -27,6 +29,7 @@ from loadtests.scenarios.recording import (
 
 EPOCH = 1_700_000_000.0
 SERVICE_S = 0.1
+CALIBRATED = Calibration({"a": "one"}, {"a": SERVICE_S}, request_s=SERVICE_S, capacity=10.0, mean_clip_s=5.0)
 SETTLED = Rest(queue=0, slots=0, pending=0, healthy=True, settled_s=0.1)
 
 
@@ -81,7 +84,7 @@ def recording(
     plan: Scenario, sent: Iterable[Request] | None = None, seen: Sequence[Sample] | None = None, rest: Rest = SETTLED
 ) -> Recording:
     sent = requests(plan) if sent is None else list(sent)
-    return Recording(plan, sent, samples(plan.seconds) if seen is None else list(seen), rest)
+    return Recording(plan, CALIBRATED, sent, samples(plan.seconds) if seen is None else list(seen), rest)
 
 
 def write(run: Path, *recordings: Recording) -> Path:
@@ -90,6 +93,8 @@ def write(run: Path, *recordings: Recording) -> Path:
     manifest = {
         "made": "2026-01-01 00:00 UTC",
         "edition": "short",
+        "model": "base",
+        "speech": "human",
         "commit": "abc1234",
         "changed_files": 0,
         "cores": 2,
@@ -107,6 +112,7 @@ def write(run: Path, *recordings: Recording) -> Path:
 def _write(directory: Path, one: Recording) -> None:
     directory.mkdir()
     write_json(directory / SCENARIO, one.scenario)
+    write_json(directory / CALIBRATION, one.calibration)
     with (directory / REQUESTS).open("w", encoding="utf-8", newline="") as file:
         log = RequestLog(file)
         for ended in sorted(one.requests, key=lambda request: request.ended):

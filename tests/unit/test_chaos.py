@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from loadtests.chaos.clients import Ask, Done, Menu, Seen, read
+from loadtests.calibration import Calibration
+from loadtests.chaos.clients import PATIENCE, Ask, Done, Menu, Seen, read
 from loadtests.chaos.faults import GAP_S, HANG_S, HANGS_A_ROUND, PROCESSES, Fault, plans
 from loadtests.chaos.report import Findings, Memory, account, as_json, as_markdown, violations
 from loadtests.chaos.verdict import SLACK_S, Attempt, Category, Purpose, Result, judge, worth_retrying
@@ -142,12 +143,19 @@ def test_an_answer_is_read(answer_format: str, status: int, body: bytes, result:
 
 def test_the_menu_offers_everything() -> None:
     files = [Sample(size, size, b"audio") for size in ("short", "long", "minutes")]
-    menu = Menu(random.Random(1), files, dict.fromkeys(("short", "long", "minutes"), "text"))
+    sizes = ("short", "long", "minutes")
+    alone_s = {"short": 1.5, "long": 2.0, "minutes": 15.0}
+    menu = Menu(random.Random(1), files, Calibration(dict.fromkeys(sizes, "text"), alone_s, 1.5, 1.6, 5.0))
     asked = [menu.choose() for _ in range(2000)]
     assert {one.purpose for one in asked} == {"transcribe", "bad upload", "hang up", "short deadline"}
     assert {one.answer_format for one in asked} == {"json", "verbose_json", "stream"}
     assert {one.size for one in asked} == {"short", "long", "minutes"}
     assert all(one.expected == ("" if one.purpose == "bad upload" else "text") for one in asked)
+    deadlines_s = {one.size: one.deadline_s for one in asked if one.purpose == "transcribe"}
+    assert deadlines_s == {"short": 60.0, "long": 60.0, "minutes": PATIENCE * 15.0}
+    assert menu.longest_deadline_s == PATIENCE * 15.0
+    assert all(0.75 <= one.deadline_s <= 18.0 for one in asked if one.purpose == "short deadline")
+    assert all(0.0 <= menu.moment()[1] <= 18.0 for _ in range(100))
 
 
 def stats(enqueued: int, retries: int) -> dict[str, Any]:
@@ -186,6 +194,7 @@ def findings(*dones: Done, **changes: Any) -> Findings:
         "calm_s": 6.0,
         "faulty_s": 54.0,
         "clients": 12,
+        "calibration": Calibration({"a": "one two"}, {"a": 0.5}, request_s=0.5, capacity=20.0, mean_clip_s=5.0),
         "calm": [],
         "faulty": list(dones),
         "faults": [KILLED_DECODER, KILLED_INGRESS],
@@ -216,7 +225,8 @@ def test_the_page_tells_what_came_of_all_requests() -> None:
     assert "| failed | 0 | 1 |" in page
     assert "| failed | Decoder kill: 503 stage_lost | 1 |" in page
     assert "| Decoder | kill | 1 | 4.00 | 4.00 |" in page
-    assert "| under faults | short | 2 | 1.75 |" in page
+    assert "| under faults | short | 2 | 1.75 | 2.48 | 3.5 |" in page
+    assert "the service answered 20 requests/s with 16 clients, and one alone in 0.5 s." in page
     assert "+1 MiB" in page
     assert json.loads(json.dumps(as_json(found, judged)))["attempts"] == {"answered": 2, "failed": 1}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from recorded_load import EPOCH, SERVICE_S, recording, request, requests, samples, scenario, write
+from recorded_load import CALIBRATED, EPOCH, SERVICE_S, recording, request, requests, samples, scenario, write
 
 from loadtests.scenarios import sampling
 from loadtests.scenarios.answers import read
@@ -24,10 +24,12 @@ from loadtests.scenarios.estimates import histogram_percentile, percentile, slop
 from loadtests.scenarios.figures import FIGURES, holds, judge, steps
 from loadtests.scenarios.plan import Phase, StepLimit, at_least, at_most, scenarios
 from loadtests.scenarios.recording import VERDICTS, Recording, Rest, read_recording, recorded
-from loadtests.scenarios.traffic import first_orders, orders
+from loadtests.scenarios.traffic import mean_audio_s, orders
+from loadtests.speech import synthetic
 
 ROOT = Path(__file__).parents[2]
 INFINITY = math.inf
+SPEECH = synthetic()
 
 
 def figure(name: str, one: Recording) -> float | None:
@@ -52,25 +54,51 @@ def test_every_criterion_is_about_a_figure_that_exists_and_every_run_is_bounded(
 
 
 def test_a_plan_in_multiples_of_the_capacity_becomes_one_in_requests_a_second() -> None:
-    plan = scenario("overload", Phase("calm", 0.5, 1.0), Phase("overload", 3.0, 1.0), times_capacity=True).at(60.0)
-    assert [phase.rate for phase in plan.phases] == [30.0, 180.0]
-    assert not plan.times_capacity
+    plan = scenario("overload", Phase("calm", 0.5, 1.0), Phase("overload", 3.0, 1.0), times_capacity=True)
+    fast = dataclasses.replace(CALIBRATED, capacity=60.0)
+    resolved = plan.at(fast, mean_s=fast.mean_clip_s)
+    assert [phase.rate for phase in resolved.phases] == [30.0, 180.0]
+    assert not resolved.times_capacity
+
+
+def test_a_mix_of_longer_files_comes_at_a_lower_rate_in_proportion() -> None:
+    plan = scenario("mixed", Phase("mixed", 0.5, 1.0), times_capacity=True)
+    assert plan.at(CALIBRATED, mean_s=2 * CALIBRATED.mean_clip_s).phases[0].rate == pytest.approx(2.5)
+
+
+def test_a_slow_service_is_given_longer_phases_and_a_deadline_that_fits_it() -> None:
+    slow = dataclasses.replace(CALIBRATED, request_s=1.5, capacity=1.6)
+    plan = scenario("overload", Phase("overload", 3.0, 15.0, turns=8), times_capacity=True, deadline_turns=4)
+    assert plan.at(slow, slow.mean_clip_s).phases[0].seconds == pytest.approx(8 * 10.0)
+    assert plan.at(slow, slow.mean_clip_s).deadline_s == pytest.approx(4 * 10.0)
+    assert plan.at(CALIBRATED, CALIBRATED.mean_clip_s).phases[0].seconds == 15.0
+
+
+def test_a_plan_in_requests_a_second_stays_as_it_is() -> None:
+    assert scenario().at(CALIBRATED, mean_s=1.0) == scenario()
 
 
 def test_mixed_traffic_is_the_same_every_time_and_has_everything_in_it() -> None:
-    first, again = (list(itertools.islice(orders("mixed"), 2000)) for _ in range(2))
+    first, again = (list(itertools.islice(orders("mixed", SPEECH), 2000)) for _ in range(2))
     described = [(order.clip, order.kind, order.priority) for order in first]
     assert described == [(order.clip, order.kind, order.priority) for order in again]
     assert {order.size for order in first} == {"short", "long", "minutes"}
     assert {order.kind for order in first} == {"plain", "stream", "hang up"}
     assert Counter(order.priority for order in first).keys() == {"high", "normal", "low"}
-    assert {order.clip for order in first} <= {order.clip for order in first_orders("mixed")}
+    assert {order.clip for order in first} <= {file.name for file in SPEECH.files}
     assert all((b'name="stream"\r\n\r\ntrue' in order.upload.body) == (order.kind == "stream") for order in first[:200])
 
 
 def test_every_clip_comes_with_every_priority() -> None:
-    drawn = {(order.clip, order.priority) for order in itertools.islice(orders("priorities"), 400)}
+    drawn = {(order.clip, order.priority) for order in itertools.islice(orders("priorities", SPEECH), 400)}
     assert len(drawn) == 3 * len({clip for clip, _ in drawn}) == 36
+
+
+def test_the_mean_length_of_a_mix_weighs_its_sizes() -> None:
+    assert mean_audio_s("short", SPEECH) == pytest.approx(sum(clip.seconds for clip in SPEECH.clips) / 12)
+    drawn = [order.clip for order in itertools.islice(orders("mixed", SPEECH), 4000)]
+    seconds = {file.name: file.seconds for file in SPEECH.files}
+    assert mean_audio_s("mixed", SPEECH) == pytest.approx(np.mean([seconds[name] for name in drawn]), rel=0.1)
 
 
 def body(document: object) -> bytes:
@@ -204,7 +232,7 @@ def test_what_is_left_over_is_counted(rest: Rest, left: int) -> None:
 def ramp() -> Recording:
     """Steps of 10, 20 and 30 requests/s; the last one is slow."""
     phases = tuple(Phase(f"{rate}/s", float(rate), 2.0) for rate in (10, 20, 30))
-    plan = scenario("ramp", *phases, step_limit=StepLimit(p95_ms=500))
+    plan = scenario("ramp", *phases, step_limit=StepLimit(p95_ratio=4))
     sent = [
         dataclasses.replace(one, seconds=0.9, began=one.due + 0.4) if one.phase == "30/s" else one
         for one in requests(plan)
@@ -219,17 +247,36 @@ def test_the_capacity_is_the_highest_step_that_was_served() -> None:
     assert steps(one)[0].answered == pytest.approx(9.5, abs=0.6)
 
 
+def test_latencies_are_judged_in_multiples_of_a_request_alone() -> None:
+    one = recording(scenario(), [request(0.1 * number, seconds=0.25) for number in range(100)])
+    assert figure("p95_ratio", one) == figure("short_p95_ratio", one) == pytest.approx(2.5)
+    slower = dataclasses.replace(one, calibration=dataclasses.replace(CALIBRATED, request_s=1.0))
+    assert figure("p99_ratio", slower) == pytest.approx(0.25)
+
+
+def test_what_was_served_is_judged_against_the_capacity() -> None:
+    assert figure("served_ratio", ramp()) == pytest.approx(2.0)
+
+
+def test_no_limit_of_a_scenario_is_the_latency_or_the_rate_of_one_model() -> None:
+    of_a_model = {"p50_ms", "p95_ms", "p99_ms", "last_p95_ms", "short_p95_ms", "capacity", "cpu_ms"}
+    judged = {criterion.figure for plan in scenarios("full") for criterion in plan.criteria}
+    assert not judged & of_a_model
+    assert all(plan.times_capacity for plan in scenarios("full"))
+
+
 def test_a_step_beyond_the_capacity_says_nothing_about_the_generator() -> None:
     assert figure("late_p99_ms", ramp()) == pytest.approx(0.0)
 
 
 def test_one_request_unanswered_breaks_a_step() -> None:
-    limit = StepLimit(p95_ms=500)
+    limit = StepLimit(p95_ratio=4)
     good = [request(0.1 * number) for number in range(100)]
     refused = dataclasses.replace(good[0], outcome="refused")
-    assert holds(good, limit)
-    assert not holds([refused, *good[1:]], limit)
-    assert not holds([], limit)
+    assert holds(good, limit, SERVICE_S)
+    assert not holds(good, limit, SERVICE_S / 5), "for a service that needs less alone this is slow"
+    assert not holds([refused, *good[1:]], limit, SERVICE_S)
+    assert not holds([], limit, SERVICE_S)
 
 
 def test_overload_is_judged_against_the_capacity_it_is_a_multiple_of() -> None:
