@@ -13,6 +13,8 @@ serve: $(INSTALLED)
 	$(BIN)/python -m deployments.launch serve_config.yaml
 
 test: check
+	@command -v promtool >/dev/null || echo 'Prometheus is not installed (Debian: apt-get install prometheus):' \
+		'the tests of alerts and dashboard will be skipped.'
 	$(BIN)/python -m pytest
 
 check: $(INSTALLED)

@@ -9,13 +9,18 @@ quantisation are float32.
 
 from __future__ import annotations
 
+import numpy as np
 import openvino as ov
 from openvino import opset15 as op
 
 from npu_encoder.gemm import Precision
+from npu_encoder.openvino_cpu import rounds_to_bf16
 from npu_encoder.openvino_layers import attention, conv, gelu, integers, layer_norm, tensor
 from npu_encoder.quantization import INT8_MAX, MIN_ABSMAX
 from npu_encoder.weights import EncoderWeights
+
+SPLITTER = np.float32(2**16 + 1)
+"""float32 has 24 bits; what it shifts out of them leaves the eight of bfloat16."""
 
 
 def build_stem(weights: EncoderWeights, frames: int, to: Precision, matrices: ov.Type) -> ov.Model:
@@ -106,8 +111,19 @@ def _product(rows: int, columns: int, of: Precision) -> tuple[list[ov.Node], ov.
 def _for_device(x: ov.Node, to: Precision) -> list[ov.Node]:
     """``[rows, columns]`` as the numbers of ``Activation``: bf16; or int8 and the scale of each row ``[rows, 1]``."""
     if to == "bf16":
-        return [op.convert(x, ov.Type.bf16)]
+        return [op.convert(_nearest_bf16(x), ov.Type.bf16)]
     absmax = op.reduce_max(op.abs(x), integers(1), keep_dims=True)
     absmax = op.maximum(absmax, op.constant(MIN_ABSMAX))
     values = op.round(op.multiply(x, op.divide(op.constant(INT8_MAX), absmax)), "half_to_even")
     return [op.convert(values, ov.Type.i8), op.divide(absmax, op.constant(INT8_MAX))]
+
+
+def _nearest_bf16(x: ov.Node) -> ov.Node:
+    """``x`` rounded to the eight bits of bfloat16, so that a conversion that cuts the others off changes nothing.
+
+    Dekker's splitting: exact in float32 up to 2^111; beyond, the result is NaN.
+    """
+    if rounds_to_bf16():
+        return x
+    shifted = op.multiply(x, op.constant(SPLITTER))
+    return op.subtract(shifted, op.subtract(shifted, x))

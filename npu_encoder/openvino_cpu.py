@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import openvino as ov
 from openvino.properties import hint, inference_num_threads, num_streams
 
@@ -18,12 +20,25 @@ def resolve_precision(core: ov.Core, precision: str) -> str:
     """
     if precision not in PRECISIONS:
         raise UnsupportedPrecisionError(f"OpenVINO's precision is one of {PRECISIONS}, not {precision!r}")
-    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "auto":
-        return "bf16" if has_bf16 else "f32"
-    if precision == "bf16" and not has_bf16:
+        return "bf16" if has_bf16(core) else "f32"
+    if precision == "bf16" and not has_bf16(core):
         raise UnsupportedPrecisionError("this CPU has no bf16 instructions: choose f32 or auto")
     return precision
+
+
+def has_bf16(core: ov.Core) -> bool:
+    """Whether this CPU has instructions for bfloat16."""
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@cache
+def rounds_to_bf16() -> bool:
+    """Whether OpenVINO's conversion rounds to the nearest bfloat16, as the CPU's instruction does.
+
+    Where it is emulated with AVX2, it cuts the lower bits off, which makes every value smaller.
+    """
+    return has_bf16(ov.Core())
 
 
 def compile_graph(core: ov.Core, graph: ov.Model, *, precision: str, threads: int) -> ov.CompiledModel:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from deployments.http.context import service_of
-from deployments.model import MODEL_FILE
+from deployments.model_files import MODEL_FILE
 from deployments.service import TranscriptionService
 
 

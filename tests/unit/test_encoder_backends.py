@@ -29,7 +29,11 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Kind:
-    """A backend and how far its states may be from float32 (measured on the clips below, with some room)."""
+    """A backend and how far its states may be from float32, on any CPU that can compute in its precision.
+
+    bf16: what the design asks of a token, 0.999. int8: CPUs without VNNI add pairs of products in 16 bits, which
+    saturate; the worst token of a full window is then at 0.96 (with VNNI at 0.996), the window at 0.997.
+    """
 
     backend: BackendName
     precision: str
@@ -40,10 +44,10 @@ class Kind:
 
 
 KINDS = [
-    pytest.param(Kind("openvino", "bf16", 0.9999, 0.9995, 0.1), id="openvino-bf16"),
-    pytest.param(Kind("openvino", "bf16", 0.9999, 0.9995, 0.1, threads=2), id="openvino-bf16-two-threads"),
+    pytest.param(Kind("openvino", "bf16", 0.9999, 0.999, 0.2), id="openvino-bf16"),
+    pytest.param(Kind("openvino", "bf16", 0.9999, 0.999, 0.2, threads=2), id="openvino-bf16-two-threads"),
     pytest.param(Kind("openvino", "f32", 0.999999, 0.999999, 1e-4), id="openvino-f32"),
-    pytest.param(Kind("ctranslate2", "int8", 0.9995, 0.995, 0.5), id="ctranslate2-int8"),
+    pytest.param(Kind("ctranslate2", "int8", 0.99, 0.95, 1.0), id="ctranslate2-int8"),
 ]
 
 

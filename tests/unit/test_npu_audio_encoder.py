@@ -30,14 +30,14 @@ Product = NDArray[np.int32] | NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Gate:
-    """How far from float32 a plan may be (measured, with some room).
+    """How far from float32 a plan may be, on any CPU.
 
     Attributes:
         window_cosine: smallest, over whole windows.
         token_cosine: smallest, over single tokens.
         worse_words: words that may be wrong beyond those wrong in float32, of the clips' 197 at each of three
             positions. A doubtful word turns with noise that changes nothing else, also in float32, so more words
-            say more.
+            say more; two of 591 are within what the CPU's own arithmetic turns.
     """
 
     window_cosine: float
@@ -48,7 +48,8 @@ class Gate:
 GATES: dict[PlanName, Gate] = {
     "int8": Gate(0.9995, 0.997, worse_words=2),
     "int8-bf16-fc2": Gate(0.9997, 0.997, worse_words=2),
-    "bf16": Gate(0.99998, 0.9999, worse_words=0),
+    # What the design asks of a token. CPUs differ in how they sum products of bf16: AMX reaches 0.9999, AVX-512 0.9995.
+    "bf16": Gate(0.9999, 0.999, worse_words=2),
 }
 
 

@@ -10,7 +10,7 @@ from spoken_clips import DEMO_MODEL
 
 from npu_encoder.gemm import Precision
 from npu_encoder.host_steps import Activation, HostSteps, Product
-from npu_encoder.quantization import from_bfloat16
+from npu_encoder.quantization import from_bfloat16, to_bfloat16
 from npu_encoder.weights import EncoderWeights, LayerNormWeights, read_weights
 
 CTX, D_MODEL, N_HEADS = 150, 192, 4
@@ -133,6 +133,17 @@ def test_gelu(host: HostSteps, rng: np.random.Generator, of: Precision, to: Prec
 def test_gelu_is_the_one_of_the_error_function(host: HostSteps) -> None:
     x = np.linspace(-12, 12, 100 * D_MODEL).reshape(100, D_MODEL)
     assert_stands_for(host.gelu(exactly(x), "bf16"), gelu(x), error=1e-6)
+
+
+def test_bf16_is_the_nearest_where_openvino_cuts_it_off(
+    monkeypatch: pytest.MonkeyPatch, weights: EncoderWeights, rng: np.random.Generator
+) -> None:
+    """GELU leaves positive numbers above 12 as they are, so that only their conversion is seen."""
+    monkeypatch.setattr("npu_encoder.host_graphs.rounds_to_bf16", lambda: False)
+    x = np.exp2(rng.uniform(4, 100, (CTX, D_MODEL))).astype(np.float32)
+    x[0, :3] = 257, 259, 511.5  # two ties, and one that is carried into the next power of two
+    rounded = HostSteps(weights, "f32").gelu(exactly(x), "bf16")
+    np.testing.assert_array_equal(rounded.values, to_bfloat16(x))
 
 
 def test_each_row_has_its_own_scale(host: HostSteps) -> None:
