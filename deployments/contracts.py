@@ -238,12 +238,14 @@ class EncoderHealth:
         status: ``degraded`` if part of the device failed or another one stands in, ``failed`` if it cannot encode.
         reason: what happened; None if nothing did.
         recoveries: failures of the device after which it works again.
+        window_s: seconds per window of full length, as measured at warm-up; None: not measured.
     """
 
     device: str
     status: Literal["healthy", "degraded", "failed"]
     reason: str | None = None
     recoveries: int = 0
+    window_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,13 @@ def _together(found: Sequence[EncoderHealth | None]) -> EncoderHealth:
         for number, health in enumerate(found, start=1)
         if health is None or health.status != "healthy"
     ]
+    window_s = _window_s(working)
     if not reasons:
-        return EncoderHealth(devices, "healthy", None, recoveries)
-    return EncoderHealth(devices, "degraded" if working else "failed", "; ".join(reasons), recoveries)
+        return EncoderHealth(devices, "healthy", None, recoveries, window_s)
+    return EncoderHealth(devices, "degraded" if working else "failed", "; ".join(reasons), recoveries, window_s)
+
+
+def _window_s(working: Sequence[EncoderHealth]) -> float | None:
+    """Return the seconds per window of encoders that work side by side; None where one was not measured."""
+    seconds = [health.window_s for health in working if health.window_s]
+    return 1 / sum(1 / each for each in seconds) if seconds and len(seconds) == len(working) else None

@@ -13,6 +13,7 @@ class AmanuensisError(Exception):
 
     Attributes:
         retryable: the same call may succeed when it is made again: the failure was not the request's.
+        discourages_retry: the same request would only do the same work again; clients are told not to repeat it.
         status: HTTP status.
         type: OpenAI's error family.
         code: OpenAI-style machine-readable code.
@@ -23,6 +24,7 @@ class AmanuensisError(Exception):
     """
 
     retryable: ClassVar[bool] = False
+    discourages_retry: ClassVar[bool] = False
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
@@ -77,6 +79,12 @@ class UnsupportedLanguageError(InvalidRequestError):
     """The model does not know the language, or cannot translate."""
 
     code = "unsupported_language"
+
+
+class TimeoutTooShortError(InvalidRequestError):
+    """The audio takes this machine longer than the request may take."""
+
+    code = "timeout_too_short"
 
 
 class AuthenticationError(AmanuensisError):
@@ -203,18 +211,21 @@ class DeadlineExceededError(AmanuensisError):
     """The request's deadline passed before it was answered."""
 
     status, type, code = 504, "timeout_error", "deadline_exceeded"
+    discourages_retry = True
 
 
 class QueueTimeoutError(DeadlineExceededError):
     """The request waited for a slot until its deadline was out of reach."""
 
     code = "queue_timeout"
+    discourages_retry = False
 
 
 class StageTimeoutError(DeadlineExceededError):
     """One stage took longer than its budget."""
 
     code = "stage_timeout"
+    discourages_retry = False
 
 
 class SlotViolationError(AmanuensisError):

@@ -244,6 +244,8 @@ class TranscriptionService:
                 self._encoder_health = await asyncio.wait_for(self._stages.encoder_health(), PROBE_TIMEOUT_S)
             except (AmanuensisError, TimeoutError):
                 self._encoder_health = None
+            if self._encoder_health is not None and self._encoder_health.window_s is not None:
+                self.admission.foresee(self._encoder_health.window_s)
             if self.encoder_works and not was_well:
                 self._pipeline.encoder.breaker.succeeded()
             await asyncio.sleep(PROBE_PERIOD_S)

@@ -37,6 +37,9 @@ REQUEST_ID = "^[A-Za-z0-9._:+/=@-]{1,128}$"
 """What a client may choose: it is written to logs and sent back."""
 
 DEVICE_HEADER = "x-encoder-device"
+SHOULD_RETRY_HEADER = "x-should-retry"
+"""OpenAI's clients obey it; without it they repeat every 5xx twice."""
+
 LINGER_S = 2.0
 SMALL_BODY = 2**20
 """Bytes: a body that is refused is received all the same if it is no larger. That is cheaper than the new connection
@@ -197,6 +200,8 @@ def note_failure(request: Request, error: AmanuensisError) -> None:
 def error_response(error: AmanuensisError) -> Response:
     """The error as OpenAI's JSON document."""
     headers = {} if error.retry_after_s is None else {"retry-after": f"{error.retry_after_s:.0f}"}
+    if error.discourages_retry:
+        headers[SHOULD_RETRY_HEADER] = "false"
     return JSONResponse(error.body(), error.status, headers)
 
 

@@ -1,7 +1,9 @@
 """Grants slots: at most one a window, by priority, first come first served within a priority.
 
-Slots in use are all the work in flight; everything else waits here, in one bounded queue. Windows of a long file come
-back to the end of the queue one by one, so files share the slots whatever their length.
+Slots in use are all the work in flight; everything else waits here, in one bounded queue. A request whose turn it is
+gets slots for its first few windows: short files need not queue again. Later windows of a long file come back to the
+end of the queue one by one, with the next lower priority: long files share what short ones leave them, and ageing keeps
+them going. Where the service is slow, not all slots are granted: what has begun can be neither overtaken nor refused.
 
 **Priorities age**: ``ageing_s`` of waiting lifts a waiter by one priority. So high overtakes normal, and normal low,
 but nobody starves: after ``priority * ageing_s`` seconds only those already waiting can be ahead, and each freed slot
@@ -13,7 +15,11 @@ each.
 - A request that could not be answered by its deadline is refused. What it needs is a forecast (``forecast.py``): from
   those ahead of it, uploading or waiting, those of higher priority that will overtake it, and the pace at which slots
   become free; then it holds its slot for as long as others do. A forecast is a mean, so before the upload ``MARGIN`` is
-  added. Nothing is refused while a slot is free, nor before the pace is known, nor once it has begun.
+  added. Nothing is refused while a slot is free for it, nor before the pace is known.
+- A file whose windows are counted is refused where the rest of them do not fit its deadline (``begin``).
+- ``Retry-After`` is the time after which the queue will have got short enough, counted behind all those who were told a
+  time before. As long as any of them is still to come, half of the queue is left to them, or else those whose request
+  was just answered would always come first.
 - Who still waits when too little time is left for its slot to be of use gives up its place then, not at its deadline:
   begun work that nobody can wait for would take the slot of work that somebody can.
 - When the queue is full, a newcomer displaces the last request of lower priority that has no slot yet, if there is one
@@ -32,14 +38,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from deployments.errors import DrainingError, OverloadedError, QueueFullError, QueueTimeoutError
+from deployments.errors import (
+    DrainingError,
+    OverloadedError,
+    QueueFullError,
+    QueueTimeoutError,
+    TimeoutTooShortError,
+)
 from deployments.memory.slab import Slab
 from deployments.scheduling.ageing_queue import AgeingQueue
 from deployments.scheduling.forecast import Forecast
+from deployments.scheduling.promises import Promises
 from deployments.statistics import QueueStatistics
 
 MIN_RETRY_AFTER_S = 1
-MAX_RETRY_AFTER_S = 60
+MAX_RETRY_AFTER_S = 300
 DRAINING_RETRY_AFTER_S = 5
 ABANDONED_POLL_S = 0.1
 
@@ -60,6 +73,11 @@ class Priority(enum.IntEnum):
     HIGH = 0
     NORMAL = 1
     LOW = 2
+
+    @property
+    def lower(self) -> Priority:
+        """The next lower one; the lowest has none below."""
+        return Priority(min(self + 1, Priority.LOW))
 
 
 class Lease:
@@ -132,6 +150,18 @@ class _Waiter:
     entry: Entry | None
 
 
+@dataclass(eq=False, slots=True)
+class Rest:
+    """What is still to come of a request that has begun.
+
+    Attributes:
+        windows: those that have not asked for a slot yet.
+    """
+
+    priority: Priority
+    windows: int
+
+
 class Admission:
     """The only queue of the service. Lives in the ingress's event loop; not thread-safe."""
 
@@ -148,7 +178,11 @@ class Admission:
         self._entries: AgeingQueue[Entry] = AgeingQueue(len(Priority), ageing_s)
         self._uploading: AgeingQueue[Entry] = AgeingQueue(len(Priority), ageing_s)
         self._waiters: AgeingQueue[_Waiter] = AgeingQueue(len(Priority), ageing_s)
+        self._in_turn: AgeingQueue[_Waiter] = AgeingQueue(len(Priority), ageing_s)
+        self._rests: set[Rest] = set()
+        self._promises = {priority: Promises() for priority in Priority}
         self._forecast = Forecast(slots, len(Priority), ageing_s)
+        self._most_in_flight = slots
         self._closed = False
         self._changed = asyncio.Event()
 
@@ -156,6 +190,11 @@ class Admission:
     def in_use(self) -> int:
         """Slots that cannot be granted now."""
         return self.slots - len(self._free)
+
+    @property
+    def _available(self) -> int:
+        """How many slots may be granted now."""
+        return max(0, self._most_in_flight - self.in_use)
 
     @property
     def waiting(self) -> int:
@@ -176,7 +215,7 @@ class Admission:
 
         A request whose client reads slowly may be between two windows at that moment.
         """
-        while self._entries or self._waiters or self._leases:
+        while self._entries or self._waiters or self._in_turn or self._leases:
             self._changed.clear()
             await self._changed.wait()
 
@@ -195,7 +234,7 @@ class Admission:
         """
         if self._closed:
             raise DrainingError("the service is stopping; try again", retry_after_s=DRAINING_RETRY_AFTER_S)
-        self._refuse_if_late(priority, deadline, MARGIN)
+        self._refuse_if_late(priority, deadline, MARGIN, self._left_to_others(priority))
         entry = self._take_place(priority)
         try:
             yield entry
@@ -206,27 +245,60 @@ class Admission:
         finally:
             self._leave(entry)
 
-    async def acquire(self, priority: Priority, deadline: float, entry: Entry | None = None) -> Lease:
+    def foresee(self, window_s: float) -> None:
+        """The encoder was found to need ``window_s`` seconds per window while nothing else ran."""
+        self._forecast.foresee(window_s)
+        self._most_in_flight = self._forecast.in_flight(time.monotonic())
+        self._grant()
+
+    def begin(self, priority: Priority, windows: int, turn: int, deadline: float) -> Rest:
+        """Take note, until ``end``, of a request that has its first slot and knows its windows.
+
+        Args:
+            priority: of the request.
+            windows: all of them.
+            turn: how many of them ask ``acquire`` to be served in turn.
+            deadline: absolute, seconds since the epoch.
+
+        Raises:
+            TimeoutTooShortError: this machine cannot do so many windows in that time.
+            OverloadedError: it cannot with what is ahead.
+        """
+        self._forecast.began(turn)
+        rest = Rest(priority, max(0, windows - 1))
+        if windows > turn:
+            self._refuse_if_too_long(rest, deadline)
+        self._rests.add(rest)
+        return rest
+
+    def end(self, rest: Rest) -> None:
+        """The request asks for no more slots."""
+        self._rests.remove(rest)
+
+    async def acquire(
+        self, priority: Priority, deadline: float, entry: Entry | None = None, *, in_turn: bool = False
+    ) -> Lease:
         """Waits for a slot.
 
         Args:
             priority: of the request.
             deadline: absolute, seconds since the epoch.
             entry: of the request, for its first window.
+            in_turn: the turn of the request has come already: its window goes before those that have not begun.
 
         Raises:
             OverloadedError: the deadline cannot be met; only a request that has not begun is refused so.
             QueueTimeoutError: no slot became free in time.
         """
         began = time.monotonic()
-        at_once = bool(self._free)
+        at_once = self._available > 0
         if entry is not None:
             self._uploading.remove(entry)
             if not at_once:
                 self._refuse_if_late(priority, deadline)
                 self._correct(entry, priority)
         self._forecast.asked(priority, began)
-        lease = self._lease() if at_once else await self._wait(priority, deadline, entry)
+        lease = self._lease() if at_once else await self._wait(priority, deadline, entry, in_turn)
         if entry is not None:
             entry.waited_s = 0.0 if at_once else time.monotonic() - began
             self._leave(entry)
@@ -239,7 +311,7 @@ class Admission:
             raise RuntimeError("a request must enter from a task of its own")
         kept, now = int(KEPT_SHARE * self.max_queue_size), time.monotonic()
         lacking = self._entries.lacking_below(priority, now, kept)
-        if len(self._entries) + lacking >= self.max_queue_size + len(self._free):
+        if len(self._entries) + lacking >= self.max_queue_size + self._available:
             self._displace_one_below(priority, kept)
         self.statistics.enqueued()
         entry = Entry(task, priority)
@@ -248,12 +320,13 @@ class Admission:
         return entry
 
     def _displace_one_below(self, priority: Priority, kept: int) -> None:
-        last = self._entries.last_below(priority, time.monotonic(), kept)
+        now = time.monotonic()
+        last = self._entries.last_below(priority, now, kept)
         self.statistics.dropped("queue_full" if last is None else "displaced")
         if last is None:
             raise QueueFullError(
                 f"the queue is full ({len(self._entries)} requests wait); try again later",
-                retry_after_s=_retry_after(self._forecast.wait_s(priority, 0, time.monotonic())),
+                retry_after_s=self._promise(priority, self._forecast.wait_s(priority, self._promised(priority), now)),
             )
         self._leave(last)
         last.displace()
@@ -261,31 +334,80 @@ class Admission:
     def _displaced(self, priority: Priority) -> OverloadedError:
         return OverloadedError(
             "requests of higher priority took this one's place; try again later",
-            retry_after_s=_retry_after(self._wait_s(priority)),
+            retry_after_s=self._promise(priority, self._needed_s(priority, self._promised(priority))),
         )
 
-    def _refuse_if_late(self, priority: Priority, deadline: float, margin: float = 1.0) -> None:
-        late_s = self._late_s(priority, deadline - time.time(), margin)
-        if late_s <= 0:
+    def _refuse_if_late(
+        self, priority: Priority, deadline: float, margin: float = 1.0, left_to_others: float = 0.0
+    ) -> None:
+        left_s = (deadline - time.time()) / margin
+        if self._needed_s(priority, left_to_others) <= left_s:
             return
         self.statistics.dropped("deadline")
         raise OverloadedError(
             "too much is ahead of this request for its deadline; try again later or allow more time",
-            retry_after_s=_retry_after(late_s),
+            retry_after_s=self._promise(priority, self._needed_s(priority, self._promised(priority)) - left_s),
         )
 
-    def _late_s(self, priority: Priority, left_s: float, margin: float = 1.0) -> float:
-        """How much later than in ``left_s`` a newcomer would be answered; not above 0 if in time, or not known."""
-        wait_s = self._wait_s(priority)
-        return margin * (wait_s + self._forecast.hold_s(time.monotonic())) - left_s if wait_s else 0.0
+    def _refuse_if_too_long(self, rest: Rest, deadline: float) -> None:
+        left_s = (deadline - time.time()) / MARGIN
+        windows, alone_s = rest.windows + 1, (rest.windows + 1) * self._forecast.window_s
+        if alone_s > left_s:
+            raise TimeoutTooShortError(
+                f"{windows} windows of speech take this machine about {MARGIN * alone_s:.0f} s, and "
+                f"{MARGIN * left_s:.0f} s are left: send a larger x-timeout-seconds (max_request_timeout_s of this "
+                "service at most) or shorter audio; without that header timeout_per_audio_s decides",
+                param="x-timeout-seconds",
+            )
+        needed_s = self._forecast.rest_s(self._sharing(rest), rest.windows, time.monotonic())
+        if needed_s > left_s:
+            self.statistics.dropped("deadline")
+            raise OverloadedError(
+                f"too much is ahead of these {windows} windows of speech for their deadline; try again later or send a "
+                "larger x-timeout-seconds (max_request_timeout_s of this service at most)",
+                retry_after_s=_retry_after(needed_s - left_s),
+            )
 
-    def _wait_s(self, priority: Priority) -> float:
-        """How long a newcomer would wait for its first slot; 0 also as long as that is not known."""
-        if self._free:
+    def _sharing(self, newcomer: Rest) -> float:
+        """How many windows of others get slots before the last one of ``newcomer``, as things are now."""
+        ahead = self.in_use + self._windows_ahead(newcomer.priority.lower)
+        for rest in self._rests:
+            if rest.priority <= newcomer.priority:
+                higher = rest.priority < newcomer.priority
+                ahead += rest.windows if higher else min(rest.windows, newcomer.windows)
+        return ahead
+
+    def _left_to_others(self, priority: Priority) -> float:
+        """How many windows to leave room for beside those ahead: for requests that were told to come back."""
+        if self._promises[priority].keep(time.monotonic()):
             return 0.0
+        return min(self._windows_ahead(priority), self._promised(priority))
+
+    def _promised(self, priority: Priority) -> float:
+        """How many windows those will bring who were told to come back."""
+        return self._forecast.turn * self._promises[priority].outstanding(time.monotonic())
+
+    def _promise(self, priority: Priority, seconds: float) -> int:
+        """The ``Retry-After`` for who can be served in so many seconds, which the next one will be behind."""
+        retry_after_s = _retry_after(seconds)
+        if retry_after_s < MAX_RETRY_AFTER_S:
+            self._promises[priority].add(time.monotonic() + retry_after_s)
+        return retry_after_s
+
+    def _needed_s(self, priority: Priority, more: float = 0.0) -> float:
+        """How long a newcomer would take to its answer, behind those ahead and ``more`` windows.
+
+        0 while a slot is free for it, and as long as the pace is not known.
+        """
         now = time.monotonic()
-        ahead = self._uploading.ahead_of(priority, now) + self._waiters.ahead_of(priority, now)
-        return self._forecast.wait_s(priority, ahead, now)
+        ahead = self._windows_ahead(priority) - self._available
+        return self._forecast.wait_s(priority, ahead + more, now) + self._forecast.answer_s(now) if ahead >= 0 else 0.0
+
+    def _windows_ahead(self, priority: Priority) -> float:
+        """How many windows would get a slot before that of a newcomer; of those that upload the mean number."""
+        now = time.monotonic()
+        ahead = sum(queue.ahead_of(priority, now) for queue in (self._uploading, self._waiters, self._in_turn))
+        return ahead + (self._forecast.turn - 1.0) * self._entries.ahead_of(priority, now)
 
     def _leave(self, entry: Entry) -> None:
         self._entries.remove(entry)
@@ -300,9 +422,9 @@ class Admission:
         self._entries.remove(entry)
         self._entries.push(entry, priority, time.monotonic())
 
-    async def _wait(self, priority: Priority, deadline: float, entry: Entry | None) -> Lease:
+    async def _wait(self, priority: Priority, deadline: float, entry: Entry | None, in_turn: bool) -> Lease:  # noqa: FBT001
         waiter = _Waiter(asyncio.get_running_loop().create_future(), entry)
-        self._waiters.push(waiter, priority, time.monotonic())
+        (self._in_turn if in_turn else self._waiters).push(waiter, priority, time.monotonic())
         left_s = deadline - time.time()
         useful_s = left_s if entry is None else left_s - self._forecast.hold_s(time.monotonic())
         try:
@@ -313,7 +435,7 @@ class Admission:
             self.statistics.timed_out()
             raise QueueTimeoutError(
                 "the request waited for as long as its deadline allows; try again later or allow more time",
-                retry_after_s=_retry_after(self._late_s(priority, left_s)),
+                retry_after_s=self._promise(priority, self._needed_s(priority, self._promised(priority)) - left_s),
             ) from None
         except asyncio.CancelledError:
             self._give_up(waiter)
@@ -321,6 +443,7 @@ class Admission:
 
     def _give_up(self, waiter: _Waiter) -> None:
         self._waiters.remove(waiter)
+        self._in_turn.remove(waiter)
         if not waiter.granted.cancelled():  # granted at the very moment of giving up
             waiter.granted.result().close()
 
@@ -345,22 +468,30 @@ class Admission:
             self._reuse(slot)
 
     def _reuse(self, slot: int) -> None:
-        self._forecast.throughput.freed(time.monotonic())
+        now = time.monotonic()
+        self._forecast.throughput.freed(now)
         self._free.append(slot)
+        self._most_in_flight = self._forecast.in_flight(now)
         self._grant()
+        if not self._available:
+            self._forecast.throughput.all_in_use(now)
 
     def _grant(self) -> None:
-        while self._waiters and self._free:
-            waiter = self._waiters.pop(time.monotonic())
+        while (self._waiters or self._in_turn) and self._available:
+            waiter = self._next(time.monotonic())
             if waiter.granted.done():
                 continue
             if waiter.entry is not None:
                 self._leave(waiter.entry)  # it has begun: nobody may displace it now
             waiter.granted.set_result(self._lease())
 
+    def _next(self, now: float) -> _Waiter:
+        in_turn = self._in_turn.first_level(now) <= self._waiters.first_level(now)
+        return (self._in_turn if in_turn else self._waiters).pop(now)
+
     def _lease(self) -> Lease:
         slot = self._free.pop()
-        if not self._free:
+        if not self._available:
             self._forecast.throughput.all_in_use(time.monotonic())
         self._leases += 1
         self.statistics.slot_granted()

@@ -29,6 +29,11 @@ class AgeingQueue(Generic[Item]):
         self._lift(now)
         self._levels[level][item] = now
 
+    def first_level(self, now: float) -> int:
+        """Return the level of the item that ``pop`` would take; the number of levels if there is none."""
+        self._lift(now)
+        return next((number for number, level in enumerate(self._levels) if level), len(self._levels))
+
     def pop(self, now: float) -> Item:
         """Takes the first item of the highest level.
 

@@ -29,7 +29,7 @@ from deployments.contracts import (
     WindowMel,
 )
 from deployments.request_record import QUEUE, Costs, Step
-from deployments.scheduling.admission import Admission, Entry, Lease, Priority
+from deployments.scheduling.admission import Admission, Entry, Lease, Priority, Rest
 from deployments.scheduling.retries import RetryBudget
 from deployments.scheduling.stage_calls import StageCalls
 from deployments.scheduling.time_limit import TimeLimit
@@ -81,6 +81,7 @@ class Job:
         deadline: absolute, seconds since the epoch; as far as is known before the audio is decoded.
         time_limit: from which the deadline follows once it is; None where the deadline is fixed.
         detect_language: take the first window's language for all windows.
+        rest: windows that have not asked for a slot; None before they are known.
         costs: are added up here.
     """
 
@@ -92,6 +93,7 @@ class Job:
     deadline: float
     detect_language: bool
     time_limit: TimeLimit | None = None
+    rest: Rest | None = None
     costs: Costs = field(default_factory=Costs)
 
 
@@ -155,8 +157,7 @@ class Pipeline:
                 self.mel, job, lease, 0, lambda: self._stages.prepare(ticket, job.upload, job.speech)
             )
             job.costs.audio_s, job.costs.windows = prepared.duration_s, len(prepared.windows)
-            if job.time_limit is not None:
-                job = replace(job, deadline=job.time_limit.deadline(prepared.duration_s))
+            job = self._begun(job, prepared)
             yield AudioReady(prepared.duration_s, prepared.windows)
             if prepared.first is None:
                 return
@@ -166,6 +167,20 @@ class Pipeline:
                     yield result
         finally:
             lease.close()
+            if job.rest is not None:
+                self._admission.end(job.rest)
+
+    def _begun(self, job: Job, prepared: PreparedAudio) -> Job:
+        """Return the job with the deadline that its audio gives it, if that can be kept.
+
+        Raises:
+            TimeoutTooShortError, OverloadedError: it cannot.
+        """
+        deadline = job.deadline if job.time_limit is None else job.time_limit.deadline(prepared.duration_s)
+        windows = len(prepared.windows)
+        turn = min(windows, self._max_windows_in_flight)
+        rest = self._admission.begin(job.priority, windows, turn, deadline)
+        return replace(job, deadline=deadline, rest=rest)
 
     async def _windows(
         self, job: Job, prepared: PreparedAudio, first: asyncio.Task[WindowDone]
@@ -201,6 +216,8 @@ class Pipeline:
     async def _later_window(self, job: Job, prepared: PreparedAudio, window: Window) -> WindowDone:
         if prepared.pcm is None:
             raise ValueError("a later window needs the decoded audio")
+        if window.index >= self._max_windows_in_flight:
+            job = replace(job, priority=job.priority.lower)
         lease = await self._slot(job, window.index)
         try:
             ticket, pcm = self._ticket(job, lease), prepared.pcm
@@ -230,7 +247,10 @@ class Pipeline:
         """A slot for the window; the wait for it is a step of the request, also when it is in vain."""
         received, began = time.time(), time.monotonic()
         try:
-            return await self._admission.acquire(job.priority, job.deadline, entry)
+            if job.rest is not None:
+                job.rest.windows -= 1
+            in_turn = 0 < window < self._max_windows_in_flight
+            return await self._admission.acquire(job.priority, job.deadline, entry, in_turn=in_turn)
         finally:
             job.costs.steps.append(Step(QUEUE, window, received, time.monotonic() - began))
 
@@ -259,4 +279,4 @@ class Pipeline:
             costs.steps.append(Step(name, window, received, seconds, attempts, timing))
 
     def _ticket(self, job: Job, lease: Lease) -> Ticket:
-        return Ticket(job.request_id, lease.slot, lease.generation, job.deadline, self._slab_path)
+        return Ticket(job.request_id, lease.slot, lease.generation, job.deadline, self._slab_path, job.priority)

@@ -10,9 +10,13 @@ class Throughput:
     """Exponentially weighted mean time between two frees, measured only while every slot is in use.
 
     With a slot to spare the pace is set by the demand, not by the service. ``now`` is in seconds and never goes back.
+
+    Attributes:
+        foreseen_s: time between two frees to expect before every slot had its turn; None: no idea.
     """
 
     def __init__(self, slots: int) -> None:
+        self.foreseen_s: float | None = None
         self._slots = slots
         self._keep = 1 - 1 / (TURNS * slots + 1)
         self._frees = 0.0
@@ -34,11 +38,14 @@ class Throughput:
         self._full_since = None
 
     def seconds_per_slot(self, now: float) -> float | None:
-        """Mean time between two frees; None before every slot had its turn, when a guess would be a bad one.
+        """Mean time between two frees. Until every slot had its turn, the turns that lack count as foreseen; None where
+        nothing is foreseen, when a guess would be a bad one.
 
         A service that hangs frees nothing, so the time since the last free counts as soon as it is the longer one.
         """
-        if self._observed < self._slots:
+        lacking = max(0, self._slots - self._observed)
+        if lacking and self.foreseen_s is None:
             return None
+        frees, time_s = self._frees + lacking, self._time_s + lacking * (self.foreseen_s or 0.0)
         full_s = 0.0 if self._full_since is None else now - self._full_since
-        return max(self._time_s / self._frees, (self._time_s + full_s) / (self._frees + 1))
+        return max(time_s / frees, (time_s + full_s) / (frees + 1))
