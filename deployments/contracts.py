@@ -238,7 +238,7 @@ class EncoderHealth:
         status: ``degraded`` if part of the device failed or another one stands in, ``failed`` if it cannot encode.
         reason: what happened; None if nothing did.
         recoveries: failures of the device after which it works again.
-        window_s: seconds per window of full length, as measured at warm-up; None: not measured.
+        window_s: seconds that one window of the longest kind took when the encoder was warm; None if not measured.
     """
 
     device: str
