@@ -182,6 +182,11 @@ class Pipeline:
         rest = self._admission.begin(job.priority, windows, turn, deadline)
         return replace(job, deadline=deadline, rest=rest)
 
+    def _yielding(self, job: Job, window: Window) -> Job:
+        """Return the job as this window is served: after its first turn a long file yields to who has had none."""
+        in_turn = window.index < self._max_windows_in_flight
+        return job if in_turn else replace(job, priority=job.priority.lower)
+
     async def _windows(
         self, job: Job, prepared: PreparedAudio, first: asyncio.Task[WindowDone]
     ) -> AsyncGenerator[WindowDone]:
@@ -216,8 +221,7 @@ class Pipeline:
     async def _later_window(self, job: Job, prepared: PreparedAudio, window: Window) -> WindowDone:
         if prepared.pcm is None:
             raise ValueError("a later window needs the decoded audio")
-        if window.index >= self._max_windows_in_flight:
-            job = replace(job, priority=job.priority.lower)
+        job = self._yielding(job, window)
         lease = await self._slot(job, window.index)
         try:
             ticket, pcm = self._ticket(job, lease), prepared.pcm
@@ -248,8 +252,8 @@ class Pipeline:
         received, began = time.time(), time.monotonic()
         try:
             if job.rest is not None:
-                job.rest.windows -= 1
-            in_turn = 0 < window < self._max_windows_in_flight
+                job.rest.windows = max(0, job.rest.windows - 1)  # what continues a window asks for a slot too
+            in_turn = entry is None and window < self._max_windows_in_flight
             return await self._admission.acquire(job.priority, job.deadline, entry, in_turn=in_turn)
         finally:
             job.costs.steps.append(Step(QUEUE, window, received, time.monotonic() - began))

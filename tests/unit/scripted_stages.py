@@ -38,6 +38,7 @@ class ScriptedStages:
     windows: int = 1
     delay: Callable[[int], Awaitable[None]] = at_once
     languages: list[str | None] = field(default_factory=list)
+    priorities: list[int] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
 
@@ -58,7 +59,8 @@ class ScriptedStages:
     async def decode(
         self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
     ) -> DecodedWindow:
-        del ticket, states, pcm
+        del states, pcm
+        self.priorities.append(ticket.priority)
         self.languages.append(options.language)
         self.running += 1
         self.most_running = max(self.most_running, self.running)
