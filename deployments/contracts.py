@@ -101,9 +101,9 @@ class StageTiming:
     """What one stage call cost, in seconds, and who did it.
 
     Attributes:
-        queue_s: waited inside the replica, before the work and between its steps.
+        queue_s: waited inside the replica before the work began.
         run_s: the work itself; in a batch, the whole batch.
-        batch_size: windows that shared the run, the most at any step.
+        batch_size: windows that shared the run.
         replica: Serve's replica id.
         device: what computed, for example ``cpu:openvino-bf16``.
     """
@@ -120,7 +120,7 @@ class SpeechOptions:
     """How audio is cut into windows.
 
     Attributes:
-        vad_filter: keep only the speech that Silero VAD finds; otherwise the windows cover the whole audio.
+        vad_filter: find speech with Silero VAD; otherwise cut windows of fixed length.
         max_window_s: no window is longer, 30 at most.
     """
 
@@ -208,8 +208,8 @@ class PreparedAudio:
 
     Attributes:
         duration_s: of the decoded audio.
-        windows: in order; empty where there is nothing to transcribe.
-        pcm: the decoded audio for later calls, 16 kHz mono int16; None when there is no speech.
+        windows: every stretch of speech, in order; empty for silence.
+        pcm: the decoded audio for later calls, 16 kHz mono int16; None when no later call needs it.
         first: the log-mel of ``windows[0]``; None when there is no speech.
         timing: of the whole call.
     """
@@ -238,7 +238,7 @@ class EncoderHealth:
         status: ``degraded`` if part of the device failed or another one stands in, ``failed`` if it cannot encode.
         reason: what happened; None if nothing did.
         recoveries: failures of the device after which it works again.
-        window_s: seconds per window of full length, as measured at warm-up; None: not measured.
+        window_s: seconds that one window of the longest kind took when the encoder was warm; None if not measured.
     """
 
     device: str

@@ -140,7 +140,9 @@ class Settings(BaseSettings):
         "MAX_QUEUE_SIZE",
         "requests that may wait for a slot; more are refused with 503",
     )
-    priority_ageing_s: Seconds = Field(30.0, description="waiting time that lifts a request by one priority")
+    priority_ageing_s: Seconds = Field(
+        10.0, description="waiting time that lifts a request by one priority; up to 40 where the service is slow"
+    )
     max_windows_in_flight: Positive = Field(4, description="slots one request may hold at a time")
     handoff: Literal["auto", "shared_memory", "object_store"] = Field(
         "auto", description="how arrays travel between stages; `auto`: shared memory when there is one node"

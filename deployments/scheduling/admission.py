@@ -5,10 +5,10 @@ gets slots for its first few windows: short files need not queue again. Later wi
 end of the queue one by one, with the next lower priority: long files share what short ones leave them, and ageing keeps
 them going. Where the service is slow, not all slots are granted: what has begun can be neither overtaken nor refused.
 
-**Priorities age**: ``ageing_s`` of waiting lifts a waiter by one priority. So high overtakes normal, and normal low,
-but nobody starves: after ``priority * ageing_s`` seconds only those already waiting can be ahead, and each freed slot
-serves one of them. So that the lower priorities can wait that long, higher ones leave them ``KEPT_SHARE`` of the queue
-each.
+**Priorities age**: ``ageing_s`` of waiting, more where the service is slow, lifts a waiter by one priority. So high
+overtakes normal, and normal low, but nobody starves: after ``priority * ageing_s`` seconds only those already waiting
+can be ahead, and each freed slot serves one of them. So that the lower priorities can wait that long, higher ones leave
+them ``KEPT_SHARE`` of the queue each.
 
 **Overload** is answered at once, with the time after which trying again makes sense:
 
@@ -248,7 +248,7 @@ class Admission:
     def foresee(self, window_s: float) -> None:
         """The encoder was found to need ``window_s`` seconds per window while nothing else ran."""
         self._forecast.foresee(window_s)
-        self._most_in_flight = self._forecast.in_flight(time.monotonic())
+        self._follow_pace(time.monotonic())
         self._grant()
 
     def begin(self, priority: Priority, windows: int, turn: int, deadline: float) -> Rest:
@@ -363,8 +363,9 @@ class Admission:
         if needed_s > left_s:
             self.statistics.dropped("deadline")
             raise OverloadedError(
-                f"too much is ahead of these {windows} windows of speech for their deadline; try again later or send a "
-                "larger x-timeout-seconds (max_request_timeout_s of this service at most)",
+                f"{windows} windows of speech behind those that are ahead take about {MARGIN * needed_s:.0f} s, and "
+                f"{MARGIN * left_s:.0f} s are left: try again later or send a larger x-timeout-seconds "
+                "(max_request_timeout_s of this service at most)",
                 retry_after_s=_retry_after(needed_s - left_s),
             )
 
@@ -471,10 +472,15 @@ class Admission:
         now = time.monotonic()
         self._forecast.throughput.freed(now)
         self._free.append(slot)
-        self._most_in_flight = self._forecast.in_flight(now)
+        self._follow_pace(now)
         self._grant()
         if not self._available:
             self._forecast.throughput.all_in_use(now)
+
+    def _follow_pace(self, now: float) -> None:
+        self._most_in_flight = self._forecast.in_flight(now)
+        for queue in (self._entries, self._uploading, self._waiters, self._in_turn):
+            queue.ageing_s = self._forecast.ageing_s(now)
 
     def _grant(self) -> None:
         while (self._waiters or self._in_turn) and self._available:

@@ -14,12 +14,16 @@ Item = TypeVar("Item")
 
 
 class AgeingQueue(Generic[Item]):
-    """Hashable items in ``levels`` levels, 0 first. ``now`` is in seconds and never goes back."""
+    """Hashable items in ``levels`` levels, 0 first. ``now`` is in seconds and never goes back.
+
+    Attributes:
+        ageing_s: after which an item moves up one level; may change at any time.
+    """
 
     def __init__(self, levels: int, ageing_s: float) -> None:
         # Of each item, in order: since when it has stood in its level.
         self._levels: list[OrderedDict[Item, float]] = [OrderedDict() for _ in range(levels)]
-        self._ageing_s = ageing_s
+        self.ageing_s = ageing_s
 
     def __len__(self) -> int:
         return sum(map(len, self._levels))
@@ -72,6 +76,6 @@ class AgeingQueue(Generic[Item]):
 
     def _lift(self, now: float) -> None:
         for higher, lower in reversed(list(zip(self._levels, self._levels[1:], strict=False))):
-            while lower and (due := next(iter(lower.values())) + self._ageing_s) <= now:
+            while lower and (due := next(iter(lower.values())) + self.ageing_s) <= now:
                 item, _ = lower.popitem(last=False)
                 higher[item] = due

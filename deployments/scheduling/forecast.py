@@ -22,6 +22,12 @@ LEAST_IN_FLIGHT = 2
 """Windows in flight are at most the work of so many seconds, but enough to keep the slowest stage busy. What waits in
 the queue instead loses nothing by it, and can be overtaken by higher priorities and refused in time."""
 
+AGEING_WINDOWS = 40
+MOST_AGEING_S = 40.0
+"""Waiting lifts no earlier than so many windows can be served, or so many seconds. Where a queue takes longer to serve
+than it takes to age, everybody who waits would have the highest priority. Beyond that time few who wait can still be
+answered."""
+
 
 class Forecast:
     """``now`` is in seconds and never goes back; level 0 is served first, as in ``AgeingQueue``.
@@ -32,7 +38,7 @@ class Forecast:
     Args:
         slots: that are granted.
         levels: of priority.
-        ageing_s: waiting time that lifts by one level.
+        ageing_s: waiting time that lifts by one level, where the service is fast.
 
     Attributes:
         window_s: the least time this machine needs per window of full length; 0 as long as it is not known.
@@ -66,6 +72,10 @@ class Forecast:
         """How long a slot is held: those in flight times the pace (Little's law); 0 while the pace is unknown."""
         return self.in_flight(now) * self._seconds_per_slot(now)
 
+    def ageing_s(self, now: float) -> float:
+        """Return the waiting time that is to lift by one level."""
+        return max(self._ageing_s, min(AGEING_WINDOWS * self._seconds_per_slot(now), MOST_AGEING_S))
+
     def in_flight(self, now: float) -> int:
         """Return how many slots are to be granted at a time."""
         pace = self._seconds_per_slot(now)
@@ -84,20 +94,21 @@ class Forecast:
         seconds_per_slot = self._seconds_per_slot(now)
         if not seconds_per_slot:
             return 0.0
-        memory_s, left, waited_s = self._memory_s(now), ahead + 1.0, 0.0
+        memory_s, ageing_s = self._memory_s(now), self.ageing_s(now)
+        left, waited_s = ahead + 1.0, 0.0
         for standing_in in range(level, 0, -1):
             overtaking = sum(rate.per_second(now, memory_s) for rate in self._arrivals[:standing_in])
             served_per_s = max(0.0, 1 / seconds_per_slot - overtaking)
-            if left <= served_per_s * self._ageing_s:
+            if left <= served_per_s * ageing_s:
                 return waited_s + left / served_per_s
-            left -= served_per_s * self._ageing_s
-            waited_s += self._ageing_s
+            left -= served_per_s * ageing_s
+            waited_s += ageing_s
         return waited_s + left * seconds_per_slot
 
     def rest_s(self, ahead: float, windows: int, now: float) -> float:
         """How long ``windows`` more windows of a request that has begun take, behind ``ahead`` others."""
-        pace = self._seconds_per_slot(now)
-        return ahead * pace + windows * max(pace, self.window_s)
+        measured = self._seconds_per_slot(now) if self.throughput.is_measured else 0.0
+        return ahead * self._seconds_per_slot(now) + windows * max(measured, self.window_s)
 
     def _memory_s(self, now: float) -> float:
         return max(SHORTEST_MEMORY_S, TURNS * self.hold_s(now))

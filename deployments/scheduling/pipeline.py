@@ -199,6 +199,11 @@ class Pipeline:
         rest = self._admission.begin(job.priority, windows, turn, deadline)
         return replace(job, deadline=deadline, rest=rest)
 
+    def _yielding(self, job: Job, window: Window) -> Job:
+        """Return the job as this window is served: after its first turn a long file yields to who has had none."""
+        in_turn = window.index < self._max_windows_in_flight
+        return job if in_turn else replace(job, priority=job.priority.lower)
+
     async def _windows(
         self, job: Job, prepared: PreparedAudio, first: Lease, languages: WindowLanguages | None
     ) -> AsyncGenerator[WindowDone]:
@@ -235,6 +240,7 @@ class Pipeline:
         lease: Lease | None,
     ) -> WindowDone:
         """The text of one window, and of what that text left out."""
+        job = self._yielding(job, window)
         lease = lease or await self._slot(job, window.index)
         begun = await self._piece(job, prepared, window, partial(self._options, job, window, languages), lease)
         language = begun.transcript.language

@@ -24,6 +24,11 @@ class Throughput:
         self._observed = 0
         self._full_since: float | None = None
 
+    @property
+    def is_measured(self) -> bool:
+        """Every slot had its turn."""
+        return self._observed >= self._slots
+
     def all_in_use(self, now: float) -> None:
         """The last free slot was granted."""
         self._full_since = now

@@ -36,7 +36,7 @@ from deployments.scheduling.urgency import UrgentFirst
 from deployments.statistics import Statistics
 
 WINDOW_S = 28.0
-AGEING_S = 30.0
+AGEING_S = 10.0
 BUDGET_S = 1e6
 REQUEST_TIMEOUT_S = 60.0
 

@@ -53,6 +53,7 @@ class ScriptedStages:
     detected: list[int] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
     options: dict[int, DecodeOptions] = field(default_factory=dict)
+    priorities: list[int] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
 
@@ -78,7 +79,8 @@ class ScriptedStages:
     async def decode(
         self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
     ) -> DecodedWindow:
-        del ticket, states, pcm
+        del states, pcm
+        self.priorities.append(ticket.priority)
         self.languages.append(options.language)
         self.options[window.index] = options
         self.running += 1

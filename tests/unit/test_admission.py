@@ -22,10 +22,12 @@ from deployments.errors import (
     OverloadedError,
     QueueFullError,
     SlotViolationError,
+    TimeoutTooShortError,
 )
 from deployments.memory.slab import Slab, SlabLayout
-from deployments.scheduling.admission import MARGIN, Admission, Lease, Priority
+from deployments.scheduling.admission import MARGIN, MAX_RETRY_AFTER_S, Admission, Lease, Priority
 from deployments.scheduling.ageing_queue import AgeingQueue
+from deployments.scheduling.forecast import BESIDE_OTHERS
 from deployments.scheduling.throughput import Throughput
 from deployments.statistics import QueueStatistics
 
@@ -285,6 +287,7 @@ def test_the_queue_is_ordered_by_arrival_plus_a_handicap_for_each_priority(steps
             model.remove(first)
             assert queue.pop(now) == first[1]
         assert len(queue) == len(model)
+        assert queue.first_level(now) == min(map(level_of, model), default=3)
         levels = [[item for item in model if level_of(item) == level] for level in range(3)]
         for level, kept in product(range(3), range(3)):
             assert queue.ahead_of(level, now) == sum(map(len, levels[: level + 1]))
@@ -410,6 +413,100 @@ def test_a_window_of_a_request_that_has_begun_is_never_refused_on_an_estimate() 
         held = await acquire(queue)
         asyncio.get_running_loop().call_later(1, held.close)
         (await acquire(queue, seconds=2)).close()
+
+    virtual_time.run(scenario())
+
+
+def test_a_cold_start_lets_in_no_more_than_the_measured_pace_can_answer() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=16, max_queue_size=256)
+        queue.foresee(1.0)
+        retry_after_s = []
+        with ExitStack() as places:
+            for _ in range(256):
+                try:
+                    places.enter_context(queue.enter(deadline=time.time() + SOON))
+                except OverloadedError as refused:
+                    retry_after_s.append(refused.retry_after_s or 0)
+            assert 16 < queue.waiting < SOON / BESIDE_OTHERS
+        assert len(retry_after_s) > 190, "also while no upload is complete and every slot is free"
+        assert retry_after_s == sorted(retry_after_s), "each is told a time behind those who were told one before"
+        assert retry_after_s[-1] == MAX_RETRY_AFTER_S > retry_after_s[100] > retry_after_s[50]
+
+    virtual_time.run(scenario())
+
+
+def test_a_slow_service_grants_no_more_slots_than_ten_seconds_of_work() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=16, max_queue_size=256)
+        queue.foresee(10 / 4 / BESIDE_OTHERS)
+        leases = [await acquire(queue) for _ in range(4)]
+        fifth = asyncio.create_task(acquire(queue))
+        await asyncio.sleep(1)
+        assert queue.in_use == 4
+        leases[0].close()
+        (await fifth).close()
+        for lease in leases[1:]:
+            lease.close()
+        assert queue.in_use == 0
+
+    virtual_time.run(scenario())
+
+
+def test_windows_in_turn_go_before_requests_that_have_not_begun() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=1)
+        held = await acquire(queue)
+        order: list[str] = []
+
+        async def window(name: str, priority: Priority, *, in_turn: bool) -> None:
+            lease = await queue.acquire(priority, time.time() + SOON, in_turn=in_turn)
+            order.append(name)
+            lease.close()
+
+        asked = [
+            window("new", Priority.NORMAL, in_turn=False),
+            window("low in turn", Priority.LOW, in_turn=True),
+            window("in turn", Priority.NORMAL, in_turn=True),
+            window("high", Priority.HIGH, in_turn=False),
+        ]
+        tasks = [asyncio.create_task(one) for one in asked]
+        await asyncio.sleep(0)
+        held.close()
+        await asyncio.gather(*tasks)
+        assert order == ["high", "in turn", "new", "low in turn"]
+
+    virtual_time.run(scenario())
+
+
+def test_a_file_that_this_machine_cannot_do_in_its_time_is_rejected_with_what_decides() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=2)
+        queue.foresee(1.0)
+        with pytest.raises(
+            TimeoutTooShortError, match=r"130 windows .* 60 s are left.*max_request_timeout_s"
+        ) as rejected:
+            queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.time() + 60)
+        assert (rejected.value.status, rejected.value.param) == (400, "x-timeout-seconds")
+        assert "timeout_per_audio_s" in rejected.value.message
+        queue.end(queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.time() + 600))
+
+    virtual_time.run(scenario())
+
+
+def test_a_file_is_refused_where_the_rests_of_others_leave_it_no_time() -> None:
+    async def scenario() -> None:
+        queue = admission(slots=2)
+        queue.foresee(1.0)
+        rests = [queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.time() + 3600) for _ in range(5)]
+        with pytest.raises(OverloadedError, match="max_request_timeout_s") as refused:
+            queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.time() + 600)
+        assert refused.value.retry_after_s
+        queue.end(queue.begin(Priority.HIGH, windows=130, turn=4, deadline=time.time() + 600))
+        queue.end(queue.begin(Priority.NORMAL, windows=20, turn=4, deadline=time.time() + 600))
+        for rest in rests:
+            queue.end(rest)
+        queue.end(queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.time() + 600))
 
     virtual_time.run(scenario())
 
@@ -560,6 +657,20 @@ class TestThroughput:
             pace.all_in_use(3600.0 * hour)
             pace.freed(3600.0 * hour + 1)
         assert pace.seconds_per_slot(10**6) == pytest.approx(1)
+
+    def test_what_is_foreseen_counts_until_every_slot_had_its_turn(self) -> None:
+        pace = Throughput(4)
+        assert pace.seconds_per_slot(0) is None
+        pace.foreseen_s = 1.0
+        assert pace.seconds_per_slot(0) == 1.0
+        seen = []
+        for number in range(4):
+            pace.all_in_use(number / 10)
+            pace.freed((number + 1) / 10)
+            seen.append(pace.seconds_per_slot(1) or 0.0)
+        assert seen == sorted(seen, reverse=True)
+        assert seen[1] == pytest.approx((2 * 1.0 + 2 * 0.1) / 4, rel=0.05)
+        assert seen[3] == pytest.approx(0.1)
 
     def test_a_service_that_hangs_is_noticed_and_forgiven(self) -> None:
         pace = Throughput(1)

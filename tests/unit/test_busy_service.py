@@ -79,8 +79,8 @@ def test_who_is_let_in_is_answered_and_nothing_else_than_a_refusal_meets_the_oth
 def test_high_priority_keeps_its_latency(clients: int) -> None:
     busy = closed_loop(clients, high=1)
     assert busy.codes("high").keys() == {"ok"}
-    assert quantile(busy.seconds("high"), 0.5) < 10
-    assert quantile(busy.seconds("high"), 0.99) < 15
+    assert quantile(busy.seconds("high"), 0.5) < 5
+    assert quantile(busy.seconds("high"), 0.99) < 8
 
 
 @pytest.mark.parametrize(

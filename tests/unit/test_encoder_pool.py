@@ -116,6 +116,14 @@ class TestHealth:
         pool = EncoderPool([Scripted("a", status=health), Scripted("b", status=health)])
         assert asyncio.run(pool.health()) == EncoderHealth("npu:test", "healthy", None, 4)
 
+    def test_of_several_is_as_fast_as_all_that_work_together(self) -> None:
+        fast, slow = (EncoderHealth("npu:test", "healthy", window_s=seconds) for seconds in (0.1, 0.4))
+        failed = EncoderHealth("npu:test", "failed", "the device is lost", window_s=0.1)
+        pool = EncoderPool([Scripted("a", status=fast), Scripted("b", status=slow), Scripted("c", status=failed)])
+        assert asyncio.run(pool.health()).window_s == pytest.approx(1 / (10 + 2.5))
+        unmeasured = EncoderPool([Scripted("a", status=fast), Scripted("b")])
+        assert asyncio.run(unmeasured.health()).window_s is None
+
     @pytest.mark.parametrize(
         ("status", "reason"),
         [(EncoderHealth("npu:test", "failed", "the device is lost"), "the device is lost"), (LOST, "does not answer")],

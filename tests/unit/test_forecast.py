@@ -11,7 +11,7 @@ import virtual_time
 from deployments.errors import DeadlineExceededError, OverloadedError, QueueFullError
 from deployments.scheduling.admission import Admission, Priority
 from deployments.scheduling.arrivals import ArrivalRate
-from deployments.scheduling.forecast import Forecast
+from deployments.scheduling.forecast import BESIDE_OTHERS, Forecast
 from deployments.statistics import QueueStatistics
 
 AGEING_S = 10.0
@@ -71,6 +71,29 @@ class TestForecast:
         forecast, now = self.forecast(10, {HIGH: 5, NORMAL: 3})
         assert forecast.wait_s(NORMAL, 9, now) == pytest.approx(10 / (10 - 5), rel=0.05)
         assert forecast.wait_s(LOW, 9, now) == pytest.approx(10 / (10 - 8), rel=0.2)
+
+    @pytest.mark.parametrize(
+        ("window_s", "ageing_s", "in_flight"),
+        [(0.01, 10, 16), (0.5, 20, 16), (1.0, 40, 10), (4.0, 40, 2), (30.0, 40, 2)],
+    )
+    def test_a_slow_service_ages_later_and_has_fewer_windows_in_flight(
+        self, window_s: float, ageing_s: float, in_flight: int
+    ) -> None:
+        forecast = Forecast(16, len(Priority), AGEING_S)
+        assert (forecast.ageing_s(0.0), forecast.in_flight(0.0)) == (AGEING_S, 16)
+        forecast.foresee(window_s / BESIDE_OTHERS)
+        assert forecast.ageing_s(0.0) == pytest.approx(ageing_s)
+        assert forecast.in_flight(0.0) == in_flight
+
+    def test_the_mean_turn_follows_the_requests(self) -> None:
+        forecast = Forecast(16, len(Priority), AGEING_S)
+        assert forecast.turn == 1.0
+        for turn in (4, 2, 3):
+            forecast.began(turn)
+        assert forecast.turn == pytest.approx(3.0)
+        for _ in range(200):
+            forecast.began(1)
+        assert forecast.turn == pytest.approx(1.0, abs=0.01)
 
     def test_ageing_bounds_how_long_one_is_overtaken(self) -> None:
         forecast, now = self.forecast(10, {HIGH: 50, NORMAL: 50})

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,12 +46,16 @@ def post(client: TestClient, **fields: str):  # type: ignore[no-untyped-def]  # 
     return client.post("/v1/audio/transcriptions", files=FILE, data=fields)
 
 
-def wait_for_work(asked: TranscriptionService) -> None:
-    """Until a request has its first slot."""
+def wait_until(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + 10
-    while not asked.admission.in_use:
+    while not condition():
         assert time.monotonic() < until
         time.sleep(0.005)
+
+
+def wait_for_work(asked: TranscriptionService) -> None:
+    """Until a request has its first slot."""
+    wait_until(lambda: bool(asked.admission.in_use))
 
 
 def test_long_audio_is_given_more_time_unless_its_client_named_it(tmp_path: Path) -> None:
@@ -66,6 +70,43 @@ def test_long_audio_is_given_more_time_unless_its_client_named_it(tmp_path: Path
         assert named.status_code == 504
         too_long = client.post("/v1/audio/transcriptions", files=FILE, headers={"x-timeout-seconds": "8000"})
         assert (too_long.status_code, too_long.json()["error"]["param"]) == (400, "x-timeout-seconds")
+
+
+class MeasuredStages(ScriptedStages):
+    """Its encoder was found to need 10 s per window."""
+
+    async def encoder_health(self) -> EncoderHealth:
+        return EncoderHealth("cpu:test", "healthy", window_s=10.0)
+
+
+def test_what_the_measured_pace_cannot_do_in_time_is_rejected_once_its_windows_are_known(tmp_path: Path) -> None:
+    asked = service(MeasuredStages(9), tmp_path, timeout_per_audio_s=12)
+    with TestClient(create_app(asked)) as client:
+        wait_until(lambda: asked.encoder_health is not None)
+        for stream in ("false", "true"):
+            answer = client.post(
+                "/v1/audio/transcriptions", files=FILE, data={"stream": stream}, headers={"x-timeout-seconds": "80"}
+            )
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"], error["param"]) == (
+                400,
+                "timeout_too_short",
+                "x-timeout-seconds",
+            )
+        assert post(client).status_code == 400, "9 s of audio are given 108 s, and with its margin it needs more"
+        longer = client.post("/v1/audio/transcriptions", files=FILE, headers={"x-timeout-seconds": "120"})
+        assert longer.json()["text"] == "0 1 2 3 4 5 6 7 8"
+    assert asked.admission.in_use == 0
+
+
+def test_a_client_is_told_not_to_repeat_what_took_too_long(tmp_path: Path) -> None:
+    async def hangs(_: int) -> None:
+        await asyncio.sleep(0.2)
+
+    with TestClient(create_app(service(ScriptedStages(1, hangs), tmp_path))) as client:
+        late = client.post("/v1/audio/transcriptions", files=FILE, headers={"x-timeout-seconds": "0.01"})
+        assert (late.status_code, late.headers["x-should-retry"]) == (504, "false")
+        assert "x-should-retry" not in client.get("/nowhere").headers
 
 
 def test_windows_become_one_text(client: TestClient) -> None:

@@ -127,6 +127,35 @@ def test_a_long_file_holds_only_its_share_so_a_short_one_passes() -> None:
     asyncio.run(scenario())
 
 
+def test_a_long_file_yields_to_short_ones_after_its_first_turn() -> None:
+    async def scenario() -> None:
+        finished: list[str] = []
+        release = asyncio.Event()
+
+        async def hold(_: int) -> None:
+            await release.wait()
+
+        stages = ScriptedStages(40, hold)
+        bench = Bench(stages, slots=2, in_flight=2)
+
+        async def client(name: str, windows: int) -> None:
+            stages.windows = windows
+            await bench.texts()
+            finished.append(name)
+
+        long = asyncio.create_task(client("long", 8))
+        await asyncio.sleep(0.01)
+        shorts = [asyncio.create_task(client("short", 1)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        release.set()
+        await asyncio.gather(long, *shorts)
+        assert finished == ["short"] * 3 + ["long"]
+        assert stages.priorities[:2] == [Priority.NORMAL] * 2
+        assert stages.priorities.count(Priority.LOW) == 6, "inside the stages too"
+
+    asyncio.run(scenario())
+
+
 def decoded_in(stages: ScriptedStages) -> list[tuple[str | None, str | None]]:
     """Of each window: its language and the one that was not believed."""
     return [(stages.options[i].language, stages.options[i].other_language) for i in range(stages.windows)]
