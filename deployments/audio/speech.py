@@ -140,13 +140,13 @@ def _speech_windows(heard: _Heard, longest: int) -> list[Span]:
 
 
 def _stretches(probabilities: Sequence[float], rule: _Rule) -> Iterator[Span]:
-    """Stretches of speech in chunks, by Silero's hysteresis."""
-    for start, end in _louder_stretches(probabilities, rule):
+    """Stretches of speech in chunks, by Silero's hysteresis, without those too short for a word."""
+    for start, end in _all_stretches(probabilities, rule):
         if end - start >= rule.min_chunks:
             yield start, end
 
 
-def _louder_stretches(probabilities: Sequence[float], rule: _Rule) -> Iterator[Span]:
+def _all_stretches(probabilities: Sequence[float], rule: _Rule) -> Iterator[Span]:
     start: int | None = None
     quiet_since: int | None = None
     for i, probability in enumerate(probabilities):

@@ -1,12 +1,16 @@
 """The five response formats, to the letter."""
 
+import re
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deployments.contracts import Transcript, Window, Word
 from deployments.http.formats import Transcription, as_json, as_srt, as_verbose_json, as_vtt, usage
 from deployments.scheduling.pipeline import WindowDone
+from deployments.text.placing import place_words
 from deployments.text.segments import Segment, split_segments
 
 WORDS = (Word(" Good", 0.5, 0.7, 0.9), Word(" day.", 0.7, 1.25, 0.9), Word(" Sit.", 3661.5, 3662.0, 0.8))
@@ -78,6 +82,38 @@ def test_windows_in_scripts_without_spaces_are_joined_without_one() -> None:
         for i, text in enumerate(["今日は", "", "散歩"])
     ]
     assert as_json(replace(TRANSCRIPTION, windows=windows))["text"] == "今日は散歩"
+
+
+CLOCK = re.compile(r"(\d\d):(\d\d):(\d\d)[,.](\d\d\d)")
+
+
+@given(
+    times=st.lists(st.tuples(st.floats(-1, 32), st.floats(-1, 32)), min_size=1, max_size=40),
+    seam_s=st.floats(0.2, 29.0),
+    duration_s=st.floats(30.0, 31.0),
+)
+def test_cues_are_in_order_inside_the_audio_and_never_of_no_length(
+    times: list[tuple[float, float]], seam_s: float, duration_s: float
+) -> None:
+    words = [Word(f"Word{i}.", *span, 0.9) for i, span in enumerate(times)]
+    texts = " ".join(word.text for word in words)
+    windows = [
+        (window, replace(TRANSCRIPT, text=texts, words=place_words(words, window.start_s, window.end_s)))
+        for window in (Window(0, 0.0, seam_s), Window(1, seam_s, duration_s))
+    ]
+    segments = split_segments(windows)
+    assert all(
+        segment.start_s <= word.start_s and word.end_s <= segment.end_s
+        for segment in segments
+        for word in segment.words
+    )
+    clocks = [tuple(map(int, clock)) for clock in CLOCK.findall(as_srt(segments))]
+    seconds = [3600 * h + 60 * m + s + ms / 1000 for h, m, s, ms in clocks]
+    starts, ends = seconds[::2], seconds[1::2]
+    assert all(start < end for start, end in zip(starts, ends, strict=True))
+    assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+    assert starts[0] >= 0
+    assert ends[-1] <= round(duration_s, 3)
 
 
 def test_usage_counts_whole_seconds_rounded_up() -> None:

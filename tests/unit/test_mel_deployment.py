@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from spoken_clips import DEMO_MODEL
 
 import deployments.mel
 from deployments.audio import SAMPLE_RATE
@@ -22,15 +23,14 @@ from deployments.memory.spool import write_upload
 from deployments.model import load_model
 from deployments.settings import Settings
 
-ROOT = Path(__file__).parents[2]
-CLIP = ROOT / "tests" / "audio" / "05_flite-slt.wav"
+CLIP = Path(__file__).parents[1] / "audio" / "05_flite-slt.wav"
 
 
 class Bench:
     """A MelPreprocessor, a slab and a spool."""
 
     def __init__(self, directory: Path) -> None:
-        settings = Settings.resolve({"whisper_model": str(ROOT / "models" / "demo-en")})
+        settings = Settings.resolve({"whisper_model": str(DEMO_MODEL)})
         self.slab = Slab.create(directory / "slab", SlabLayout(2, 80, 3000, 1500, 192))
         self._spool = directory / "spool"
         self._spool.mkdir()
