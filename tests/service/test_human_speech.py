@@ -145,7 +145,10 @@ class TestAHumanVoice:
         assert normal(answer["text"]) == JFK
 
     def test_a_prompt_of_any_size_is_cut_and_never_echoed(self, human: str) -> None:
-        for prompt in ("Transcribe exactly as spoken. Vocabulary: Ecobee, Kubernetes, Amanuensis.", "Kubernetes " * 3000):
+        for prompt in (
+            "Transcribe exactly as spoken. Vocabulary: Ecobee, Kubernetes, Amanuensis.",
+            "Kubernetes " * 3000,
+        ):
             answer = ask(human, Question(HUMAN.read_bytes(), {"prompt": prompt}))
             assert wer(JFK, answer) <= 0.1
             assert not re.search("kubernetes|ecobee|vocabulary", normal(answer["text"]))
