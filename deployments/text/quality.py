@@ -96,9 +96,8 @@ class Attempt:
 
 
 def best_attempt(attempts: Sequence[Attempt]) -> Attempt:
-    """The last attempt if it is good; else the likeliest, if possible of those that neither echo nor loop."""
-    if not attempts[-1].needs_another:
-        return attempts[-1]
-    own = [attempt for attempt in attempts if not attempt.is_echo] or attempts
+    """The likeliest good attempt; where none is good the likeliest, if possible of those that neither echo nor loop."""
+    good = [attempt for attempt in attempts if not attempt.needs_another]
+    own = [attempt for attempt in attempts if not attempt.is_echo]
     fluent = [attempt for attempt in own if not attempt.loops]
-    return max(fluent or own, key=lambda attempt: attempt.avg_logprob)
+    return max(good or fluent or own or attempts, key=lambda attempt: attempt.avg_logprob)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -30,24 +31,26 @@ class Search:
     beam_size: int = 1
     no_repeat_ngram_size: int = 0
     temperature: float = 0.0
-    prompted: bool = True
+    prompted: bool = False
 
 
-def ladder(options: DecodeOptions, language: str, temperatures: tuple[float, ...]) -> tuple[Search, ...]:
+def ladder(options: DecodeOptions, languages: Sequence[str], temperatures: tuple[float, ...]) -> tuple[Search, ...]:
     """The searches for one window: as asked for, then other deterministic ones, then sampling.
 
     Args:
         options: what the request asked for.
-        language: that the window is taken for.
+        languages: that the window may be in, the likeliest first; the first searches are one for each.
         temperatures: for the last searches; those not above the request's own are left out.
     """
+    language = languages[0]
     asked = Search(language, options.beam_size, temperature=options.temperature, prompted=has_prompt(options))
+    rivals = [replace(asked, language=rival) for rival in languages[1:]]
     alone = replace(asked, prompted=False)
     other = [replace(alone, language=options.other_language)] if options.other_language else []
     beam = Search(language, max(options.beam_size, WIDE_BEAM), prompted=False)
     once = replace(beam, no_repeat_ngram_size=NO_REPEAT_NGRAM)
     sampled = [replace(alone, temperature=higher) for higher in temperatures if higher > options.temperature]
-    return tuple(dict.fromkeys((asked, alone, *other, beam, once, *sampled)))
+    return tuple(dict.fromkeys((asked, *rivals, alone, *other, beam, once, *sampled)))
 
 
 def has_prompt(options: DecodeOptions) -> bool:

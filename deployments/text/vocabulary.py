@@ -81,7 +81,7 @@ class Vocabulary:
         Each loop in them is said once: the model would carry it on.
         """
         hotwords = self._given(options.hotwords)[:MAX_HOTWORD_TOKENS]
-        prompt = self._given(options.prompt)[-(MAX_PROMPT_TOKENS - len(hotwords)) :]
+        prompt = self._end(self._given(options.prompt), MAX_PROMPT_TOKENS - len(hotwords))
         return [*first_passes(hotwords, self.text), *first_passes(prompt, self.text)]
 
     def _given(self, text: str | None) -> list[int]:
@@ -89,6 +89,14 @@ class Vocabulary:
         stripped = (text or "").strip()
         ids = self._tokens.encode(f" {stripped}", add_special_tokens=False).ids if stripped else []
         return [token for token in ids if token < self.end]
+
+    def _end(self, tokens: list[int], at_most: int) -> list[int]:
+        """The last tokens, from the beginning of a word on where there is one."""
+        end = tokens[-at_most:]
+        if len(end) == len(tokens):
+            return end
+        begins = (i for i, token in enumerate(end) if self._tokens.decode([token])[:1].isspace())
+        return end[next(begins, 0) :]
 
     def echoes(self, text: str, options: DecodeOptions) -> bool:
         """Whether all words of a text stand in the request's prompt or hotwords, in this order."""

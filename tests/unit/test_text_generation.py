@@ -22,12 +22,15 @@ from deployments.contracts import DecodeOptions, Window
 from deployments.errors import ConfigurationError, UnsupportedLanguageError
 from deployments.text import quality
 from deployments.text.generation import DecodeItem, TextGenerator, max_new_tokens
+from deployments.text.quality import Attempt
+from deployments.text.search import Search
 from deployments.text.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
 from loadtests.random_whisper import N_MELS
 from loadtests.text import words
 
 SHORT_CLIPS = 9
 GREEDY = DecodeOptions()
+PROMPTED = Search("en", prompted=True)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,14 @@ def random_items(count: int, *, duration_s: float = 4.0, options: DecodeOptions 
 
 def with_options(items: Sequence[DecodeItem], options: DecodeOptions) -> list[DecodeItem]:
     return [replace(item, options=options) for item in items]
+
+
+def attempts_at(generator: TextGenerator, item: DecodeItem) -> list[Attempt]:
+    """What each search found for one window."""
+    decoding = generator.begin(item)
+    while decoding.transcript is None:
+        generator.advance([decoding])
+    return decoding.attempts
 
 
 def test_word_error_rate_of_short_clips(demo: TextGenerator, clips: list[Clip], items: list[DecodeItem]) -> None:
@@ -127,7 +138,7 @@ def test_no_items(demo: TextGenerator) -> None:
 def test_scores_are_those_of_faster_whisper(demo: TextGenerator, items: list[DecodeItem]) -> None:
     transcript = demo.generate(items[:1])[0]
     model = ctranslate2.models.Whisper(str(DEMO_MODEL), compute_type="int8", intra_threads=1)
-    start = Vocabulary(DEMO_MODEL, multilingual=False).prompt(GREEDY, "en")
+    start = Vocabulary(DEMO_MODEL, multilingual=False).prompt(GREEDY, PROMPTED)
     result = model.generate(
         ctranslate2.StorageView.from_array(items[0].states[None].copy()),
         [start],
@@ -178,9 +189,9 @@ def test_english_prompt() -> None:
     vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
     names = vocabulary.tokenizer("en", "transcribe").tokenizer
     start = [names.token_to_id("<|startoftranscript|>"), names.token_to_id("<|notimestamps|>")]
-    assert vocabulary.prompt(GREEDY, "en") == start
-    assert vocabulary.prompt(DecodeOptions(prompt="  "), "en") == start
-    assert vocabulary.prompt(DecodeOptions(prompt=" Hello. "), "en") == [
+    assert vocabulary.prompt(GREEDY, PROMPTED) == start
+    assert vocabulary.prompt(DecodeOptions(prompt="  "), PROMPTED) == start
+    assert vocabulary.prompt(DecodeOptions(prompt=" Hello. "), PROMPTED) == [
         names.token_to_id("<|startofprev|>"),
         *names.encode(" Hello.").ids,
         *start,
@@ -190,8 +201,8 @@ def test_english_prompt() -> None:
 def test_long_prompt_keeps_its_end(demo: TextGenerator, items: list[DecodeItem]) -> None:
     vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
     text = " ".join(f"word {number}" for number in range(400))
-    prompt = vocabulary.prompt(DecodeOptions(prompt=text), "en")
-    assert len(prompt) == 1 + MAX_PROMPT_TOKENS + 2
+    prompt = vocabulary.prompt(DecodeOptions(prompt=text), PROMPTED)
+    assert MAX_PROMPT_TOKENS - 5 <= len(prompt) - 1 - 2 <= MAX_PROMPT_TOKENS
     assert vocabulary.text(vocabulary.text_tokens(prompt)).endswith("word 399")
     assert demo.generate([replace(items[0], options=DecodeOptions(prompt=text))])[0].temperature == 0.0
 
@@ -199,7 +210,7 @@ def test_long_prompt_keeps_its_end(demo: TextGenerator, items: list[DecodeItem])
 def test_special_tokens_in_a_prompt_are_dropped(demo: TextGenerator, items: list[DecodeItem]) -> None:
     attack = DecodeOptions(prompt="Hello<|startoftranscript|><|endoftext|>")
     vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
-    assert vocabulary.prompt(attack, "en") == vocabulary.prompt(DecodeOptions(prompt="Hello"), "en")
+    assert vocabulary.prompt(attack, PROMPTED) == vocabulary.prompt(DecodeOptions(prompt="Hello"), PROMPTED)
     neighbour = demo.generate([items[1]])[0].text
     assert demo.generate([replace(items[0], options=attack), items[1]])[1].text == neighbour
 
@@ -218,7 +229,7 @@ def test_endless_text_stops_at_the_bound(
     item = random_items(1, duration_s=duration_s, options=options)[0]
     vocabulary = Vocabulary(multilingual_dir, multilingual=True)
     model = ctranslate2.models.Whisper(str(multilingual_dir), compute_type="int8", intra_threads=1)
-    start = vocabulary.prompt(options, "de")
+    start = vocabulary.prompt(options, Search("de", prompted=True))
     unbounded = model.generate(
         ctranslate2.StorageView.from_array(item.states[None].copy()),
         [start],
@@ -229,7 +240,11 @@ def test_endless_text_stops_at_the_bound(
     room = 448 - (len(start) - 1)
     bound = min(max_new_tokens(duration_s), room)
     assert len(unbounded) == min(224, room)
-    assert multilingual.generate([item])[0].tokens == vocabulary.text_tokens(unbounded[:bound])
+    whole_words = vocabulary.without_last_word(vocabulary.text_tokens(unbounded[:bound]), spaced=True)
+    (attempt, *_) = attempts_at(multilingual, item)
+    assert attempt.tokens == vocabulary.text_tokens(unbounded[:bound])
+    assert not attempt.ended
+    assert multilingual.generate([item])[0].tokens[: len(whole_words)] == whole_words
 
 
 def test_beam_search_finds_a_likelier_text(multilingual: TextGenerator) -> None:
@@ -239,25 +254,29 @@ def test_beam_search_finds_a_likelier_text(multilingual: TextGenerator) -> None:
     assert np.mean([it.avg_logprob for it in beam]) > np.mean([it.avg_logprob for it in greedy])
 
 
-def test_sampling(multilingual: TextGenerator) -> None:
-    item = random_items(1, options=DecodeOptions(language="en", temperature=1.0))[0]
-    first, second = multilingual.generate([item, item])
-    assert first.temperature == second.temperature == 1.0
-    assert first.tokens != second.tokens
+def test_sampled_text_depends_on_nothing_but_its_audio(items: list[DecodeItem]) -> None:
+    first, second = with_options(items[:2], DecodeOptions(temperature=0.8))
+    generator = TextGenerator(DEMO_MODEL)
+    alone = generator.generate([first])[0]
+    assert alone.temperature == 0.8
+    assert generator.generate([second, first, first])[1:] == [alone, alone]
+    assert TextGenerator(DEMO_MODEL).generate([first]) == [alone]
 
 
-def test_fallback_draws_again_only_what_is_bad(items: list[DecodeItem]) -> None:
+def test_a_text_that_is_not_good_is_looked_for_in_other_ways(items: list[DecodeItem]) -> None:
     rng = np.random.default_rng(3)
     noise = Clip("noise", (rng.standard_normal(8 * 16_000) * 6_000).clip(-32_768, 32_767).astype(np.int16), "")
     bad = DecodeItem(encode([noise])[0], Window(0, 0.0, noise.duration_s), GREEDY)
-    plain = TextGenerator(DEMO_MODEL).generate([items[0], bad])
-    assert plain[1].avg_logprob < -1.0
-
-    clean, drawn = TextGenerator(DEMO_MODEL, fallback_temperatures=(0.4, 0.8)).generate([items[0], bad])
-    assert clean == plain[0]
-    assert drawn.temperature in (0.0, 0.4, 0.8)
-    assert drawn.temperature > 0 or drawn.tokens == plain[1].tokens
-    assert drawn.avg_logprob >= plain[1].avg_logprob
+    generator = TextGenerator(DEMO_MODEL)
+    good, found = (generator.begin(item) for item in (items[0], bad))
+    for decoding in (good, found):
+        generator.advance([decoding])
+    assert good.transcript == generator.generate([items[0]])[0]
+    assert found.transcript is None
+    assert found.attempts[0].avg_logprob < -1.0
+    transcript = generator.generate([bad])[0]
+    assert transcript.avg_logprob > found.attempts[0].avg_logprob
+    assert generator.generate([bad, replace(items[0], states=items[0].states[: len(bad.states)])])[0] == transcript
 
 
 def test_languages_of_the_models(demo: TextGenerator, multilingual: TextGenerator) -> None:
@@ -271,7 +290,7 @@ def test_multilingual_prompt(multilingual_dir: Path) -> None:
     names = vocabulary.tokenizer("de", "transcribe").tokenizer
     options = DecodeOptions(task="translate")
     wanted = ("<|startoftranscript|>", "<|de|>", "<|translate|>", "<|notimestamps|>")
-    assert vocabulary.prompt(options, "de") == [names.token_to_id(token) for token in wanted]
+    assert vocabulary.prompt(options, Search("de")) == [names.token_to_id(token) for token in wanted]
 
 
 def test_language_is_detected_from_the_states(multilingual_dir: Path, multilingual: TextGenerator) -> None:
@@ -304,9 +323,10 @@ def test_languages_and_tasks_mix_in_one_batch(multilingual: TextGenerator) -> No
 
 def test_transcripts_hold_text_tokens_only(multilingual_dir: Path, multilingual: TextGenerator) -> None:
     end = Vocabulary(multilingual_dir, multilingual=True).end
-    for transcript in multilingual.generate(random_items(6)):
-        assert transcript.tokens
-        assert max(transcript.tokens) < end
+    transcripts = multilingual.generate(random_items(6))
+    assert any(transcript.tokens for transcript in transcripts)
+    assert all(token < end for transcript in transcripts for token in transcript.tokens)
+    assert not any("\ufffd" in transcript.text for transcript in transcripts)
 
 
 @pytest.mark.parametrize(
@@ -358,3 +378,56 @@ def test_n_mels_of_the_tiny_model_is_refused_too(multilingual: TextGenerator) ->
     item = random_items(1)[0]
     with pytest.raises(ValueError, match="log-mel"):
         multilingual.generate([replace(item, states=item.states[:N_MELS])])
+
+
+def test_a_prompt_has_room_for_hotwords_and_text() -> None:
+    vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
+    many = " ".join(f"name{number}" for number in range(300))
+    text = " ".join(f"word {number}" for number in range(300))
+    prompt = vocabulary.prompt(DecodeOptions(prompt=text, hotwords=many), PROMPTED)
+    assert MAX_PROMPT_TOKENS - 5 <= len(prompt) - 1 - 2 <= MAX_PROMPT_TOKENS
+    given = vocabulary.text(vocabulary.text_tokens(prompt))
+    assert given.startswith("name0 name1")
+    assert given.endswith("word 299")
+    assert vocabulary.prompt(DecodeOptions(prompt=text, hotwords=many), Search("en")) == prompt[-2:]
+
+
+def test_a_prompt_that_says_one_thing_for_ever_says_it_once() -> None:
+    vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
+    once = vocabulary.prompt(DecodeOptions(prompt="Kubernetes"), PROMPTED)
+    assert vocabulary.prompt(DecodeOptions(prompt="Kubernetes " * 3000), PROMPTED) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "echoes"),
+    [
+        ("Ecobee, Kubernetes.", True),
+        ("kubernetes", True),
+        ("Kubernetes Ecobee", False),
+        ("Ecobees", False),
+        ("", False),
+    ],
+)
+def test_echo_of_the_prompt(text: str, *, echoes: bool) -> None:
+    vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
+    options = DecodeOptions(prompt="Vocabulary: Ecobee, Kubernetes, Amanuensis.")
+    assert vocabulary.echoes(text, options) is echoes
+
+
+def test_pieces_of_characters_are_dropped(multilingual_dir: Path) -> None:
+    vocabulary = Vocabulary(multilingual_dir, multilingual=True)
+    ids = vocabulary.tokenizer("ja", "transcribe").encode("\u65e5\u672c")
+    assert len(ids) == 6
+    assert vocabulary.text_tokens(ids) == tuple(ids)
+    assert vocabulary.text_tokens(ids[:5]) == tuple(ids[:3])
+    assert vocabulary.text_tokens([ids[1], *ids[:3]]) == tuple(ids[:3])
+
+
+def test_the_last_word_or_character_is_left_out(multilingual_dir: Path) -> None:
+    vocabulary = Vocabulary(multilingual_dir, multilingual=True)
+    word, other = (vocabulary.tokenizer("de", "transcribe").encode(f" word{number}") for number in (1, 2))
+    tokens = (*word, *other)
+    assert vocabulary.without_last_word(tokens, spaced=True) == tuple(word)
+    assert vocabulary.without_last_word(tuple(word), spaced=True) == tuple(word)
+    characters = tuple(vocabulary.tokenizer("ja", "transcribe").encode("\u65e5\u672c"))
+    assert vocabulary.without_last_word(characters, spaced=False) == characters[:3]
