@@ -199,7 +199,7 @@ class TestHub:
         shown = capsys.readouterr().err
         assert hub.requests
         assert "pinned: 100%" in shown
-        assert {title for title in re.findall(r"(\S+): +\d+%", shown)} == {"pinned"}
+        assert set(re.findall(r"(\S+): +\d+%", shown)) == {"pinned"}
 
 
 class TestHubCache:
