@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from deployments.errors import ConfigurationError
 
@@ -364,16 +364,17 @@ def _is_wanted(file: str, source: Source) -> bool:
 @contextmanager
 def _progress_bar(title: str, directory: Path, total: int) -> Iterator[None]:
     """Show on the terminal how many of ``total`` bytes have arrived: one bar for all files of ``directory``."""
-    from huggingface_hub.utils import (  # noqa: PLC0415
+    from huggingface_hub.utils.tqdm import (  # noqa: PLC0415
         are_progress_bars_disabled,
         disable_progress_bars,
         enable_progress_bars,
         tqdm,
     )
 
+    make_bar: Any = tqdm  # it has no types
     hidden = are_progress_bars_disabled()
     ended = threading.Event()
-    with tqdm(total=total, desc=title, unit="B", unit_scale=True, disable=hidden or None) as bar:
+    with make_bar(total=total, desc=title, unit="B", unit_scale=True, disable=hidden or None) as bar:
 
         def catch_up() -> None:
             bar.update(min(_bytes_in(directory), total) - bar.n)

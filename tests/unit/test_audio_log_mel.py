@@ -12,9 +12,9 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 
 from deployments.audio import SAMPLE_RATE
-from deployments.audio.frames import BUCKETS, HOP_LENGTH, N_FRAMES, N_SAMPLES, TRAILING_SILENCE, frames_for
+from deployments.audio.frames import BUCKETS, HOP_LENGTH, MEL_BINS, N_FRAMES, N_SAMPLES, TRAILING_SILENCE, frames_for
 from deployments.audio.log_mel import log_mel
-from deployments.audio.mel_filters import MEL_BINS, compute, mel_filters
+from deployments.audio.mel_filters import compute, mel_filters
 
 AUDIO = Path(__file__).parents[2] / "tests" / "audio"
 CLIPS = sorted(AUDIO.glob("*.wav"))

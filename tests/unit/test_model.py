@@ -163,10 +163,11 @@ class TestShapes:
         assert transcript.language == "en"
 
 
-def test_the_default_is_whisper_base() -> None:
-    assert Settings().whisper_model == "base"
+def test_the_default_is_whisper_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WHISPER_MODEL", raising=False)
+    assert Settings.resolve({}).whisper_model == "base"
     real = real_base()
-    model = load_model(Settings())
+    model = load_model(Settings.resolve({}))
     assert (model.name, model.path, model.audio_context, model.max_window_s) == ("base", real, "full", 30)
     assert (model.multilingual, len(model.languages)) == (True, 99)
     assert "yue" not in model.languages, "Cantonese came with large-v3"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino
 import pytest
 from numpy.typing import NDArray
 
@@ -25,9 +26,12 @@ from npu_encoder.errors import (
 )
 from npu_encoder.failover import FailoverBackend
 from npu_encoder.loading import NpuOptions, load_backend
+from npu_encoder.openvino_cpu import resolve_precision
 from npu_encoder.simulator.scenario import FAULTS, read_scenario
 
 DEMO_MODEL = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
+CPU = f"cpu:openvino-{resolve_precision(openvino.Core(), 'auto')}"
+"""The device that takes over: in bf16 where this CPU has it."""
 LOG_MEL: NDArray[np.float32] = np.random.default_rng(7).uniform(-1, 1, (80, 200)).astype(np.float32)
 
 
@@ -91,7 +95,7 @@ def test_the_cpu_takes_over_when_the_npu_has_failed_for_good(scenario: ScenarioF
         with pytest.raises(PoisonedOutputError):
             encode(backend)
         device, states = encode(backend)
-        assert device == backend.device == "cpu:openvino-bf16"
+        assert device == backend.device == CPU
         assert str(backend.health.status) == "degraded"
         assert "known-answer" in str(backend.health.reason)
         np.testing.assert_array_equal(states, encode(load_backend(DEMO_MODEL, backend="openvino"))[1])
@@ -111,7 +115,7 @@ def test_the_cpu_takes_over_while_windows_keep_coming(scenario: ScenarioFile) ->
         arrivals = iter(windows)
         outcomes = list(backend.encode_each(lambda: next(arrivals, None), 8))
         assert len(outcomes) == len(windows)
-        on_cpu = [window for window, outcome in outcomes if outcome == "cpu:openvino-bf16"]
+        on_cpu = [window for window, outcome in outcomes if outcome == CPU]
         failed = [outcome for _, outcome in outcomes if isinstance(outcome, DeviceError)]
         assert len(on_cpu) + len(failed) == len(windows)
         assert on_cpu[-1] is windows[-1]
@@ -124,9 +128,9 @@ def test_the_cpu_takes_over_from_a_device_that_is_lost_at_rest(scenario: Scenari
     with with_failover(scenario) as backend:
         scenario.write({"kind": "device_lost", "at": [1]})
         backend.check()
-        assert backend.device == "cpu:openvino-bf16"
+        assert backend.device == CPU
         assert "No such device" in str(backend.health.reason)
-        assert encode(backend)[0] == "cpu:openvino-bf16"
+        assert encode(backend)[0] == CPU
 
 
 def test_a_device_that_fails_at_the_start_is_replaced_too_but_only_on_request(scenario: ScenarioFile) -> None:
@@ -134,7 +138,7 @@ def test_a_device_that_fails_at_the_start_is_replaced_too_but_only_on_request(sc
     with pytest.raises(DriverMissingError), open_npu(scenario):
         pass
     with with_failover(scenario) as backend:
-        assert encode(backend)[0] == "cpu:openvino-bf16"
+        assert encode(backend)[0] == CPU
         assert backend.health.status == "degraded"
 
 
