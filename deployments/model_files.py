@@ -266,7 +266,8 @@ def _what_to_place(source: Source | None, directory: Path | str) -> str:
     if source is not None and source.sums:
         files, owner = ", ".join(source.sums), f"{source.repository} at revision {source.revision}"
     else:
-        files = f"{MODEL_FILE}, config.json, {TOKENIZER_FILE}, {' or '.join(VOCABULARY_FILES)}, {PREPROCESSOR_FILE}"
+        files = f"{MODEL_FILE}, config.json, {TOKENIZER_FILE}, {' or '.join(VOCABULARY_FILES)}"
+        files += f", and {PREPROCESSOR_FILE} if there is one"
         owner = source.repository if source is not None else "a CTranslate2 conversion"
     return f"place the files of {owner} ({files}) in {directory}"
 
