@@ -137,7 +137,10 @@ def find(name: str) -> Path | None:
         return _checked(cached, source)
     packages = installed_packages(source)
     if packages:
-        return _fill(source, lambda target: _join(packages, target))
+        try:
+            return _fill(source, lambda target: _join(packages, target))
+        except OSError as error:
+            raise _unusable(error) from error
     snapshot = hub_snapshot(source)
     return None if snapshot is None else _checked(snapshot, source)
 
@@ -266,7 +269,8 @@ def _what_to_place(source: Source | None, directory: Path | str) -> str:
     if source is not None and source.sums:
         files, owner = ", ".join(source.sums), f"{source.repository} at revision {source.revision}"
     else:
-        files = f"{MODEL_FILE}, config.json, {TOKENIZER_FILE}, {' or '.join(VOCABULARY_FILES)}, {PREPROCESSOR_FILE}"
+        files = f"{MODEL_FILE}, config.json, {TOKENIZER_FILE}, {' or '.join(VOCABULARY_FILES)}"
+        files += f", and {PREPROCESSOR_FILE} if there is one"
         owner = source.repository if source is not None else "a CTranslate2 conversion"
     return f"place the files of {owner} ({files}) in {directory}"
 
@@ -303,25 +307,27 @@ def _fill(source: Source, write: Callable[[Path], Mapping[str, str]]) -> Path:
 
 
 @contextmanager
-def _only_one(directory: Path) -> Iterator[None]:
+def _only_one(cache: Path) -> Iterator[None]:
     """Hold the lock of the model cache, which is made if it is not there."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory, os.O_RDONLY)
+        cache.mkdir(parents=True, exist_ok=True)
+        lock = cache.with_suffix(".lock").open("w")  # a file: network file systems lock no directories
     except OSError as error:
-        raise ConfigurationError(
-            f"The model cache {directory} cannot be used ({error.strerror}); set XDG_CACHE_HOME to a directory "
-            "that can be written."
-        ) from error
-    try:
+        raise _unusable(error) from error
+    with lock:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _LOG.warning("Another process is filling %s; waiting for it.", directory)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _LOG.warning("Another process is filling %s; waiting for it.", cache)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
+
+
+def _unusable(error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"The model cache {model_cache()} cannot be written ({error.strerror}); make room there, or set XDG_CACHE_HOME "
+        "to a directory that can be written."
+    )
 
 
 def _join(packages: tuple[Path, ...], target: Path) -> Mapping[str, str]:

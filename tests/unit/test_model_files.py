@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import importlib
-import os
 import re
 import shutil
 import sys
@@ -227,12 +227,11 @@ class TestHubCache:
 def test_two_starts_at_once_fetch_once(cache: Path, hub: LocalHub) -> None:
     paths: list[Path] = []
     cache.mkdir(parents=True)
-    lock = os.open(cache, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
     starts = [threading.Thread(target=lambda: paths.append(resolve("pinned"))) for _ in range(2)]
-    for start in starts:
-        start.start()
-    os.close(lock)
+    with cache.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for start in starts:
+            start.start()
     for start in starts:
         start.join()
     assert paths == [cache / "pinned"] * 2
@@ -245,6 +244,19 @@ def test_a_cache_that_cannot_be_written_is_named(cache: Path, packages: Path) ->
     cache.write_text("a file where the directory should be")
     with pytest.raises(ConfigurationError, match="XDG_CACHE_HOME"):
         find("pinned")
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_behind(
+    cache: Path, packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert packages.is_dir()
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(ConfigurationError, match=r"cannot be written \(No space left on device\); make room"):
+        find("pinned")
+    assert everything_in(cache) == []
 
 
 def test_the_known_sizes_are_those_of_faster_whisper() -> None:
