@@ -23,7 +23,7 @@ WITHIN = 0.5
 REFUSALS = frozenset({"queue_full", "overloaded"})
 WRONG = frozenset({WRONG_TEXT, UNREADABLE})
 
-GOODPUT, GOODPUT_LIMIT = "answers a second over those to 16 clients", 0.75
+GOODPUT, GOODPUT_LIMIT = "answers a second over the capacity", 0.75
 FORESEEN, FORESEEN_LIMIT = "refused at once, of what was not answered in time", 0.9
 KEPT, KEPT_LIMIT = "got in, of those that came back as told", 0.5
 HIGH, HIGH_LIMIT = "latency of high priority, p95, over one turn of its peers", 1.5
@@ -114,8 +114,9 @@ class Page:
 
     @property
     def capacity(self) -> float:
-        """Answers a second to the crowd that is nearest to the 16 clients of a calibration."""
-        return min(self.gatherings, key=lambda one: abs(one.clients - CLIENTS)).answers_per_s
+        """Answers a second to the crowd that is nearest to 16 clients; at least what one client alone would get."""
+        nearest = min(self.gatherings, key=lambda one: abs(one.clients - CLIENTS), default=None)
+        return max(nearest.answers_per_s if nearest else 0.0, 1 / self.request_s)
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -124,7 +125,7 @@ class Page:
 
 
 def judge_crowd(one: Gathering, capacity: float) -> list[Verdict]:
-    """A verdict for each criterion of a crowd, given the answers a second that 16 clients got."""
+    """A verdict for each criterion of a crowd, given the capacity in answers a second."""
     peers = max(CLIENTS, math.ceil(one.clients / HIGH_EVERY))
     return [
         *_sound(one.name, one.attempts, one.openings),
@@ -158,7 +159,7 @@ def is_refused(attempt: Attempt) -> bool:
 def returns(one: Gathering) -> tuple[int, int]:
     """How often a client came back after the time that it was told, and how often it got in then."""
     returned = [attempt for attempt in one.attempts if attempt.returned]
-    return len(returned), sum(not is_refused(attempt) for attempt in returned)
+    return len(returned), sum(attempt.status != UNAVAILABLE for attempt in returned)
 
 
 def _sound(name: str, attempts: Sequence[Attempt], openings: int) -> list[Verdict]:

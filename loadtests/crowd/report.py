@@ -38,7 +38,8 @@ def as_markdown(page: Page) -> str:
     verdicts = page.verdicts
     met = sum(verdict.passed for verdict in verdicts)
     sections = [
-        f"A request alone took {page.request_s:.3g} s. **{met} of {len(verdicts)} criteria are met.**",
+        f"A request alone took {page.request_s:.3g} s, the capacity is {page.capacity:.3g} requests/s. "
+        f"**{met} of {len(verdicts)} criteria are met.**",
         _crowds(page.gatherings) if page.gatherings else "",
         _hours(page.hours) if page.hours else "",
         _verdicts(verdicts),
@@ -71,7 +72,7 @@ def _hours(hours: Hours) -> str:
             "## Hours",
             "",
             f"An upload of {hours.hour_s:.0f} s alone {times} ({_counts(hours.alone)}). {len(ends)} at once: "
-            f"{_counts(attempt for attempts in hours.together for attempt in attempts)}; the last was answered after "
+            f"{_counts(attempt for attempts in hours.together for attempt in attempts)}; the last one ended after "
             f"{max(attempt.seconds for attempt in ends):.0f} s. Short files beside them: {_counts(hours.beside)}, p50 "
             f"{_s(percentile(beside, 50))} s, p95 {_s(percentile(beside, 95))} s.",
         ]

@@ -56,7 +56,7 @@ def test_a_crowd_within_the_capacity_that_is_answered_meets_all_criteria() -> No
         (gathering(refused(retry_after_s=None), count=64), "refusals without Retry-After"),
         (gathering(refused(), attempt(504), count=64), "refused at once, of what was not answered in time"),
         (gathering(refused(returned=True), count=64), "got in, of those that came back as told"),
-        (gathering(attempt(seconds=20.0)), "answers a second over those to 16 clients"),
+        (gathering(attempt(seconds=20.0)), "answers a second over the capacity"),
         (
             gathering(*(attempt(seconds=25.0, priority="high") for _ in range(20))),
             "latency of high priority, p95, over one turn of its peers",
@@ -71,6 +71,18 @@ def test_beyond_the_capacity_refusals_are_no_failure_when_they_are_true() -> Non
     one = gathering(*[refused()] * 20, *[attempt(returned=True)] * 10, attempt(504), count=256)
     assert failed(judge_crowd(one, capacity=1.0)) == []
     assert returns(one) == (10, 10)
+
+
+def test_a_client_that_meets_an_open_breaker_did_not_get_in() -> None:
+    one = gathering(attempt(503, "circuit_open", returned=True, retry_after_s=2.0), attempt(returned=True))
+    assert returns(one) == (2, 1)
+
+
+def test_a_crowd_must_get_at_least_what_one_client_gets_alone() -> None:
+    slow = Gathering(16, [attempt(), *[attempt(504, began=9.0)] * 15], 0)
+    assert slow.answers_per_s == pytest.approx(0.1)
+    assert Page(request_s=2.0, gatherings=[slow]).capacity == 0.5
+    assert "answers a second over the capacity" in failed(Page(2.0, [slow]).verdicts)
 
 
 def hours(**changes: Any) -> Hours:
@@ -105,7 +117,9 @@ def test_hours_that_shut_somebody_out_do_not(changes: dict[str, Any], criteria: 
 
 def test_a_service_that_answered_nobody_meets_nothing_that_could_not_be_measured() -> None:
     page = Page(1.0, [Gathering(16, [attempt(504)] * 16, 1)])
-    assert {"504, within the capacity", "breaker openings"} & set(failed(page.verdicts)) == {"breaker openings"}
+    assert {"504, within the capacity", "breaker openings", "answers a second over the capacity"} <= set(
+        failed(page.verdicts)
+    )
     assert "16 x 504" in as_markdown(page)
 
 
