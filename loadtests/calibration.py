@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -55,21 +55,30 @@ def calibrate(url: str, speech: Speech, files: Iterable[Sample]) -> Calibration:
         UnansweredError: an answer other than 200: 16 clients are within what any service must bear.
     """
     closed_loop.run(url, speech.clips, clients=1, seconds=WARM_UP_S)
-    learnt = [*(Sample(clip.name, SHORT, clip.wav) for clip in speech.clips), *files]
-    texts, alone_s = asyncio.run(_alone(url, learnt))
-    request_s = statistics.median(alone_s[clip.name] for clip in speech.clips)
+    texts, alone_s = asyncio.run(learn(url, speech, files))
+    request_s = request_of(speech, alone_s)
     seconds = max(CAPACITY_S, CAPACITY_REQUESTS * request_s)
     capacity = closed_loop.run(url, speech.clips, clients=CLIENTS, seconds=seconds).requests_per_s
     return Calibration(texts, alone_s, request_s, capacity, speech.mean_clip_s)
 
 
-async def _alone(url: str, files: Iterable[Sample]) -> tuple[dict[str, str], dict[str, float]]:
+async def learn(url: str, speech: Speech, files: Iterable[Sample] = ()) -> tuple[dict[str, str], dict[str, float]]:
+    """The text of each clip and file, asked for one after the other, and the seconds that it took.
+
+    Raises:
+        UnansweredError: an answer other than 200.
+    """
     texts: dict[str, str] = {}
     alone_s: dict[str, float] = {}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
-        for file in files:
+        for file in [*(Sample(clip.name, SHORT, clip.wav) for clip in speech.clips), *files]:
             if file.name not in texts:
                 began = time.perf_counter()
                 texts[file.name] = await closed_loop.post(session, url, file.content)
                 alone_s[file.name] = time.perf_counter() - began
     return texts, alone_s
+
+
+def request_of(speech: Speech, alone_s: Mapping[str, float]) -> float:
+    """Median seconds of a clip alone."""
+    return statistics.median(alone_s[clip.name] for clip in speech.clips)

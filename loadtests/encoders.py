@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtests.figures import spread
-from loadtests.random_whisper import AUDIO_POSITIONS, N_MELS, Shape, random_spec
+from loadtests.random_whisper import AUDIO_POSITIONS, N_MELS, SHAPES, Shape, random_spec
 from npu_encoder.backend import EncoderBackend
 from npu_encoder.loading import BackendName, load_backend
 
-SHAPES = {"base": Shape(512, 8, 6, 6), "small": Shape(768, 12, 12, 12)}
 VOCABULARY = 64
 FRAMES = 2 * AUDIO_POSITIONS
 REFERENCE: tuple[BackendName, str] = ("ctranslate2", "float32")
