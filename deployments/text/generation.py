@@ -260,7 +260,11 @@ class TextGenerator:
     def _set_languages(self, decoding: Decoding, languages: tuple[Language, ...]) -> None:
         decoding.languages = languages
         codes = [language.code for language in languages]
-        self._set_searches(decoding, ladder(decoding.item.options, codes, self._fallback_temperatures))
+        options = decoding.item.options
+        if speech_s(decoding.item.window) == 0.0:
+            # Out of noise the model takes the words of the prompt.
+            options = replace(options, prompt=None, hotwords=None)
+        self._set_searches(decoding, ladder(options, codes, self._fallback_temperatures))
 
     def _set_searches(self, decoding: Decoding, searches: tuple[Search, ...]) -> None:
         decoding.searches = searches
