@@ -127,9 +127,9 @@ class Settings(BaseSettings):
     beam_size: Annotated[int, Field(ge=1, le=10)] = Field(1, description="beams while temperature is 0; 1 is greedy")
     fallback_temperatures: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (),
-        description="temperatures sampled in turn where the deterministic searches (beam, no repetition) leave a text that"
-        " repeats itself or is improbable; each loads the model once more for a moment, so that the same audio gives the"
-        " same text; empty: none",
+        description="temperatures sampled in turn where the deterministic searches (beam, no repetition) leave a text"
+        " that repeats itself or is improbable; each loads the model once more for a moment, so that the same audio"
+        " gives the same text; empty: none",
     )
 
     # Flow

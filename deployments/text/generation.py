@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from deployments.contracts import DecodeOptions, Transcript, Window
 from deployments.errors import ConfigurationError
-from deployments.text.loops import first_passes
+from deployments.text.loops import until_first_pass
 from deployments.text.quality import Attempt, best_attempt
 from deployments.text.rests import may_end_early, rest_after_cut, rest_after_end, speech_s
 from deployments.text.search import Search, ladder
@@ -260,7 +260,11 @@ class TextGenerator:
     def _set_languages(self, decoding: Decoding, languages: tuple[Language, ...]) -> None:
         decoding.languages = languages
         codes = [language.code for language in languages]
-        self._set_searches(decoding, ladder(decoding.item.options, codes, self._fallback_temperatures))
+        options = decoding.item.options
+        if speech_s(decoding.item.window) == 0.0:
+            # Out of noise the model takes the words of the prompt.
+            options = replace(options, prompt=None, hotwords=None)
+        self._set_searches(decoding, ladder(options, codes, self._fallback_temperatures))
 
     def _set_searches(self, decoding: Decoding, searches: tuple[Search, ...]) -> None:
         decoding.searches = searches
@@ -325,16 +329,14 @@ class TextGenerator:
             decoding.transcript = _transcript(decoding, chosen)
 
     def _without_loops(self, decoding: Decoding, attempt: Attempt) -> Attempt:
-        """What still loops is cut to its first pass, and what was cut at the token limit to its last whole word."""
-        tokens = attempt.tokens
-        if attempt.loops:
-            tokens = first_passes(tokens, self._vocabulary.text)
-        elif not attempt.ended:
+        """What still loops is cut after its first pass, and what the token limit cut after its last whole word."""
+        tokens = until_first_pass(attempt.tokens, self._vocabulary.text) if attempt.loops else attempt.tokens
+        if not attempt.ended and tokens == attempt.tokens:
             spaced = is_spaced(self._tokenizer(decoding, attempt))
             tokens = self._vocabulary.without_last_word(tokens, spaced=spaced)
-        # It is not the end of the speech where it was cut.
-        cut = len(tokens) < len(attempt.tokens)
-        return replace(attempt, tokens=tokens, text=self._vocabulary.text(tokens), ended=attempt.ended and not cut)
+        is_cut = len(tokens) < len(attempt.tokens)
+        text = self._vocabulary.text(tokens)
+        return replace(attempt, tokens=tokens, text=text, ended=attempt.ended and not is_cut, written=attempt.tokens)
 
     def _needs_times(self, decoding: Decoding, attempt: Attempt) -> bool:
         item = decoding.item
@@ -344,7 +346,14 @@ class TextGenerator:
         attempt, item = decoding.chosen, decoding.item
         if attempt is None:
             raise ValueError("Only a chosen text can be aligned.")
-        spans = word_spans(self._model, self._tokenizer(decoding, attempt), item.states, attempt.tokens, item.window)
+        spans = word_spans(
+            self._model,
+            self._tokenizer(decoding, attempt),
+            item.states,
+            attempt.written,
+            item.window,
+            len(attempt.tokens),
+        )
         rest_from_s = _rest(attempt, item.window, spans)
         transcript = replace(_transcript(decoding, attempt), rest_from_s=rest_from_s)
         if item.options.word_times:

@@ -42,7 +42,30 @@ def compression_ratio(text: str) -> float:
 
 
 def is_repetitive(text: str) -> bool:
-    return compression_ratio(text) > COMPRESSION_RATIO_THRESHOLD
+    """Whether the text compresses too well, each letter counted as one byte in whatever script.
+
+    In UTF-8 the letters of Tamil or Hindi take three bytes, two of which repeat themselves whatever is said.
+    """
+    codes = {letter: index % 256 for index, letter in enumerate(dict.fromkeys(text))}
+    data = bytes(codes[letter] for letter in text)
+    return len(data) > COMPRESSION_RATIO_THRESHOLD * len(zlib.compress(data))
+
+
+def until_first_pass(tokens: Sequence[int], text_of: Callable[[tuple[int, ...]], str]) -> tuple[int, ...]:
+    """The tokens up to the end of the first pass of a loop, so that no loop is left at the end.
+
+    Arguments and the case without a loop as ``first_passes``.
+    """
+    kept = tuple(tokens)
+    while (loop := longest_loop(kept)) is not None and (ends_in_loop(kept) or is_repetitive(text_of(kept))):
+        kept = kept[: loop.start + loop.period]
+    return kept
+
+
+def ends_in_loop(tokens: Sequence[int]) -> bool:
+    """Whether the longest loop goes on to the last token: in a long text it may compress too little to be noticed."""
+    loop = longest_loop(tokens)
+    return loop is not None and loop.start + loop.length == len(tokens)
 
 
 def first_passes(tokens: Sequence[int], text_of: Callable[[tuple[int, ...]], str]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from deployments.text.loops import compression_ratio, is_repetitive
+from deployments.text.loops import compression_ratio, ends_in_loop, is_repetitive
 from deployments.text.search import Search
 
 NO_SPEECH_THRESHOLD: Final = 0.6
@@ -44,6 +44,7 @@ class Attempt:
         ended: whether the model ended it; otherwise the token limit did.
         speech_s: seconds of speech in the window, as far as is known; 0.0 where nothing was heard.
         echoes: it is a piece of the prompt.
+        written: the tokens before a loop, or half a word, was cut off.
     """
 
     text: str
@@ -54,6 +55,7 @@ class Attempt:
     ended: bool = True
     speech_s: float = 30.0
     echoes: bool = False
+    written: tuple[int, ...] = ()
 
     @property
     def compression_ratio(self) -> float:
@@ -73,6 +75,8 @@ class Attempt:
     @property
     def loops(self) -> bool:
         """It repeats itself, and more than somebody can have spoken."""
+        if not self.ended and ends_in_loop(self.tokens):
+            return True
         return is_repetitive(self.text) and not self._may_be_spoken
 
     @property

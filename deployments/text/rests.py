@@ -74,4 +74,5 @@ def _seconds_after(window: Window, time_s: float) -> float:
 
 def _inside(window: Window, time_s: float) -> float | None:
     """The time, unless nearly the whole window would be decoded again, and perhaps again and again."""
-    return time_s if window.start_s + LEAST_REST_S <= time_s < window.end_s else None
+    rounded_s = round(time_s, 3)
+    return rounded_s if window.start_s + LEAST_REST_S <= rounded_s < window.end_s else None

@@ -51,7 +51,12 @@ class Span:
 
 
 def word_spans(
-    model: Any, tokenizer: Any, states: NDArray[np.float16 | np.float32], tokens: tuple[int, ...], window: Window
+    model: Any,
+    tokenizer: Any,
+    states: NDArray[np.float16 | np.float32],
+    tokens: tuple[int, ...],
+    window: Window,
+    kept: int | None = None,
 ) -> list[Span]:
     """The words of one window with their times, before any is adjusted for people to read.
 
@@ -61,6 +66,8 @@ def word_spans(
         states: encoder states ``[frames, d_model]``.
         tokens: text token ids, not empty.
         window: where the states come from; its length hides padding from the alignment.
+        kept: tokens at the beginning whose words are wanted; None for all. The rest is aligned with them, or the last
+            word would take its time.
 
     Returns:
         Words in order, without surrounding white space, punctuation attached. Where the text cannot be aligned, they
@@ -72,6 +79,8 @@ def word_spans(
     except (RuntimeError, ValueError) as error:
         logger.warning("The words of a text of %d tokens could not be aligned: %s", len(tokens), error)
         spans = _evenly(texts, window.duration_s)
+    inside = np.cumsum([0, *map(len, runs)])[:-1] < (len(tokens) if kept is None else kept)
+    spans = [span for span, wanted in zip(spans, inside, strict=True) if wanted]
     return [word for word in join_words(spans, spaced=is_spaced(tokenizer)) if word.text]
 
 

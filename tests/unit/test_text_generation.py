@@ -431,3 +431,11 @@ def test_the_last_word_or_character_is_left_out(multilingual_dir: Path) -> None:
     assert vocabulary.without_last_word(tuple(word), spaced=True) == tuple(word)
     characters = tuple(vocabulary.tokenizer("ja", "transcribe").encode("\u65e5\u672c"))
     assert vocabulary.without_last_word(characters, spaced=False) == characters[:3]
+
+
+def test_where_nothing_was_heard_the_prompt_is_not_shown(demo: TextGenerator, items: list[DecodeItem]) -> None:
+    options = DecodeOptions(prompt="Ecobee", hotwords="Kubernetes")
+    heard = replace(items[0], options=options)
+    unheard = replace(heard, window=replace(heard.window, speech=()))
+    assert demo.begin(heard).searches[0].prompted
+    assert not any(search.prompted for search in demo.begin(unheard).searches)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deployments.text.loops import Loop, compression_ratio, first_passes, is_repetitive, longest_loop
+from deployments.text.loops import Loop, compression_ratio, first_passes, is_repetitive, longest_loop, until_first_pass
 
 
 def text_of(tokens: tuple[int, ...]) -> str:
@@ -41,11 +41,19 @@ def test_a_loop_to_the_end_is_cut_to_its_first_pass(period: int) -> None:
     told = tuple(range(100, 110))
     unit = tuple(range(period))
     looping = (told + unit * 224)[:224]
-    assert first_passes(looping, text_of) == told + unit
+    assert first_passes(looping, text_of) == until_first_pass(looping, text_of) == told + unit
 
 
 def test_what_follows_a_loop_is_kept() -> None:
-    assert first_passes((9, *[1, 2] * 40, 5, 6, 7), text_of) == (9, 1, 2, 5, 6, 7)
+    tokens = (9, *[1, 2] * 40, 5, 6, 7)
+    assert first_passes(tokens, text_of) == (9, 1, 2, 5, 6, 7)
+    assert until_first_pass(tokens, text_of) == (9, 1, 2)
+
+
+def test_a_loop_that_a_long_text_ends_in_is_cut_though_the_whole_compresses_little() -> None:
+    told = tuple(range(200))
+    assert until_first_pass(told + (7, 8) * 12, lambda _: "nothing repeats") == (*told, 7, 8)
+    assert until_first_pass((*told, *(7, 8) * 12, 9), lambda _: "nothing repeats") == (*told, *(7, 8) * 12, 9)
 
 
 def test_two_loops_are_both_cut() -> None:
@@ -68,3 +76,13 @@ def test_digits_that_repeat_in_a_text_that_compresses_are_left_alone() -> None:
 def test_repetition_that_is_not_literal_is_left_alone() -> None:
     counted = tuple(range(120))
     assert first_passes(counted, lambda tokens: "".join(f"and {token % 10}, " for token in tokens[:60])) == counted
+
+
+def test_scripts_of_several_bytes_a_letter_are_no_loops() -> None:
+    tamil = (
+        "இந்தியாவின் தெற்குப் பகுதியில் தமிழ்நாடு அமைந்துள்ளது. சென்னை அதன் தலைநகரம் ஆகும். இன்று வானிலை மிகவும் நன்றாக உள்ளது. "
+        "குழந்தைகள் பூங்காவில் விளையாடுகிறார்கள். நாளை காலை நாங்கள் ரயிலில் ஊருக்குச் செல்வோம்."
+    )
+    assert compression_ratio(tamil) > 2.4
+    assert not is_repetitive(tamil)
+    assert is_repetitive("செல்லாம் " * 20)

@@ -66,6 +66,13 @@ def test_a_loop(attempt: Attempt) -> None:
     assert attempt.loops
 
 
+def test_a_loop_at_the_end_of_a_long_text_is_one_at_the_token_limit_only() -> None:
+    tokens = (*range(200), *[7, 8] * 12)
+    assert replace(GOOD, tokens=tokens, ended=False).loops
+    assert not replace(GOOD, tokens=tokens).loops
+    assert not replace(GOOD, tokens=tuple(range(224)), ended=False).loops
+
+
 @pytest.mark.parametrize(
     ("doubt", "echo"),
     [({}, False), ({"no_speech_prob": 0.73}, True), ({"avg_logprob": -0.9}, True), ({"speech_s": 0.0}, True)],

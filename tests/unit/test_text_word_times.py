@@ -14,7 +14,17 @@ from tiny_whisper import D_MODEL, make_multilingual_model
 from deployments.contracts import DecodeOptions, Transcript, Window, Word
 from deployments.text.generation import DecodeItem, TextGenerator
 from deployments.text.punctuation import ends_sentence
-from deployments.text.word_times import Span, cut_pauses, join_words
+from deployments.text.vocabulary import Vocabulary
+from deployments.text.word_times import (
+    Span,
+    cut_pauses,
+    cut_to_speech,
+    is_spaced,
+    join_words,
+    make_room,
+    timed_words,
+    word_spans,
+)
 
 OFFSET_S = 100.0
 WITH_WORDS = DecodeOptions(word_times=True)
@@ -50,6 +60,8 @@ def loud(clip: Clip) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
 
 
 def assert_in_order(words: tuple[Word, ...], window: Window) -> None:
+    least_s = min(0.02, window.duration_s / len(words))
+    assert all(word.end_s - word.start_s > 0.9 * least_s - 0.001 for word in words)
     times = [time for word in words for time in (word.start_s, word.end_s)]
     assert times == sorted(times)
     assert window.start_s <= times[0]
@@ -142,3 +154,64 @@ def test_words_without_any_duration() -> None:
     words = [Span("So", 1.0, 1.0, 1.0), Span("what", 1.0, 1.0, 1.0)]
     cut_pauses(words)
     assert [(word.start_s, word.end_s) for word in words] == [(1.0, 1.0), (1.0, 1.0)]
+
+
+def test_a_word_does_not_reach_into_a_pause() -> None:
+    window = Window(0, 100.0, 130.0, ((100.3, 102.4), (120.8, 128.0)))
+    words = [Span("fellow", 1.2, 1.6, 1.0), Span("Americans,", 1.6, 20.5, 1.0), Span("ask", 2.5, 21.5, 1.0)]
+    words.append(Span("unheard", 10.0, 11.0, 1.0))
+    cut_to_speech(words, window)
+    times = [(word.start_s, word.end_s) for word in words]
+    assert times == [pytest.approx(time) for time in ((1.2, 1.6), (1.6, 2.6), (20.6, 21.5), (10.0, 11.0))]
+
+
+def test_where_nobody_listened_words_stay_as_they_are() -> None:
+    words = [Span("So", 1.0, 9.0, 1.0)]
+    cut_to_speech(words, Window(0, 0.0, 10.0))
+    assert (words[0].start_s, words[0].end_s) == (1.0, 9.0)
+
+
+def test_neighbours_give_way_to_a_word_of_zero_length() -> None:
+    words = [
+        Span("So", 1.0, 1.0, 1.0),
+        Span("what", 1.0, 1.4, 1.0),
+        Span("now", 2.0, 2.0, 1.0),
+        Span("?", 2.0, 2.0, 1.0),
+    ]
+    make_room(words, 2.0)
+    times = [time for word in words for time in (word.start_s, word.end_s)]
+    assert times == pytest.approx([1.0, 1.02, 1.02, 1.4, 1.96, 1.98, 1.98, 2.0])
+
+
+def test_words_that_overlap_come_one_after_the_other() -> None:
+    words = [Span("So", 1.0, 3.0, 1.0), Span("what", 0.5, 1.4, 1.0)]
+    make_room(words, 5.0)
+    assert [(word.start_s, word.end_s) for word in words] == [(1.0, 3.0), (3.0, pytest.approx(3.02))]
+
+
+def test_more_words_than_a_short_window_has_room_for_share_it() -> None:
+    window = Window(0, 7.0, 7.1)
+    words = timed_words([Span(f"w{i}", 0.1, 0.1, 1.0) for i in range(20)], window)
+    assert_in_order(words, window)
+
+
+def test_a_translation_has_spaces_whatever_was_spoken(tmp_path: Path) -> None:
+    vocabulary = Vocabulary(make_multilingual_model(tmp_path), multilingual=True)
+    assert is_spaced(vocabulary.tokenizer("ja", "translate"))
+    assert not is_spaced(vocabulary.tokenizer("ja", "transcribe"))
+    assert is_spaced(vocabulary.tokenizer("de", "transcribe"))
+    assert is_spaced(Vocabulary(DEMO_MODEL, multilingual=False).tokenizer("en", "transcribe"))
+
+
+def test_words_that_cannot_be_aligned_share_the_window(items: list[DecodeItem]) -> None:
+    class Unable:
+        def align(self, *_arguments: object, **_options: object) -> None:
+            raise RuntimeError("no path")
+
+    tokenizer = Vocabulary(DEMO_MODEL, multilingual=False).tokenizer("en", "transcribe")
+    tokens = tuple(tokenizer.encode(" the train left"))
+    window = Window(0, OFFSET_S, OFFSET_S + 3.0)
+    spans = word_spans(Unable(), tokenizer, items[0].states, tokens, window)
+    assert [span.text for span in spans] == ["the", "train", "left"]
+    assert {span.probability for span in spans} == {0.0}
+    assert_in_order(timed_words(spans, window), window)
