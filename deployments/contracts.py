@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 Task = Literal["transcribe", "translate"]
 
+StageName = Literal["mel", "encoder", "decoder"]
+
 
 class Area(enum.StrEnum):
     """The two arrays a slot has room for."""
@@ -238,12 +240,27 @@ class EncoderHealth:
         status: ``degraded`` if part of the device failed or another one stands in, ``failed`` if it cannot encode.
         reason: what happened; None if nothing did.
         recoveries: failures of the device after which it works again.
+        window_s: seconds that one window of the longest kind took when the encoder was warm; None if not measured.
     """
 
     device: str
     status: Literal["healthy", "degraded", "failed"]
     reason: str | None = None
     recoveries: int = 0
+    window_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """Whether a replica that has work gets on with it.
+
+    Attributes:
+        stalled_s: seconds for which its work has got nowhere; 0 where it has none.
+        budget_s: how long that may last, with this model on this machine, before it counts as hung.
+    """
+
+    stalled_s: float
+    budget_s: float
 
 
 @dataclass(frozen=True, slots=True)
