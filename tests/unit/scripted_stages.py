@@ -1,5 +1,6 @@
 """Stages that compute nothing and do as they are told, for tests of everything around them."""
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from deployments.contracts import (
     SlotArray,
     SpeechOptions,
     SpooledBlob,
+    StageName,
+    StageProgress,
     StageTiming,
     Ticket,
     Transcript,
@@ -25,6 +28,7 @@ from deployments.errors import StageLostError
 
 TIMING = StageTiming(0.0, 0.001, 1, "replica", "cpu:test")
 PCM = SpooledBlob("/nonexistent/pcm")
+HANGS = StageProgress(stalled_s=math.inf, budget_s=0.0)
 
 
 async def at_once(_: int) -> None:
@@ -71,6 +75,10 @@ class ScriptedStages:
 
     async def encoder_health(self) -> EncoderHealth:
         return EncoderHealth(TIMING.device, "healthy")
+
+    async def progress(self, _stage: StageName) -> StageProgress:
+        """Who finishes nothing hangs."""
+        return HANGS
 
     @staticmethod
     def _array(ticket: Ticket) -> SlotArray:
