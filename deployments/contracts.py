@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 Task = Literal["transcribe", "translate"]
 
+StageName = Literal["mel", "encoder", "decoder"]
+
 
 class Area(enum.StrEnum):
     """The two arrays a slot has room for."""
@@ -246,6 +248,19 @@ class EncoderHealth:
     reason: str | None = None
     recoveries: int = 0
     window_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """Whether a replica that has work gets on with it.
+
+    Attributes:
+        stalled_s: seconds for which its work has got nowhere; 0 where it has none.
+        budget_s: how long that may last, with this model on this machine, before it counts as hung.
+    """
+
+    stalled_s: float
+    budget_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,24 @@ from typing import TypeAlias
 
 from ray import serve
 
-from deployments.contracts import Area, ArrayRef, EncodedWindow, EncoderHealth, StageTiming, Ticket
+from deployments.contracts import (
+    Area,
+    ArrayRef,
+    EncodedWindow,
+    EncoderHealth,
+    StageProgress,
+    StageTiming,
+    Ticket,
+)
 from deployments.encoder_backend import load_encoder
-from deployments.errors import AmanuensisError, DeviceBrokenError, DeviceUnreliableError
+from deployments.errors import DeviceBrokenError, DeviceUnreliableError
 from deployments.memory.handoff import Float32, Handoff
 from deployments.model import Model
 from deployments.replica import give_way_to_ingress, replica_name
 from deployments.scheduling.feed import FedItem, Feed
+from deployments.scheduling.watchdog import ProgressWatch
 from deployments.settings import Settings
+from npu_encoder.backend import EncoderBackend, encode_silence
 from npu_encoder.errors import DeviceError, DeviceFailedError, EncoderError
 
 FRAMES_PER_STATE = 2
@@ -28,6 +38,9 @@ FRAMES_PER_STATE = 2
 IDLE_S = 5.0
 """Without work for so long, the device is checked before a request finds out. Shorter than what an NPU's driver waits
 before it suspends the device, so a request does not have to wake it either."""
+
+SLACK = 5.0
+"""Windows take the same time each, but other processes need the cores too."""
 
 logger = logging.getLogger("ray.serve")
 
@@ -67,6 +80,9 @@ class Encoder:
             give_way_to_ingress()  # who drives a device does not: it needs little, but the device waits for it
         self._backend = load_encoder(settings, model)
         self._backend.warm_up(model.frame_buckets)
+        self._window_s = _measure(self._backend, max(model.frame_buckets))
+        self._watch = ProgressWatch(settings.encoder_budget_s, SLACK)
+        self._watch.learn(self._window_s)
         self._d_model = model.dimensions.d_model
         self._at_most = settings.encoder_batch_size
         self._handoff = Handoff()
@@ -79,23 +95,40 @@ class Encoder:
         """What computes here, and how it is; the probe after this one knows what a check that begins now finds out."""
         if not self._feed.busy and time.monotonic() > self._worked_at + IDLE_S:
             self._worked_at = time.monotonic()
-            asyncio.get_running_loop().run_in_executor(self._thread, self._backend.check)
-        health = self._backend.health
-        return EncoderHealth(self._backend.device, health.status, health.reason, health.recoveries)
+            asyncio.get_running_loop().run_in_executor(self._thread, self._check_device)
+        health, progress = self._backend.health, self._watch.progress()
+        status, reason = health.status, health.reason
+        if progress.stalled_s >= progress.budget_s:
+            status, reason = "failed", f"it has work and has finished nothing for {progress.stalled_s:.0f} s"
+        return EncoderHealth(self._backend.device, status, reason, health.recoveries, self._window_s)
+
+    async def progress(self) -> StageProgress:
+        """Whether the windows here get on."""
+        return self._watch.progress()
+
+    async def check_health(self) -> None:
+        """Raise when the encoder hangs, so that Serve replaces this replica."""
+        self._watch.check()
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         """Encodes one window, together with whatever other windows are in progress."""
         try:
-            return await self._feed(_Job(ticket, log_mel, time.monotonic()))
+            return await self._feed(_Job(ticket, log_mel, time.monotonic()), ticket.priority)
         finally:
             self._worked_at = time.monotonic()
+
+    def _check_device(self) -> None:
+        with self._watch.work():
+            self._backend.check()
 
     def _work(self, take: _Take) -> None:
         in_progress: set[_Window] = set()
         try:
-            for window, outcome in self._backend.encode_each(lambda: self._next(take, in_progress), self._at_most):
-                in_progress.discard(window)
-                window.fed.settle(self._finish(window, outcome))
+            with self._watch.work() as work:
+                for window, outcome in self._backend.encode_each(lambda: self._next(take, in_progress), self._at_most):
+                    work.progressed()
+                    in_progress.discard(window)
+                    window.fed.settle(self._finish(window, outcome))
         finally:
             for window in in_progress:
                 window.slot.close()
@@ -105,7 +138,7 @@ class Encoder:
         while (fed := take()) is not None:
             try:
                 window = self._open(fed)
-            except AmanuensisError as error:
+            except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to this window's caller alone)
                 fed.settle(error)
                 continue
             in_progress.add(window)
@@ -130,10 +163,17 @@ class Encoder:
             job = window.fed.item
             try:
                 states = self._handoff.publish(job.ticket, Area.ENCODER_STATES, window.states)
-            except AmanuensisError as error:
+            except Exception as error:  # noqa: BLE001  (as above)
                 return error
         queue_s, run_s = window.began - job.asked, time.monotonic() - window.began
         return EncodedWindow(states, StageTiming(queue_s, run_s, window.together, self._replica, outcome))
+
+
+def _measure(backend: EncoderBackend, frames: int) -> float:
+    """Seconds that one window takes on the warm device."""
+    began = time.monotonic()
+    encode_silence(backend, [frames])
+    return time.monotonic() - began
 
 
 def _for_client(error: EncoderError) -> Exception:

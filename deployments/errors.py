@@ -222,7 +222,7 @@ class QueueTimeoutError(DeadlineExceededError):
 
 
 class StageTimeoutError(DeadlineExceededError):
-    """One stage took longer than its budget."""
+    """One stage finished nothing, for this request or any other, for longer than its budget."""
 
     code = "stage_timeout"
     discourages_retry = False
@@ -238,6 +238,10 @@ class RequestCancelledError(AmanuensisError):
     """The request was given up before this stage began its work."""
 
     status, type, code = 499, "invalid_request_error", "request_cancelled"
+
+
+class StageHungError(Exception):
+    """A replica has work and gets nowhere; for Serve, which replaces it, never sent to a client."""
 
 
 class ConfigurationError(Exception):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -96,7 +95,7 @@ class EncoderBackend(Protocol):
 
         Args:
             waiting: takes the next window, or returns None if none waits now; asked whenever there is room for one.
-            at_most: windows in progress at a time.
+            at_most: windows in progress at a time; a device that gains nothing from company works on fewer.
 
         Yields:
             A window that is done, as soon as it is, with the device that computed it; or with the error that
@@ -136,17 +135,17 @@ def check_windows(
             raise InvalidWindowError(f"states[{index}] is read-only")
 
 
-def encode_in_batches(
-    backend: EncoderBackend, waiting: Callable[[], AnyWindow | None], at_most: int
+def encode_one_by_one(
+    backend: EncoderBackend, waiting: Callable[[], AnyWindow | None]
 ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
-    """``encode_each`` of a backend that gains nothing from windows that join later: what waits is the next batch."""
-    while batch := list(islice(iter(waiting, None), at_most)):
+    """``encode_each`` of a backend that works on one window at a time, so that each is back as soon as it is done."""
+    for window in iter(waiting, None):
         outcome: str | EncoderError
         try:
-            outcome = backend.encode([window.log_mel for window in batch], [window.states for window in batch])
+            outcome = backend.encode([window.log_mel], [window.states])
         except EncoderError as error:
             outcome = error
-        yield from ((window, outcome) for window in batch)
+        yield window, outcome
 
 
 def encode_silence(backend: EncoderBackend, frames: Sequence[int]) -> None:

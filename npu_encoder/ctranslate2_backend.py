@@ -9,7 +9,7 @@ import ctranslate2
 import numpy as np
 from numpy.typing import NDArray
 
-from npu_encoder.backend import HEALTHY, AnyWindow, DeviceHealth, check_windows, encode_in_batches, encode_silence
+from npu_encoder.backend import HEALTHY, AnyWindow, DeviceHealth, check_windows, encode_one_by_one, encode_silence
 from npu_encoder.errors import EncoderError, ModelFormatError, UnsupportedPrecisionError
 from npu_encoder.weights import EncoderDimensions, read_dimensions
 
@@ -58,9 +58,11 @@ class CTranslate2Backend:
         return self.device
 
     def encode_each(
-        self, waiting: Callable[[], AnyWindow | None], at_most: int
+        self,
+        waiting: Callable[[], AnyWindow | None],
+        at_most: int,  # noqa: ARG002  (one at a time is all it does)
     ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
-        return encode_in_batches(self, waiting, at_most)
+        return encode_one_by_one(self, waiting)
 
     def check(self) -> None:
         """The CPU works, or nothing does."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import cycle
 from pathlib import Path
+from typing import Generic
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from npu_encoder.backend import HEALTHY, AnyWindow, DeviceHealth, check_windows, encode_in_batches, encode_silence
+from npu_encoder.backend import HEALTHY, AnyWindow, DeviceHealth, check_windows, encode_one_by_one, encode_silence
 from npu_encoder.errors import EncoderError
 from npu_encoder.openvino_cpu import compile_graph, resolve_precision
 from npu_encoder.openvino_graph import build_encoder
@@ -20,6 +23,18 @@ from npu_encoder.weights import EncoderDimensions, read_weights
 
 # Each compiled length holds its own packed weights: about 15 MB for 2 M parameters, 52 MB for Whisper base.
 MAX_COMPILED_LENGTHS = 16
+
+POLL_MS = 2
+"""For so long one of the windows in progress is waited for before the next is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running(Generic[AnyWindow]):
+    """A window in progress, with the memory that its inference reads."""
+
+    window: AnyWindow
+    log_mel: NDArray[np.float32]
+    request: ov.InferRequest
 
 
 class OpenVinoBackend:
@@ -78,7 +93,34 @@ class OpenVinoBackend:
     def encode_each(
         self, waiting: Callable[[], AnyWindow | None], at_most: int
     ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
-        return encode_in_batches(self, waiting, at_most)
+        if self._threads == 1:
+            yield from encode_one_by_one(self, waiting)
+            return
+        running: list[_Running[AnyWindow]] = []
+        try:
+            while True:
+                yield from self._fill(running, waiting, at_most)
+                if not running:
+                    return
+                yield _take_done(running).window, self.device
+        finally:
+            # Nobody may write into the arrays once this is over, also when one window fails.
+            for item in running:
+                item.request.wait()
+
+    def _fill(
+        self, running: list[_Running[AnyWindow]], waiting: Callable[[], AnyWindow | None], at_most: int
+    ) -> Iterator[tuple[AnyWindow, EncoderError]]:
+        """Begin windows while a thread is free; yields those that do not fit the model."""
+        while len(running) < min(at_most, self._threads) and (window := waiting()) is not None:
+            try:
+                check_windows(self.dimensions, [window.log_mel], [window.states])
+            except EncoderError as error:
+                yield window, error
+                continue
+            # OpenVINO shares only writeable memory and does not keep it alive: ``running`` does.
+            log_mel = np.require(window.log_mel, requirements="W")
+            running.append(_Running(window, log_mel, self._start(log_mel, window.states)))
 
     def check(self) -> None:
         """The CPU works, or nothing does."""
@@ -100,3 +142,10 @@ class OpenVinoBackend:
     def _compile(self, frames: int) -> ov.CompiledModel:
         graph = build_encoder(self._weights, frames)
         return compile_graph(self._core, graph, precision=self._precision, threads=self._threads)
+
+
+def _take_done(running: list[_Running[AnyWindow]]) -> _Running[AnyWindow]:
+    """The first window that is done, no longer among those in progress. Waits for it."""
+    done = next(item for item in cycle(running) if item.request.wait_for(POLL_MS))
+    running.remove(done)
+    return done

@@ -22,7 +22,8 @@ class CircuitBreaker:
 
     Closed, calls pass. After ``FAILURES`` in a row it opens: calls are refused at once, for a pause that doubles each
     time. Then it is half open: one call passes as a trial; its success closes the breaker, its failure opens it again.
-    Only failures of the stage count: bad audio, say, or a deadline that the client chose, do not.
+    Only failures of the stage count: a replica that is lost, a device that has failed, a stage that hangs. Bad audio,
+    or a deadline that passed while the stage worked for others, do not.
 
     Args:
         name: of the stage.
@@ -45,12 +46,17 @@ class CircuitBreaker:
             return "closed"
         return "open" if self._clock() < self._open_until else "half_open"
 
+    @property
+    def lets_in(self) -> bool:
+        """Whether the stage may be called now."""
+        return self.state != "open" and not self._trial
+
     def check(self) -> None:
         """
         Raises:
             CircuitOpenError: the stage is not to be called now.
         """
-        if self.state == "open" or self._trial:
+        if not self.lets_in:
             raise CircuitOpenError(
                 f"{self._name} fails again and again, so it is not tried now; try again later",
                 retry_after_s=max(1.0, (self._open_until or 0.0) - self._clock()),

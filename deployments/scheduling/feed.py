@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
 from deployments.scheduling.futures import settle
+from deployments.scheduling.urgency import UrgentFirst
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,15 +32,16 @@ class FedItem(Generic[Item, Result]):
 class Feed(Generic[Item, Result]):
     """Runs ``work`` in ``executor`` while items wait.
 
-    Lives in one event loop. ``work`` is given a function that takes the next item, or returns None if none waits; it
-    settles every item that it took, and returns when there is nothing left to do. An exception that it raises goes to
-    every item that it took and did not settle.
+    Lives in one event loop. ``work`` is given a function that takes the most urgent item, or returns None if none
+    waits; it settles every item that it took, and returns when there is nothing left to do. An exception that it raises
+    goes to every item that it took and did not settle.
     """
 
     def __init__(self, work: Callable[[Callable[[], FedItem[Item, Result] | None]], None], executor: Executor) -> None:
         self._work = work
         self._executor = executor
-        self._waiting: deque[FedItem[Item, Result]] = deque()
+        self._waiting: UrgentFirst[FedItem[Item, Result]] = UrgentFirst()
+        self._lock = threading.Lock()
         self._taken: list[FedItem[Item, Result]] = []
         self._loop_task: asyncio.Task[None] | None = None
 
@@ -47,10 +50,15 @@ class Feed(Generic[Item, Result]):
         """Whether an item waits or is being worked on."""
         return self._loop_task is not None
 
-    async def __call__(self, item: Item) -> Result:
-        """Waits for the result of ``item``. A cancelled item is never taken."""
+    async def __call__(self, item: Item, priority: int) -> Result:
+        """Wait for the result of ``item``. A cancelled item is never taken.
+
+        Args:
+            priority: 0 is served first; see ``urgency``.
+        """
         fed: FedItem[Item, Result] = FedItem(item)
-        self._waiting.append(fed)
+        with self._lock:
+            self._waiting.push(fed, priority, time.monotonic())
         if self._loop_task is None:
             self._loop_task = asyncio.create_task(self._run())
         return await fed.future
@@ -66,10 +74,13 @@ class Feed(Generic[Item, Result]):
         self._loop_task = None
 
     def _take(self) -> FedItem[Item, Result] | None:
-        while self._waiting:
-            fed = self._waiting.popleft()
+        while (fed := self._pop()) is not None:
             if not fed.future.done():
                 self._taken = [item for item in self._taken if not item.future.done()]
                 self._taken.append(fed)
                 return fed
         return None
+
+    def _pop(self) -> FedItem[Item, Result] | None:
+        with self._lock:
+            return self._waiting.pop() if self._waiting else None

@@ -24,6 +24,8 @@ from deployments.contracts import (
     EncoderHealth,
     PreparedAudio,
     SpeechOptions,
+    StageName,
+    StageProgress,
     StageTiming,
     Ticket,
     Transcript,
@@ -79,10 +81,14 @@ class Stages(Protocol):
         """What the encoder says of its device: proof that it answers."""
         ...
 
+    async def progress(self, stage: StageName) -> StageProgress:
+        """Whether a stage that has finished nothing for a while gets on with what it works on."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """The longest a call of each stage may take, in seconds."""
+    """Seconds without anything finished after which each stage is asked whether it hangs."""
 
     mel_s: float
     encoder_s: float
@@ -146,9 +152,13 @@ class Pipeline:
         self._stages = stages
         self._admission = admission
         self.retries = RetryBudget()
-        self.mel = StageCalls(statistics.mel, budgets.mel_s, self.retries)
-        self.encoder = StageCalls(statistics.encoder, budgets.encoder_s, self.retries)
-        self.decoder = StageCalls(statistics.decoder, budgets.decoder_s, self.retries)
+        self.mel = StageCalls(statistics.mel, budgets.mel_s, self.retries, lambda: stages.progress("mel"))
+        self.encoder = StageCalls(
+            statistics.encoder, budgets.encoder_s, self.retries, lambda: stages.progress("encoder")
+        )
+        self.decoder = StageCalls(
+            statistics.decoder, budgets.decoder_s, self.retries, lambda: stages.progress("decoder")
+        )
         self._max_windows_in_flight = max_windows_in_flight
         self._slab_path = slab_path
 
@@ -170,7 +180,7 @@ class Pipeline:
         try:
             ticket = self._ticket(job, lease)
             prepared = await self._call(
-                self.mel, job, lease, 0, lambda: self._stages.prepare(ticket, job.upload, job.speech)
+                self.mel, job, lease, 0, lambda: self._stages.prepare(ticket, job.upload, job.speech), begun=False
             )
             job.costs.audio_s, job.costs.windows = prepared.duration_s, len(prepared.windows)
             job = self._begun(job, prepared)
@@ -339,9 +349,19 @@ class Pipeline:
 
     @staticmethod
     async def _call(
-        stage: StageCalls, job: Job, lease: Lease, window: int, call: Callable[[], Coroutine[Any, Any, T]]
+        stage: StageCalls,
+        job: Job,
+        lease: Lease,
+        window: int,
+        call: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        begun: bool = True,
     ) -> T:
-        """The result of the stage's call, which is charged to the request, also when it fails."""
+        """The result of the stage's call, which is charged to the request, also when it fails.
+
+        Args:
+            begun: something has been done for the request, so that it waits for a stage that is left alone for now.
+        """
         costs, name = job.costs, stage.statistics.name
         received, began, attempts = time.time(), time.monotonic(), 0
         timing: StageTiming | None = None
@@ -352,7 +372,7 @@ class Pipeline:
             return call()
 
         try:
-            result = await stage(lease, job.deadline, attempt)
+            result = await stage(lease, job.deadline, attempt, patient=begun)
             timing = result.timing
             return result
         finally:

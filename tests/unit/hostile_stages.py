@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -20,6 +21,8 @@ from deployments.contracts import (
     EncoderHealth,
     PreparedAudio,
     SpeechOptions,
+    StageName,
+    StageProgress,
     StageTiming,
     Ticket,
     Transcript,
@@ -114,6 +117,10 @@ class HostileStages:
 
     async def encoder_health(self) -> EncoderHealth:
         return EncoderHealth(TIMING.device, "healthy")
+
+    async def progress(self, _stage: StageName) -> StageProgress:
+        """Whether it gets on is a matter of luck, so requests are given up at any moment."""
+        return StageProgress(0.0 if self.calm else self._chance.choice((0.0, math.inf)), 1.0)
 
     async def _first(self, replica: Handoff, ticket: Ticket, upload: BlobRef, windows: int) -> tuple[ArrayRef, BlobRef]:
         log_mel = await self._mel(replica, ticket, mark(ticket.request_id, 0))

@@ -1,5 +1,6 @@
 """Stages that compute nothing and do as they are told, for tests of everything around them."""
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from deployments.contracts import (
     SlotArray,
     SpeechOptions,
     SpooledBlob,
+    StageName,
+    StageProgress,
     StageTiming,
     Ticket,
     Transcript,
@@ -26,6 +29,7 @@ from deployments.errors import StageLostError
 
 TIMING = StageTiming(0.0, 0.001, 1, "replica", "cpu:test")
 PCM = SpooledBlob("/nonexistent/pcm")
+HANGS = StageProgress(stalled_s=math.inf, budget_s=0.0)
 
 
 async def at_once(_: int) -> None:
@@ -95,6 +99,10 @@ class ScriptedStages:
 
     async def encoder_health(self) -> EncoderHealth:
         return EncoderHealth(TIMING.device, "healthy")
+
+    async def progress(self, _stage: StageName) -> StageProgress:
+        """Who finishes nothing hangs."""
+        return HANGS
 
     def _window(self, index: int) -> Window:
         speech = () if index in self.silent else ((float(index), index + 1.0),)

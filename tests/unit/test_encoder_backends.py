@@ -47,6 +47,7 @@ KINDS = [
     pytest.param(Kind("openvino", "bf16", 0.9999, 0.999, 0.2), id="openvino-bf16"),
     pytest.param(Kind("openvino", "bf16", 0.9999, 0.999, 0.2, threads=2), id="openvino-bf16-two-threads"),
     pytest.param(Kind("openvino", "f32", 0.999999, 0.999999, 1e-4), id="openvino-f32"),
+    pytest.param(Kind("openvino", "f32", 0.999999, 0.999999, 1e-4, threads=2), id="openvino-f32-two-threads"),
     pytest.param(Kind("ctranslate2", "int8", 0.99, 0.95, 1.0), id="ctranslate2-int8"),
 ]
 
@@ -130,9 +131,29 @@ def test_windows_that_come_one_by_one(backend: EncoderBackend, log_mels: list[Fl
     windows = [Arrays(trim(log_mel, 400), np.full((200, D_MODEL), np.nan, np.float32)) for log_mel in log_mels[:5]]
     arrivals = iter(windows)
     outcomes = list(backend.encode_each(lambda: next(arrivals, None), 2))
-    assert outcomes == [(window, backend.device) for window in windows]
+    assert {outcome for _, outcome in outcomes} == {backend.device}
+    assert sorted(map(id, (window for window, _ in outcomes))) == sorted(map(id, windows))
     for window in windows:
         np.testing.assert_array_equal(window.states, encode(backend, window.log_mel)[0])
+
+
+def test_each_window_is_back_before_the_next_is_begun(
+    kind: Kind, backend: EncoderBackend, log_mels: list[FloatArray]
+) -> None:
+    windows = [Arrays(trim(log_mel, 400), np.full((200, D_MODEL), np.nan, np.float32)) for log_mel in log_mels[:6]]
+    arrivals = iter(windows)
+    begun: list[Arrays] = []
+
+    def waiting() -> Arrays | None:
+        if (window := next(arrivals, None)) is not None:
+            begun.append(window)
+        return window
+
+    done = 0
+    for _ in backend.encode_each(waiting, 8):
+        assert len(begun) - done <= kind.threads, "no window waits for its neighbours"
+        done += 1
+    assert done == len(windows)
 
 
 def test_a_window_that_does_not_fit_comes_back_with_the_error(backend: EncoderBackend) -> None:

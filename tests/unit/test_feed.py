@@ -9,6 +9,8 @@ import pytest
 
 from deployments.scheduling.feed import FedItem, Feed
 
+NORMAL = 1
+
 Take = Callable[[], FedItem[int, int] | None]
 
 
@@ -26,9 +28,9 @@ def test_an_item_joins_the_work_that_goes_on_and_a_finished_one_leaves_it() -> N
 
     async def scenario() -> tuple[int, int]:
         feed: Feed[int, int] = Feed(work, ThreadPoolExecutor(1))
-        first = await feed(1)
+        first = await feed(1, NORMAL)
         assert feed.busy, "the worker is still at it"
-        second = asyncio.create_task(feed(2))
+        second = asyncio.create_task(feed(2, NORMAL))
         await asyncio.sleep(0)
         gate.set()
         return first, await second
@@ -49,7 +51,7 @@ def test_a_cancelled_item_is_not_taken_and_harms_no_neighbour() -> None:
 
     async def scenario() -> list[int | BaseException]:
         feed: Feed[int, int] = Feed(work, ThreadPoolExecutor(1))
-        calls = [asyncio.create_task(feed(number)) for number in (1, 2, -3, 4)]
+        calls = [asyncio.create_task(feed(number, NORMAL)) for number in (1, 2, -3, 4)]
         await asyncio.sleep(0.01)
         calls[1].cancel()
         await asyncio.sleep(0.01)
@@ -73,11 +75,32 @@ def test_work_that_breaks_fails_what_it_had_taken_and_goes_on_with_the_rest() ->
 
     async def scenario() -> tuple[int | BaseException, int | BaseException]:
         feed: Feed[int, int] = Feed(work, ThreadPoolExecutor(1))
-        broken, fine = await asyncio.gather(feed(0), feed(1), return_exceptions=True)
-        assert await feed(2) == 2
+        broken, fine = await asyncio.gather(feed(0, NORMAL), feed(1, NORMAL), return_exceptions=True)
+        assert await feed(2, NORMAL) == 2
         return broken, fine
 
     broken, fine = asyncio.run(scenario())
     assert fine == 1
     with pytest.raises(RuntimeError, match="broken"):
         raise broken if isinstance(broken, BaseException) else AssertionError(broken)
+
+
+def test_the_most_urgent_item_is_taken_first_in_whatever_order_they_came() -> None:
+    gate = threading.Event()
+    taken: list[int] = []
+
+    def work(take: Take) -> None:
+        assert gate.wait(10)
+        while (fed := take()) is not None:
+            taken.append(fed.item)
+            fed.settle(fed.item)
+
+    async def scenario() -> None:
+        feed: Feed[int, int] = Feed(work, ThreadPoolExecutor(1))
+        calls = [asyncio.create_task(feed(number, priority)) for number, priority in ((1, 2), (2, 1), (3, 0), (4, 1))]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*calls)
+
+    asyncio.run(scenario())
+    assert taken == [3, 2, 4, 1]

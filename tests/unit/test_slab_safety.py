@@ -28,7 +28,7 @@ from deployments.statistics import QueueStatistics, Statistics
 REQUESTS = 250
 SEEDS = range(6)
 RUSH_S = 12.0
-BUDGET_S = 0.5
+BUDGET_S = 0.2
 QUIET_S = 30.0
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
+import virtual_time
 
-from deployments.contracts import Area, EncodedWindow, SlotArray, StageTiming
+from deployments.contracts import Area, EncodedWindow, SlotArray, StageProgress, StageTiming
 from deployments.errors import (
     AmanuensisError,
     CircuitOpenError,
@@ -20,7 +24,7 @@ from deployments.errors import (
 from deployments.scheduling.admission import Admission, Priority
 from deployments.scheduling.breaker import FAILURES
 from deployments.scheduling.retries import FULL, MAX_ATTEMPTS, RetryBudget
-from deployments.scheduling.stage_calls import StageCalls
+from deployments.scheduling.stage_calls import ANSWER_S, GRACE_S, LOOK_S, PATIENCE_S, StageCalls
 from deployments.statistics import Statistics
 
 ENCODED = EncodedWindow(
@@ -38,10 +42,16 @@ class Bench:
         statistics = Statistics()
         self.admission = Admission(8, 8, None, statistics.queue, ageing_s=10)
         self.retries = RetryBudget()
-        self.calls = StageCalls(statistics.encoder, budget_s, self.retries)
+        self.calls = StageCalls(statistics.encoder, budget_s, self.retries, self.progress)
         self.made = 0
+        self.answer = StageProgress(stalled_s=math.inf, budget_s=0.0)
 
-    async def encode(self, *outcomes: AmanuensisError | float, deadline_s: float = 60.0) -> EncodedWindow:
+    async def progress(self) -> StageProgress:
+        return self.answer
+
+    async def encode(
+        self, *outcomes: AmanuensisError | float, deadline_s: float = 60.0, patient: bool = False
+    ) -> EncodedWindow:
         """Each call raises, or takes so many seconds, as ``outcomes`` say; then it succeeds at once."""
         remaining = iter(outcomes)
 
@@ -58,7 +68,7 @@ class Bench:
         deadline = time.time() + deadline_s
         lease = await self.admission.acquire(Priority.NORMAL, deadline)
         try:
-            return await self.calls(lease, deadline, call)
+            return await self.calls(lease, deadline, call, patient=patient)
         finally:
             lease.close()
 
@@ -162,3 +172,156 @@ def test_but_not_beyond_the_deadline() -> None:
     bench = Bench()
     with pytest.raises(DeadlineExceededError):
         asyncio.run(bench.encode(StageLostError("gone"), 5.0, deadline_s=0.2))
+
+
+HANGS = 1000.0
+BUSY = StageProgress(stalled_s=1.0, budget_s=20.0)
+
+
+async def outcome(call: Coroutine[Any, Any, EncodedWindow]) -> str:
+    try:
+        await call
+    except AmanuensisError as error:
+        return type(error).__name__
+    return "answered"
+
+
+def test_a_call_waits_longer_than_the_budget_while_others_are_finished() -> None:
+    async def scenario() -> None:
+        bench = Bench(budget_s=5)
+        results = await asyncio.gather(*(outcome(bench.encode(3.5 * place)) for place in range(1, 9)))
+        assert results == ["answered"] * 8
+        assert bench.calls.breaker.state == "closed"
+
+    virtual_time.run(scenario())
+
+
+def test_an_error_of_the_request_shows_that_the_stage_gets_on() -> None:
+    async def scenario() -> None:
+        bench = Bench(budget_s=5)
+
+        async def bad_audio() -> None:
+            for _ in range(5):
+                await asyncio.sleep(4)
+                with pytest.raises(InvalidAudioError):
+                    await bench.encode(InvalidAudioError("bad"))
+
+        _, result = await asyncio.gather(bad_audio(), outcome(bench.encode(21.0)))
+        assert result == "answered"
+
+    virtual_time.run(scenario())
+
+
+def test_a_stage_that_finishes_nothing_but_gets_on_is_waited_for_until_the_deadline() -> None:
+    async def scenario() -> None:
+        bench = Bench(budget_s=5)
+        bench.answer = BUSY
+        assert await bench.encode(50.0) == ENCODED
+        with pytest.raises(DeadlineExceededError) as raised:
+            await bench.encode(HANGS)
+        assert type(raised.value) is DeadlineExceededError
+        assert not bench.calls.hung
+
+    virtual_time.run(scenario())
+
+
+def test_deadlines_that_pass_while_the_stage_gets_on_leave_the_breaker_closed() -> None:
+    async def scenario() -> None:
+        bench = Bench(budget_s=5)
+        bench.answer = BUSY
+        results = await asyncio.gather(*(outcome(bench.encode(HANGS, deadline_s=20)) for _ in range(8)))
+        assert results == ["DeadlineExceededError"] * 8
+        assert bench.calls.breaker.state == "closed"
+
+    virtual_time.run(scenario())
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_stage_that_hangs_ends_all_its_calls_after_the_budget_and_opens_the_breaker(answers: bool) -> None:
+    async def scenario() -> None:
+        bench = Bench(budget_s=5)
+        if not answers:
+            bench.calls._progress = asyncio.Event().wait  # type: ignore[assignment]
+        began = time.monotonic()
+        results = await asyncio.gather(*(outcome(bench.encode(HANGS)) for _ in range(FAILURES)))
+        assert results == ["StageTimeoutError"] * FAILURES
+        assert time.monotonic() - began == pytest.approx(5 + (0 if answers else ANSWER_S) + GRACE_S, abs=0.1)
+        assert bench.calls.breaker.state == "open"
+        assert bench.calls.hung
+
+    virtual_time.run(scenario())
+
+
+def test_a_stage_that_hangs_is_given_no_more_slots_until_it_gets_on() -> None:
+    async def scenario() -> None:
+        bench = Bench(budget_s=5)
+        assert await outcome(bench.encode(30.0)) == "StageTimeoutError"
+        assert [await outcome(bench.encode()) for _ in range(3)] == ["StageTimeoutError"] * 3
+        assert (bench.made, bench.admission.in_use) == (1, 1)
+        await asyncio.sleep(30)
+        assert not bench.calls.hung, "its call has come back"
+        assert await outcome(bench.encode()) == "answered"
+
+    virtual_time.run(scenario())
+
+
+def test_a_stage_that_says_that_it_gets_on_again_is_believed_although_a_call_is_gone() -> None:
+    async def scenario() -> None:
+        bench = Bench(budget_s=5)
+        assert await outcome(bench.encode(HANGS)) == "StageTimeoutError"
+        bench.answer = BUSY
+        await asyncio.sleep(2 * LOOK_S)
+        assert await outcome(bench.encode()) == "answered"
+
+    virtual_time.run(scenario())
+
+
+def test_the_loss_of_a_hung_replica_gives_its_slots_back_and_its_successor_is_waited_for() -> None:
+    async def scenario() -> None:
+        bench = Bench(budget_s=5)
+        killed = asyncio.Event()
+
+        async def stuck() -> EncodedWindow:
+            await killed.wait()
+            raise StageLostError("killed")
+
+        deadline = time.time() + 60
+        for _ in range(2):
+            lease = await bench.admission.acquire(Priority.NORMAL, deadline)
+            with pytest.raises(StageTimeoutError):
+                await bench.calls(lease, deadline, stuck)
+            lease.close()
+        assert bench.admission.in_use == 1, "the second call was not even made"
+        killed.set()
+        await asyncio.sleep(0.1)
+        assert bench.admission.in_use == 0
+        assert await outcome(bench.encode(30.0)) == "answered"
+
+    virtual_time.run(scenario())
+
+
+def test_a_request_that_has_begun_waits_for_a_stage_that_is_left_alone_and_a_new_one_does_not() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        for _ in range(FAILURES):
+            bench.calls.breaker.failed(StageLostError("gone"))
+        assert await outcome(bench.encode()) == "CircuitOpenError"
+        waiting = [asyncio.create_task(outcome(bench.encode(patient=True))) for _ in range(3)]
+        assert await asyncio.gather(*waiting) == ["answered"] * 3
+        assert bench.calls.breaker.state == "closed"
+
+    virtual_time.run(scenario())
+
+
+def test_but_not_for_ever() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.calls.breaker.failed(StageLostError("gone"))
+        bench.calls.breaker._open_until = time.monotonic() + 1000
+        began = time.monotonic()
+        assert await outcome(bench.encode(patient=True)) == "CircuitOpenError"
+        assert time.monotonic() - began == pytest.approx(PATIENCE_S, abs=0.2)
+        assert await outcome(bench.encode(patient=True, deadline_s=3)) == "CircuitOpenError"
+        assert time.monotonic() - began == pytest.approx(PATIENCE_S + 3, abs=0.4)
+
+    virtual_time.run(scenario())
