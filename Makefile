@@ -15,7 +15,8 @@ serve: $(INSTALLED)
 test: check
 	@command -v promtool >/dev/null || echo 'Prometheus is not installed (Debian: apt-get install prometheus):' \
 		'the tests of alerts and dashboard will be skipped.'
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 tests/unit tests/fuzz
+	$(BIN)/python -m pytest tests/service
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
