@@ -16,6 +16,7 @@ from deployments.contracts import (
     DecodedWindow,
     DecodeOptions,
     DetectedLanguage,
+    StageProgress,
     StageTiming,
     Ticket,
     Window,
@@ -25,9 +26,13 @@ from deployments.memory.handoff import Handoff, load_pcm
 from deployments.model import Model
 from deployments.replica import give_way_to_ingress, replica_name
 from deployments.scheduling.batcher import UNFINISHED, NaturalBatcher, Outcome
+from deployments.scheduling.watchdog import ProgressWatch
 from deployments.settings import Settings
 from deployments.text.alignment import PhonemeAligner
 from deployments.text.generation import DecodeItem, Decoding, Language, TextGenerator
+
+SLACK = 20.0
+"""A full batch of texts that run to the token limit, in five beams, takes so many times longer than a usual one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,9 +92,18 @@ class Decoder:
         self._aligner = PhonemeAligner(settings.align_model, settings.align_language) if settings.align_model else None
         self._handoff = Handoff()
         self._batcher: NaturalBatcher[_Job, _Job] = NaturalBatcher(
-            self._run, settings.decoder_batch_size, ThreadPoolExecutor(1, thread_name_prefix="decoder")
+            self._run_watched, settings.decoder_batch_size, ThreadPoolExecutor(1, thread_name_prefix="decoder")
         )
+        self._watch = ProgressWatch(settings.decoder_budget_s, SLACK)
         self._replica = replica_name()
+
+    async def progress(self) -> StageProgress:
+        """Whether the batches here get on."""
+        return self._watch.progress()
+
+    async def check_health(self) -> None:
+        """Raise when the decoder hangs, so that Serve replaces this replica."""
+        self._watch.check()
 
     async def decode(
         self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
@@ -107,6 +121,12 @@ class Decoder:
         if job.language is None:
             raise ValueError("The window left the batches without a language.")
         return DetectedLanguage(job.language.code, job.language.probability, self._timing(job))
+
+    def _run_watched(self, jobs: Sequence[_Job]) -> list[Outcome[_Job]]:
+        with self._watch.work() as work:
+            results = self._run(jobs)
+            work.progressed()
+        return results
 
     def _run(self, jobs: Sequence[_Job]) -> list[Outcome[_Job]]:
         """Take the next step of each job, but of those that nobody waits for any more."""

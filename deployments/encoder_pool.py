@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from deployments.contracts import ArrayRef, EncodedWindow, EncoderHealth, Ticket
+from deployments.contracts import ArrayRef, EncodedWindow, EncoderHealth, StageProgress, Ticket
 from deployments.errors import AmanuensisError, DeviceBrokenError, StageLostError
 
 PROBE_TIMEOUT_S = 1.5
@@ -26,6 +26,10 @@ class EncoderCalls(Protocol):
 
     async def health(self) -> EncoderHealth:
         """What it says of its device."""
+        ...
+
+    async def progress(self) -> StageProgress:
+        """Whether it gets on with its windows."""
         ...
 
 
@@ -58,6 +62,19 @@ class EncoderPool:
             StageLostError: none answers.
         """
         return _together(await asyncio.gather(*(member.probe() for member in self._members)))
+
+    async def progress(self) -> StageProgress:
+        """How the encoder that is best off, of those with windows, gets on. Probes see to those that hang.
+
+        Raises:
+            StageLostError: none answers.
+        """
+        busy = [member for member in self._members if member.outstanding]
+        answers = await asyncio.gather(*(member.progress() for member in busy or self._members))
+        answered = [answer for answer in answers if answer is not None]
+        if not answered:
+            raise StageLostError("no encoder answers", retry_after_s=1)
+        return min(answered, key=lambda answer: answer.stalled_s / answer.budget_s)
 
     def _least_busy(self) -> _Member:
         working = [member for member in self._members if member.works]
@@ -96,6 +113,13 @@ class _Member:
             return None
         self.works = health.status != "failed"
         return health
+
+    async def progress(self) -> StageProgress | None:
+        """None if it does not answer."""
+        try:
+            return await asyncio.wait_for(self._encoder.progress(), PROBE_TIMEOUT_S)
+        except (AmanuensisError, TimeoutError):
+            return None
 
 
 def _together(found: Sequence[EncoderHealth | None]) -> EncoderHealth:

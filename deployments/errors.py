@@ -75,6 +75,10 @@ class AudioTooLongError(InvalidAudioError):
     code = "audio_too_long"
 
 
+class AudioTooSlowError(AudioTooLongError):
+    """The audio takes far more time to decode than its length explains."""
+
+
 class UnsupportedLanguageError(InvalidRequestError):
     """The model does not know the language, or cannot translate."""
 

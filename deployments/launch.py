@@ -43,6 +43,8 @@ SELF_HEALING = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     # Where all processes start at once on few cores, the default of 5 s kills a proxy that is only slow to start.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
+    # A replica that hangs never finishes its calls, so waiting for them would only keep its slots.
+    "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
 }
 
 ENCODER_RESOURCE = "npu"

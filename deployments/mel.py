@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,34 +20,48 @@ from deployments.contracts import (
     BlobRef,
     PreparedAudio,
     SpeechOptions,
+    StageProgress,
     StageTiming,
     Ticket,
     Window,
     WindowMel,
 )
+from deployments.errors import AudioTooLongError, AudioTooSlowError
 from deployments.memory.handoff import Handoff, load_pcm, open_upload
 from deployments.model import Model
 from deployments.replica import give_way_to_ingress, replica_name
+from deployments.scheduling.lanes import Lanes
+from deployments.scheduling.watchdog import ProgressWatch
 from deployments.settings import Settings
 
 DEVICE = "cpu"
-DECODING_SHARE = 0.8
-"""Of the stage's budget: a file that takes longer is refused before the stage is found too slow."""
+MAX_CPU_S = 2.0
+"""Of decoding, beyond what the length of the audio explains."""
 
-T = TypeVar("T")
+SHORT_S = 120.0
+"""An upload is taken for a short one until this much of it is decoded. Then it starts again among the long ones: that
+costs a thirtieth of an hour's decoding, and nobody's word is taken for how long a file is."""
+
+LISTENING_PER_SECOND = 0.02
+"""The voice detection may take so long for each second of audio: on an idle core it takes a twentieth of that."""
+
+SLACK = 5.0
 
 
 @serve.deployment
 class MelPreprocessor:
-    """CPU replicas. A few threads each, so that a short file overtakes a long one inside a replica too."""
+    """CPU replicas. A few threads each, one of which no long file ever has, so that short ones pass."""
 
     def __init__(self, settings: Settings, model: Model) -> None:
         give_way_to_ingress()
-        self._limits = AudioLimits(settings.max_audio_s, settings.max_channels, DECODING_SHARE * settings.mel_budget_s)
+        self._limits = AudioLimits(settings.max_audio_s, settings.max_channels, MAX_CPU_S)
+        self._short = replace(self._limits, max_seconds=min(SHORT_S, settings.max_audio_s))
         self._n_mels = model.dimensions.n_mels
         self._buckets = model.frame_buckets
         self._handoff = Handoff()
-        self._threads = ThreadPoolExecutor(settings.mel_threads, thread_name_prefix="mel")
+        self._lanes = Lanes(settings.mel_threads, "mel")
+        self._watch = ProgressWatch(settings.mel_budget_s, SLACK)
+        self._watch.learn(0.0)
         self._replica = replica_name()
         self._warm_up()
 
@@ -60,33 +71,56 @@ class MelPreprocessor:
         Raises:
             InvalidAudioError, AudioTooLongError: the upload is at fault.
         """
-        return await self._in_thread(lambda queue_s: self._prepare(ticket, upload, options, queue_s))
+        asked = time.monotonic()
+        try:
+            return await self._lanes(
+                lambda: self._prepare(ticket, upload, options, self._short, asked), ticket.priority
+            )
+        except AudioTooSlowError:
+            raise
+        except AudioTooLongError:
+            if self._short == self._limits:
+                raise
+        return await self._lanes(
+            lambda: self._prepare(ticket, upload, options, self._limits, asked), ticket.priority, is_long=True
+        )
 
     async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
         """Computes the log-mel of a later window from the audio that ``prepare`` kept."""
-        return await self._in_thread(lambda queue_s: self._later(ticket, pcm, window, queue_s))
-
-    async def _in_thread(self, work: Callable[[float], T]) -> T:
         asked = time.monotonic()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: work(time.monotonic() - asked))
+        return await self._lanes(lambda: self._later(ticket, pcm, window, asked), ticket.priority)
 
-    def _prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions, queue_s: float) -> PreparedAudio:
+    async def progress(self) -> StageProgress:
+        """Whether the files here get on."""
+        return self._watch.progress()
+
+    async def check_health(self) -> None:
+        """Raise when a thread hangs, so that Serve replaces this replica."""
+        self._watch.check()
+
+    def _prepare(
+        self, ticket: Ticket, upload: BlobRef, options: SpeechOptions, limits: AudioLimits, asked: float
+    ) -> PreparedAudio:
         began = time.monotonic()
         self._handoff.check(ticket)
-        with open_upload(upload) as file:
-            pcm = decode(file, self._limits)
-        windows = find_windows(pcm, options)
-        first = self._write(ticket, window_samples(pcm, windows[0])) if windows else None
-        kept = self._handoff.store_pcm(ticket, upload, pcm) if windows else None
-        timing = self._timing(queue_s, began)
+        with self._watch.work() as work:
+            with open_upload(upload) as file:
+                pcm = decode(file, limits, work.progressed)
+            work.progressed(allowance_s=LISTENING_PER_SECOND * len(pcm) / SAMPLE_RATE)
+            windows = find_windows(pcm, options)
+            work.progressed()
+            first = self._write(ticket, window_samples(pcm, windows[0])) if windows else None
+            kept = self._handoff.store_pcm(ticket, upload, pcm) if windows else None
+        timing = self._timing(began - asked, began)
         return PreparedAudio(len(pcm) / SAMPLE_RATE, windows, kept, first, timing)
 
-    def _later(self, ticket: Ticket, pcm: BlobRef, window: Window, queue_s: float) -> WindowMel:
+    def _later(self, ticket: Ticket, pcm: BlobRef, window: Window, asked: float) -> WindowMel:
         began = time.monotonic()
         self._handoff.check(ticket)
-        samples = load_pcm(pcm, _sample(window.start_s), _sample(window.end_s))
-        return WindowMel(self._write(ticket, samples), self._timing(queue_s, began))
+        with self._watch.work():
+            samples = load_pcm(pcm, _sample(window.start_s), _sample(window.end_s))
+            log_mel = self._write(ticket, samples)
+        return WindowMel(log_mel, self._timing(began - asked, began))
 
     def _write(self, ticket: Ticket, samples: NDArray[np.int16]) -> ArrayRef:
         shape = (self._n_mels, frames_for(len(samples), self._buckets))

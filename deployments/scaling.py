@@ -20,16 +20,16 @@ DOWNSCALE_DELAY_S = 30.0
 """Far longer than the other way: a replica too many costs memory, one too few makes requests wait for its start."""
 
 
-def replicas(fewest: int, most: int | None, *, at_once: int, call_budget_s: float) -> dict[str, Any]:
+def replicas(fewest: int, most: int | None, *, at_once: int, drain_s: float) -> dict[str, Any]:
     """The options of a stage's deployment.
 
     Args:
         fewest: replicas at rest.
         most: under load; None: always ``fewest``.
         at_once: calls one replica works on at a time; where more are under way, they wait, and a replica is added.
-        call_budget_s: a replica that has to go finishes its calls first, none of which takes longer.
+        drain_s: a replica that has to go finishes its calls first, for so long at most.
     """
-    draining = {"graceful_shutdown_timeout_s": call_budget_s}
+    draining = {"graceful_shutdown_timeout_s": drain_s}
     if most is None or most == fewest:
         return {"num_replicas": fewest, **draining}
     scaling = AutoscalingConfig(

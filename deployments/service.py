@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from deployments.traces import Traces
 
 ENGLISH = "en"
+logger = logging.getLogger("ray.serve")
+
 PROBE_TIMEOUT_S = 2.0
 PROBE_PERIOD_S = 1.0
 DRAIN_POLL_S = 0.05
@@ -113,6 +116,7 @@ class TranscriptionService:
             slab_path=str(slab.path) if slab else None,
         )
         self._encoder_health: EncoderHealth | None = None
+        self._probe_has_failed = False
         self._traces = _traces(settings)
 
     @property
@@ -211,7 +215,18 @@ class TranscriptionService:
     @property
     def breakers(self) -> tuple[CircuitBreaker, ...]:
         """Of the three stages, in their order."""
-        return tuple(stage.breaker for stage in (self._pipeline.mel, self._pipeline.encoder, self._pipeline.decoder))
+        return tuple(stage.breaker for stage in self._pipeline.stage_calls)
+
+    @property
+    def unavailable_stage(self) -> str | None:
+        """Why a stage serves nobody: it hangs, is left alone, or could be tried again but there is no slot for it."""
+        for stage in self._pipeline.stage_calls:
+            if stage.hung:
+                return f"{stage.statistics.name} hangs: it has work and finishes nothing"
+            state = stage.breaker.state
+            if state == "open" or (state == "half_open" and self.admission.in_use == self.admission.slots):
+                return stage.breaker.reason
+        return None
 
     @property
     def replicas(self) -> tuple[int, int, int]:
@@ -221,8 +236,8 @@ class TranscriptionService:
 
     @property
     def ready(self) -> bool:
-        """Requests will be served: it is not stopping, the encoder works, and no stage is being left alone."""
-        return not self.admission.closed and self.encoder_works and all(item.state != "open" for item in self.breakers)
+        """Requests will be served: it is not stopping, the encoder works, and so does every other stage."""
+        return not self.admission.closed and self.encoder_works and self.unavailable_stage is None
 
     def check_stages(self) -> None:
         """Called before anything is read or queued for a request.
@@ -253,15 +268,24 @@ class TranscriptionService:
     async def _probe_for_ever(self) -> None:
         while True:
             was_well = self.encoder_works
-            try:
-                self._encoder_health = await asyncio.wait_for(self._stages.encoder_health(), PROBE_TIMEOUT_S)
-            except (AmanuensisError, TimeoutError):
-                self._encoder_health = None
+            self._encoder_health = await self._probe()
             if self._encoder_health is not None and self._encoder_health.window_s is not None:
                 self.admission.foresee(self._encoder_health.window_s)
             if self.encoder_works and not was_well:
                 self._pipeline.encoder.breaker.succeeded()
             await asyncio.sleep(PROBE_PERIOD_S)
+
+    async def _probe(self) -> EncoderHealth | None:
+        """What the encoder answers; None if it does not, for whatever reason: the next probe has to come."""
+        try:
+            return await asyncio.wait_for(self._stages.encoder_health(), PROBE_TIMEOUT_S)
+        except (AmanuensisError, TimeoutError):
+            return None
+        except Exception:
+            if not self._probe_has_failed:
+                logger.exception("The health probe failed in an unforeseen way; this is logged once.")
+            self._probe_has_failed = True
+            return None
 
     def _create_slab(self) -> Slab | None:
         if self._directory is None:

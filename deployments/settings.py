@@ -101,7 +101,9 @@ class Settings(BaseSettings):
     encoder_replicas: Positive = Field(
         1, description="encoders, each pinned to one Ray resource `npu`: as many as there are devices"
     )
-    encoder_batch_size: Positive = Field(8, description="windows the encoder works on at a time")
+    encoder_batch_size: Positive = Field(
+        8, description="windows an NPU works on at a time; a CPU works on one per thread"
+    )
     compute_type: Literal["auto", "default", "int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"] = _setting(
         "int8",
         "compute_type",
@@ -114,7 +116,7 @@ class Settings(BaseSettings):
     )
     mel_threads: Positive = Field(
         2,
-        description="audio files one MelPreprocessor replica works on at a time, so that short ones pass long ones",
+        description="audio files one MelPreprocessor replica works on at a time; one of two or more is for short ones",
     )
     decoder_replicas: Positive = _setting(1, "decoder_replicas", "NUM_DECODER_WORKERS", "Decoder replicas")
     max_decoder_replicas: Positive | None = Field(
@@ -156,15 +158,24 @@ class Settings(BaseSettings):
         1.0, description="time for a request that names no timeout, per second of its audio, where that is more"
     )
     max_request_timeout_s: Seconds = Field(7200.0, description="longest `x-timeout-seconds` a client may send")
-    mel_budget_s: Seconds = Field(10.0, description="longest run of one mel call")
-    encoder_budget_s: Seconds = Field(5.0, description="longest run of one encoder call")
-    decoder_budget_s: Seconds = Field(30.0, description="longest run of one decoder call")
+    mel_budget_s: Seconds = Field(
+        10.0,
+        description="a MelPreprocessor that has work and finishes nothing for so long hangs",
+    )
+    encoder_budget_s: Seconds = Field(
+        5.0,
+        description="an Encoder that has work and finishes nothing for so long hangs; longer if the model is slow",
+    )
+    decoder_budget_s: Seconds = Field(
+        30.0,
+        description="a Decoder that has work and finishes nothing for so long hangs; longer if the model is slow",
+    )
     drain_timeout_s: Seconds = Field(60.0, description="a service that stops waits so long for what it has accepted")
 
     # Limits of what a client may send
     max_upload_bytes: Positive = Field(100 * 2**20, description="of a whole request body")
     upload_timeout_s: Seconds = Field(30.0, description="time for a whole request body to arrive")
-    max_audio_s: Seconds = Field(3600.0, description="of decoded audio; longer needs a larger `mel_budget_s` too")
+    max_audio_s: Seconds = Field(3600.0, description="of decoded audio")
     max_channels: Positive = Field(8, description="audio channels")
 
     # Clients

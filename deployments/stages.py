@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import grpc
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
@@ -22,6 +23,8 @@ from deployments.contracts import (
     EncoderHealth,
     PreparedAudio,
     SpeechOptions,
+    StageName,
+    StageProgress,
     Stored,
     Ticket,
     Window,
@@ -31,6 +34,10 @@ from deployments.encoder_pool import EncoderPool
 from deployments.errors import AmanuensisError, InternalError, StageLostError
 
 logger = logging.getLogger("ray.serve")
+
+TRANSPORT_ERRORS = (RayError, RayServeException, grpc.RpcError, RuntimeError)
+"""What is raised where a call or its answer got lost. Serve's gRPC transport passes most errors of a connection on as
+they are, or as a bare RuntimeError; what a stage itself raises comes as ``RayTaskError``."""
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -80,6 +87,13 @@ class ServeStages:
         """What the encoders say of their devices: proof that they answer."""
         return await self._encoders.health()
 
+    async def progress(self, stage: StageName) -> StageProgress:
+        """Whether a stage gets on; of several encoders the one that is best off, of other replicas any one."""
+        if stage == "encoder":
+            return await self._encoders.progress()
+        handle = self._mel if stage == "mel" else self._decoder
+        return await _call(handle.progress, StageProgress)
+
 
 class _Encoder:
     """One deployment of the encoder."""
@@ -92,6 +106,9 @@ class _Encoder:
 
     async def health(self) -> EncoderHealth:
         return await _call(self._handle.health, EncoderHealth)
+
+    async def progress(self) -> StageProgress:
+        return await _call(self._handle.progress, StageProgress)
 
 
 def _kept(value: V) -> V | Stored:
@@ -106,7 +123,7 @@ async def _call(method: DeploymentHandle, result_type: type[T], *arguments: obje
         raise
     except RayTaskError as error:
         raise _cause(error, _caller(arguments)) from error
-    except (RayError, RayServeException) as error:
+    except TRANSPORT_ERRORS as error:
         logger.warning("%s: a stage call was lost: %s", _caller(arguments), type(error).__name__)
         raise StageLostError(
             "a part of the service failed while it worked on this; try again", retry_after_s=1

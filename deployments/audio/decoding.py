@@ -10,9 +10,9 @@ import ctypes
 import io
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
 import av
 import numpy as np
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from deployments.audio import SAMPLE_RATE
 from deployments.audio.containers import INCOMPLETE, WavHeader, check_complete, declares_mp3_frames, read_wav_header
-from deployments.errors import AudioTooLongError, InvalidAudioError
+from deployments.errors import AudioTooLongError, AudioTooSlowError, InvalidAudioError
 
 FORMATS = "wav, flac, mp3, m4a/aac, ogg/opus, webm or mp4"
 
@@ -61,6 +61,9 @@ _SAMPLE_RATES = range(4_000, 384_001)
 _DECODED = ("s16", "mono", SAMPLE_RATE)
 _BLOCK = 100_000  # samples resampled at a time
 _MAX_GAP_S = {"flac": 0.05, "mp3": 0.05, "ogg": 0.1, "matroska,webm": 1.0}  # webm may leave out silence (Opus DTX)
+CPU_PER_SECOND = 0.05
+"""Decoding may take so long for each second of audio: mp3 takes a hundredth of it, eight channels at 96 kHz a third."""
+
 _MP3_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 
 
@@ -71,8 +74,8 @@ class AudioLimits:
     Attributes:
         max_seconds: of decoded audio.
         max_channels: of the track.
-        max_cpu_s: of this thread, to decode it: a small file may hold very many tiny packets, or channels at a
-            very high sample rate.
+        max_cpu_s: of this thread, to decode it, beyond ``CPU_PER_SECOND`` of what was decoded: a small file may hold
+            very many tiny packets, or channels at a very high sample rate.
     """
 
     max_seconds: float
@@ -80,7 +83,26 @@ class AudioLimits:
     max_cpu_s: float
 
 
-def decode(source: BinaryIO, limits: AudioLimits) -> NDArray[np.int16]:
+@dataclass(slots=True)
+class _Decoded:
+    """How far decoding has come.
+
+    Attributes:
+        seconds: of audio.
+        progressed: is called after each of them.
+    """
+
+    progressed: Callable[[], None]
+    seconds: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        before = int(self.seconds)
+        self.seconds += seconds
+        if int(self.seconds) > before:
+            self.progressed()
+
+
+def decode(source: BinaryIO, limits: AudioLimits, progressed: Callable[[], None] = lambda: None) -> NDArray[np.int16]:
     """Decode the first audio track of a file to 16 kHz mono: ``[n_samples]``, at least one, perhaps read-only.
 
     A file that is cut off is refused where its format can tell: see ``containers``.
@@ -88,10 +110,12 @@ def decode(source: BinaryIO, limits: AudioLimits) -> NDArray[np.int16]:
     Args:
         source: seekable; read from its start, not closed.
         limits: enforced while decoding, so a small file never grows into a large array.
+        progressed: is called after each second of audio.
 
     Raises:
         InvalidAudioError: empty, no supported audio, damaged or cut off.
-        AudioTooLongError: more than ``max_seconds``, or ``max_cpu_s``.
+        AudioTooLongError: more than ``max_seconds``.
+        AudioTooSlowError: more than ``max_cpu_s``.
     """
     size = source.seek(0, io.SEEK_END)
     if not size:
@@ -100,7 +124,7 @@ def decode(source: BinaryIO, limits: AudioLimits) -> NDArray[np.int16]:
     if header and header.is_decoded:
         return _read_samples(source, header, limits)
     check_complete(source, size)
-    pcm = _decode_container(source, limits)
+    pcm = _decode_container(source, limits, _Decoded(progressed))
     if not len(pcm):
         raise InvalidAudioError(_NO_SAMPLES, param="file")
     return pcm
@@ -116,7 +140,7 @@ def _read_samples(source: BinaryIO, header: WavHeader, limits: AudioLimits) -> N
     return np.frombuffer(source.read(2 * n_samples), "<i2")
 
 
-def _decode_container(source: BinaryIO, limits: AudioLimits) -> NDArray[np.int16]:
+def _decode_container(source: BinaryIO, limits: AudioLimits, decoded: _Decoded) -> NDArray[np.int16]:
     exact_mp3 = declares_mp3_frames(source)
     source.seek(0)
     with _open(source) as container:
@@ -125,7 +149,7 @@ def _decode_container(source: BinaryIO, limits: AudioLimits) -> NDArray[np.int16
         if declared_s and declared_s > limits.max_seconds:
             _refuse_length(limits)
         try:
-            return _decode_stream(container, stream, declared_s, limits)
+            return _decode_stream(container, stream, declared_s, limits, decoded)
         except av.FFmpegError as error:
             raise InvalidAudioError(_DAMAGED, param="file") from error
 
@@ -162,29 +186,33 @@ def _tick_s(stream: AudioStream) -> float:
 
 
 def _decode_stream(
-    container: InputContainer, stream: AudioStream, declared_s: float | None, limits: AudioLimits
+    container: InputContainer, stream: AudioStream, declared_s: float | None, limits: AudioLimits, decoded: _Decoded
 ) -> NDArray[np.int16]:
     # Decoding stops with an error at the first damaged packet, so that no audio goes missing unnoticed.
-    packets = _timely(container.demux(stream), limits)
+    packets = _timely(container, stream, limits, decoded)
     frames = _mp3_frames(packets) if container.format.name == "mp3" else _frames(packets)
     if container.format.name in _MAX_GAP_S:
         frames = _continuous(frames, stream, declared_s, _MAX_GAP_S[container.format.name])
     if stream.codec_context.name.startswith("pcm_f"):
         frames = _finite(frames)
     pcm = bytearray()
-    for layout, run in itertools.groupby(_limited(frames, limits), key=_layout):
+    for layout, run in itertools.groupby(_limited(frames, limits, decoded), key=_layout):
         for frame in run if layout == _DECODED else _resample(run, layout):
             pcm += memoryview(frame.planes[0])[: 2 * frame.samples]
     return np.frombuffer(pcm, np.int16)
 
 
-def _timely(packets: Iterable[Packet[AudioStream]], limits: AudioLimits) -> Iterator[Packet[AudioStream]]:
-    until_s = time.thread_time() + limits.max_cpu_s
-    for packet in packets:
-        if time.thread_time() > until_s:
+def _timely(
+    container: InputContainer, stream: AudioStream, limits: AudioLimits, decoded: _Decoded
+) -> Iterator[Packet[AudioStream]]:
+    """The packets of the stream. Those of others, of a video say, are read too, so that their time is seen."""
+    began_s = time.thread_time()
+    for packet in container.demux():
+        if time.thread_time() - began_s > limits.max_cpu_s + CPU_PER_SECOND * decoded.seconds:
             message = "The audio takes too long to decode. Split it, or export it as mono with 16000 Hz."
-            raise AudioTooLongError(message, param="file")
-        yield packet
+            raise AudioTooSlowError(message, param="file")
+        if packet.stream.index == stream.index:
+            yield cast("Packet[AudioStream]", packet)
 
 
 def _frames(packets: Iterable[Packet[AudioStream]]) -> Iterator[AudioFrame]:
@@ -232,16 +260,15 @@ def _continuous(
         raise InvalidAudioError(INCOMPLETE, param="file")
 
 
-def _limited(frames: Iterable[AudioFrame], limits: AudioLimits) -> Iterator[AudioFrame]:
-    seconds = 0.0
+def _limited(frames: Iterable[AudioFrame], limits: AudioLimits, decoded: _Decoded) -> Iterator[AudioFrame]:
     for frame in frames:
         if frame.sample_rate not in _SAMPLE_RATES:
             raise InvalidAudioError("The sample rate is not usual for audio. Export it with 16000 Hz.", param="file")
         if frame.layout.nb_channels > limits.max_channels:
             message = f"The audio has more than {limits.max_channels} channels. Mix it down to mono."
             raise InvalidAudioError(message, param="file")
-        seconds += frame.samples / frame.sample_rate
-        if seconds > limits.max_seconds:
+        decoded.add(frame.samples / frame.sample_rate)
+        if decoded.seconds > limits.max_seconds:
             _refuse_length(limits)
         yield frame
 

@@ -24,7 +24,7 @@ async def live(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """The encoder answers too, its device works, and no stage is being left alone: requests will be served."""
+    """The encoder answers too, its device works, and no stage hangs or is left alone: requests will be served."""
     service = service_of(request)
     if service.admission.closed:
         return JSONResponse({"status": "draining"}, UNAVAILABLE)
@@ -33,9 +33,9 @@ async def ready(request: Request) -> Response:
         return JSONResponse({"status": "unavailable", "reason": SILENT}, UNAVAILABLE)
     if not service.encoder_works:
         return JSONResponse({"status": "failed", "reason": encoder.reason, "device": encoder.device}, UNAVAILABLE)
-    broken = next((breaker for breaker in service.breakers if breaker.state == "open"), None)
-    if broken is not None:
-        return JSONResponse({"status": "unavailable", "reason": broken.reason, "device": encoder.device}, UNAVAILABLE)
+    reason = service.unavailable_stage
+    if reason is not None:
+        return JSONResponse({"status": "unavailable", "reason": reason, "device": encoder.device}, UNAVAILABLE)
     return JSONResponse({"status": "ready", "device": encoder.device})
 
 

@@ -162,6 +162,11 @@ class Pipeline:
         self._max_windows_in_flight = max_windows_in_flight
         self._slab_path = slab_path
 
+    @property
+    def stage_calls(self) -> tuple[StageCalls, StageCalls, StageCalls]:
+        """Of the three stages, in their order."""
+        return self.mel, self.encoder, self.decoder
+
     def set_budgets(self, budgets: Budgets) -> None:
         """For all calls from now on."""
         self.mel.budget_s = budgets.mel_s

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from deployments.audio import SAMPLE_RATE, decoding
 from deployments.audio.decoding import AudioLimits, decode
-from deployments.errors import AmanuensisError, AudioTooLongError, InvalidAudioError
+from deployments.errors import AmanuensisError, AudioTooLongError, AudioTooSlowError, InvalidAudioError
 
 AUDIO = Path(__file__).parents[2] / "tests" / "audio"
 CLIPS = sorted(AUDIO.glob("*.wav"))
@@ -375,6 +375,33 @@ def test_many_tiny_packets_cannot_keep_a_thread_busy(folder: Path) -> None:
     with pytest.raises(AudioTooLongError, match="too long to decode"):
         decoded(upload, AudioLimits(max_seconds=600, max_channels=8, max_cpu_s=0.05))
     assert time.thread_time() - began < 0.2
+
+
+def test_the_time_to_decode_grows_with_the_audio_and_each_second_is_a_step(uploads: dict[str, bytes]) -> None:
+    upload = uploads["flac stereo 44.1 kHz"]
+    steps: list[None] = []
+    limits = AudioLimits(max_seconds=600, max_channels=8, max_cpu_s=0.01)
+    pcm = decode(io.BytesIO(upload), limits, lambda: steps.append(None))
+    assert len(steps) == len(pcm) // SAMPLE_RATE > 0
+
+
+def test_packets_of_other_tracks_take_time_too(folder: Path) -> None:
+    path = folder / "subtitles"
+    with av.open(str(path), "w", format="matroska") as container:
+        sound = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        other = container.add_stream("pcm_s16le", rate=96_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.int16), "s16", "mono")
+        frame.sample_rate, frame.pts = 16_000, 0
+        container.mux(sound.encode(frame))
+        tiny = av.AudioFrame.from_ndarray(np.zeros((1, 1), np.int16), "s16", "mono")
+        tiny.sample_rate = 96_000
+        for i in range(100_000):
+            tiny.pts = i
+            container.mux(other.encode(tiny))
+    upload = path.read_bytes()
+    assert len(decoded(upload)) == 16_000
+    with pytest.raises(AudioTooSlowError):
+        decoded(upload, AudioLimits(max_seconds=600, max_channels=8, max_cpu_s=0.01))
 
 
 @pytest.mark.parametrize("samples", [10_000_000, 88_000_000])

@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from deployments.contracts import Area, ArrayRef, EncodedWindow, EncoderHealth, SlotArray, StageTiming, Ticket
+from deployments.contracts import (
+    Area,
+    ArrayRef,
+    EncodedWindow,
+    EncoderHealth,
+    SlotArray,
+    StageProgress,
+    StageTiming,
+    Ticket,
+)
 from deployments.encoder_pool import EncoderPool
 from deployments.errors import DeviceBrokenError, StageLostError
 
@@ -30,6 +39,7 @@ class Scripted:
     error: Exception | None = None
     status: EncoderHealth | Exception = field(default_factory=lambda: EncoderHealth("npu:test", "healthy"))
     calls: int = 0
+    stalled_s: float | Exception = 0.0
 
     async def encode(self, _ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         self.calls += 1
@@ -42,6 +52,11 @@ class Scripted:
         if isinstance(self.status, Exception):
             raise self.status
         return self.status
+
+    async def progress(self) -> StageProgress:
+        if isinstance(self.stalled_s, Exception):
+            raise self.stalled_s
+        return StageProgress(self.stalled_s, 5.0)
 
 
 async def encode(pool: EncoderPool) -> str:
@@ -154,3 +169,36 @@ class TestHealth:
 
         health = asyncio.run(EncoderPool([Hanging("a"), Scripted("b")]).health())
         assert (health.status, health.reason) == ("degraded", "encoder 1 of 2: it does not answer")
+
+
+class TestProgress:
+    """Only the encoders that have windows are asked, and the best off answers for all."""
+
+    @staticmethod
+    def asked(*stalled_s: float | Exception) -> StageProgress:
+        async def scenario() -> StageProgress:
+            held = asyncio.Event()
+
+            async def hold() -> None:
+                await held.wait()
+
+            busy = [Scripted(str(number), hold, stalled_s=each) for number, each in enumerate(stalled_s)]
+            pool = EncoderPool([*busy, Scripted("idle", hold)])
+            calls = [asyncio.create_task(encode(pool)) for _ in busy]
+            await asyncio.sleep(0)
+            try:
+                return await pool.progress()
+            finally:
+                held.set()
+                await asyncio.gather(*calls)
+
+        return asyncio.run(scenario())
+
+    def test_one_that_gets_on_shows_that_the_stage_does(self) -> None:
+        assert self.asked(30.0, 2.0).stalled_s == 2.0
+        assert self.asked(LOST, 2.0).stalled_s == 2.0
+
+    def test_an_idle_one_does_not(self) -> None:
+        assert self.asked(30.0).stalled_s == 30.0
+        with pytest.raises(StageLostError):
+            self.asked(LOST)

@@ -13,9 +13,11 @@ from starlette.testclient import TestClient
 from tiny_whisper import make_multilingual_model
 
 from deployments.contracts import EncoderHealth
-from deployments.errors import ServiceUnavailableError
+from deployments.errors import ServiceUnavailableError, StageTimeoutError
 from deployments.http.app import create_app
 from deployments.model import load_model
+from deployments.scheduling.admission import Priority
+from deployments.scheduling.breaker import FAILURES, FIRST_PAUSE_S, CircuitBreaker
 from deployments.service import TranscriptionService
 from deployments.settings import Settings
 
@@ -148,6 +150,64 @@ def test_what_nobody_foresaw_is_hidden_and_has_the_shape_of_every_error(tmp_path
     assert answer.json()["error"]["code"] == "internal_error"
     assert "secret" not in answer.text
     assert answer.headers["x-encoder-device"]
+
+
+class UnforeseenStages(ScriptedStages):
+    """The first probe raises what nobody thought of."""
+
+    probes = 0
+
+    async def encoder_health(self) -> EncoderHealth:
+        self.probes += 1
+        if self.probes == 1:
+            raise ZeroDivisionError("unforeseen")
+        return await super().encoder_health()
+
+
+def test_a_probe_that_fails_in_an_unforeseen_way_is_followed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployments.service.PROBE_PERIOD_S", 0.01)
+    stages = UnforeseenStages()
+    with TestClient(create_app(service(stages, tmp_path))) as client:
+        until = time.monotonic() + 10
+        while client.get("/health/ready").status_code != 200:
+            assert time.monotonic() < until
+    assert stages.probes > 1
+
+
+def test_a_stage_that_hangs_makes_the_service_unready_until_it_gets_on(tmp_path: Path) -> None:
+    asked = service(ScriptedStages(), tmp_path)
+    with TestClient(create_app(asked)) as client:
+        decoder = asked._pipeline.decoder
+        decoder.hung = True
+        answer = client.get("/health/ready")
+        assert answer.status_code == 503
+        assert answer.json()["reason"] == "stage3_decoder_align hangs: it has work and finishes nothing"
+        decoder.hung = False
+        assert client.get("/health/ready").status_code == 200
+
+
+def test_a_stage_that_no_slot_is_left_to_try_makes_the_service_unready(tmp_path: Path) -> None:
+    clock = [0.0]
+    asked = service(ScriptedStages(), tmp_path, slots=1, max_windows_in_flight=1)
+    breaker = CircuitBreaker("encoder", lambda: clock[0])
+    asked._pipeline.encoder.breaker = breaker
+    for _ in range(FAILURES):
+        breaker.failed(StageTimeoutError("It hangs."))
+    clock[0] = FIRST_PAUSE_S
+
+    async def scenario() -> None:
+        asked._encoder_health = EncoderHealth("cpu:test", "healthy")
+        assert breaker.state == "half_open"
+        reasons = [asked.unavailable_stage]
+        lease = await asked.admission.acquire(Priority.NORMAL, time.time() + 60)
+        reasons.append(asked.unavailable_stage)
+        lease.close()
+        reasons.append(asked.unavailable_stage)
+        assert reasons == [None, "It hangs.", None], "the next request is the trial, if there is a slot for it"
+
+    asyncio.run(scenario())
 
 
 def test_until_the_encoder_answers_health_is_red_and_live_is_green(tmp_path: Path) -> None:

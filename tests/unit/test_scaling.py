@@ -4,12 +4,12 @@ from deployments.scaling import replicas
 
 
 def test_without_a_maximum_the_number_is_fixed() -> None:
-    assert replicas(2, None, at_once=8, call_budget_s=30) == {"num_replicas": 2, "graceful_shutdown_timeout_s": 30}
-    assert replicas(2, 2, at_once=8, call_budget_s=30)["num_replicas"] == 2
+    assert replicas(2, None, at_once=8, drain_s=30) == {"num_replicas": 2, "graceful_shutdown_timeout_s": 30}
+    assert replicas(2, 2, at_once=8, drain_s=30)["num_replicas"] == 2
 
 
 def test_with_a_maximum_replicas_follow_the_calls_under_way() -> None:
-    options = replicas(1, 4, at_once=8, call_budget_s=30)
+    options = replicas(1, 4, at_once=8, drain_s=30)
     scaling = options["autoscaling_config"]
     assert "num_replicas" not in options
     assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (1, 4, 8)
