@@ -112,13 +112,6 @@ def test_a_word_does_not_swallow_a_pause_of_eighteen_seconds(generator: TextGene
     assert words[5].start_s > 20.5
 
 
-def test_a_text_in_the_wrong_language_that_loops_gives_way_to_the_other(generator: TextGenerator) -> None:
-    pcm = case("b14_multilingual_60s.mp3")[round(30.5 * SAMPLE_RATE) : round(59.5 * SAMPLE_RATE)]
-    wrong = text_of(generator, pcm, ((0.2, 28.0),), DecodeOptions(language="en", other_language="de"))
-    assert wrong.compression_ratio <= 2.4
-    assert wrong.text
-
-
 def test_the_same_audio_gives_the_same_text_beside_any_neighbours(generator: TextGenerator) -> None:
     hard = item(noise(), None)
     easy = item(case("jfk.wav"), ((0.3, 10.5),))
