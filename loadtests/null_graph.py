@@ -18,6 +18,7 @@ from deployments.contracts import (
     EncoderHealth,
     PreparedAudio,
     SpeechOptions,
+    StageProgress,
     StageTiming,
     Ticket,
     Transcript,
@@ -37,12 +38,19 @@ TIMING = StageTiming(0.0, 0.0, 1, "null", "none")
 TRANSCRIPT = Transcript("Nothing was computed.", (1, 2, 3), "en", 1.0, 0.0, 0.0, 1.0, 0.0)
 
 
-@serve.deployment
-class NullMel:
-    """Reads the upload, hands on an unwritten log-mel."""
+class NullStage:
+    """What null stages share: they never hang."""
 
     def __init__(self) -> None:
         self._handoff = Handoff()
+
+    async def progress(self) -> StageProgress:
+        return StageProgress(0.0, 1.0)
+
+
+@serve.deployment
+class NullMel(NullStage):
+    """Reads the upload, hands on an unwritten log-mel."""
 
     async def prepare(self, ticket: Ticket, upload: BlobRef, _options: SpeechOptions) -> PreparedAudio:
         self._handoff.check(ticket)
@@ -54,11 +62,8 @@ class NullMel:
 
 
 @serve.deployment
-class NullEncoder:
+class NullEncoder(NullStage):
     """Opens the log-mel, hands on unwritten states."""
-
-    def __init__(self) -> None:
-        self._handoff = Handoff()
 
     async def health(self) -> EncoderHealth:
         return EncoderHealth(TIMING.device, "healthy")
@@ -70,11 +75,8 @@ class NullEncoder:
 
 
 @serve.deployment
-class NullDecoder:
+class NullDecoder(NullStage):
     """Opens the states, says a constant text."""
-
-    def __init__(self) -> None:
-        self._handoff = Handoff()
 
     async def decode(
         self, ticket: Ticket, states: ArrayRef, _window: Window, _options: DecodeOptions, _pcm: BlobRef | None

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from deployments.text.quality import COMPRESSION_RATIO_THRESHOLD
+from deployments.text.loops import COMPRESSION_RATIO_THRESHOLD
 from loadtests.accuracy.bootstrap import RESAMPLES, SEED, Estimate
 from loadtests.accuracy.groups import Group, by_category, by_collection, by_language, everything, groups
 from loadtests.accuracy.plot import write_plot

@@ -13,7 +13,7 @@ from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from deployments.text.languages import WITHOUT_SPACES
-from deployments.text.quality import COMPRESSION_RATIO_THRESHOLD
+from deployments.text.loops import COMPRESSION_RATIO_THRESHOLD
 
 ENGLISH = "en"
 MISSING_WORDS, MISSING_CHARACTERS = 6, 12

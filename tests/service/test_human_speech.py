@@ -88,7 +88,7 @@ def check(document: dict[str, Any]) -> None:
 
 
 def silent(answer: dict[str, Any]) -> bool:
-    return answer["text"] == "" and answer["segments"] == [] and answer["words"] == []
+    return not (answer["text"] or answer["segments"] or answer["words"])
 
 
 def wer(spoken: str, answer: dict[str, Any]) -> float:
