@@ -16,6 +16,9 @@ from deployments.errors import AmanuensisError, DeviceBrokenError, StageLostErro
 PROBE_TIMEOUT_S = 1.5
 """Of one encoder: less than what the ingress waits for all of them."""
 
+UNANSWERED = 5
+"""Probes in a row after which an encoder's calls are given up: when a node dies, nothing else tells Ray for long."""
+
 
 class EncoderCalls(Protocol):
     """One encoder."""
@@ -85,34 +88,52 @@ class _Member:
     """An encoder of the pool.
 
     Attributes:
-        outstanding: windows it was given and has not answered.
+        outstanding: how many windows it was given and has not answered.
         works: as far as its last call or probe showed.
     """
 
     def __init__(self, encoder: EncoderCalls) -> None:
         self._encoder = encoder
-        self.outstanding = 0
+        self._calls: set[asyncio.Future[EncodedWindow]] = set()
+        self._unanswered = 0
         self.works = True
 
+    @property
+    def outstanding(self) -> int:
+        return len(self._calls)
+
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
-        self.outstanding += 1
+        call = asyncio.ensure_future(self._encoder.encode(ticket, log_mel))
+        self._calls.add(call)
         try:
-            return await self._encoder.encode(ticket, log_mel)
+            return await call
         except (StageLostError, DeviceBrokenError):
             self.works = False
             raise
+        except asyncio.CancelledError:
+            if self._unanswered < UNANSWERED or _is_cancelled():
+                raise
+            raise StageLostError("an encoder is gone; try again", retry_after_s=1) from None
         finally:
-            self.outstanding -= 1
+            self._calls.discard(call)
 
     async def probe(self) -> EncoderHealth | None:
         """None if it does not answer."""
         try:
             health = await asyncio.wait_for(self._encoder.health(), PROBE_TIMEOUT_S)
         except (AmanuensisError, TimeoutError):
-            self.works = False
+            self._did_not_answer()
             return None
+        self._unanswered = 0
         self.works = health.status != "failed"
         return health
+
+    def _did_not_answer(self) -> None:
+        self.works = False
+        self._unanswered += 1
+        if self._unanswered >= UNANSWERED:
+            for call in self._calls:
+                call.cancel()
 
     async def progress(self) -> StageProgress | None:
         """None if it does not answer."""
@@ -120,6 +141,12 @@ class _Member:
             return await asyncio.wait_for(self._encoder.progress(), PROBE_TIMEOUT_S)
         except (AmanuensisError, TimeoutError):
             return None
+
+
+def _is_cancelled() -> bool:
+    """Whether the task that runs this is itself being cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _together(found: Sequence[EncoderHealth | None]) -> EncoderHealth:

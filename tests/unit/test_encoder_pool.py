@@ -16,7 +16,7 @@ from deployments.contracts import (
     StageTiming,
     Ticket,
 )
-from deployments.encoder_pool import EncoderPool
+from deployments.encoder_pool import UNANSWERED, EncoderPool
 from deployments.errors import DeviceBrokenError, StageLostError
 
 TICKET = Ticket("request", 0, 1, 0.0, None)
@@ -106,6 +106,47 @@ def test_a_lost_encoder_is_left_to_its_successor_and_the_others_serve() -> None:
         with pytest.raises(StageLostError):
             await encode(pool)
         assert [await encode(pool) for _ in range(3)] == ["alive"] * 3
+
+    asyncio.run(scenario())
+
+
+async def held() -> None:
+    """As long as a call can be."""
+    await asyncio.Event().wait()
+
+
+def test_the_windows_of_an_encoder_that_answers_no_probe_are_given_up_to_be_made_again() -> None:
+    async def scenario() -> None:
+        gone = Scripted("gone", held, status=LOST)
+        pool = EncoderPool([gone, Scripted("alive")])
+        call = asyncio.create_task(encode(pool))
+        for _ in range(UNANSWERED - 1):
+            await pool.health()
+        await asyncio.sleep(0)
+        assert not call.done(), "it may only be slow to answer"
+        await pool.health()
+        with pytest.raises(StageLostError):
+            await call
+        assert [await encode(pool) for _ in range(3)] == ["alive"] * 3
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_in_between_starts_the_count_of_unanswered_probes_anew() -> None:
+    async def scenario() -> None:
+        slow = Scripted("slow", held)
+        pool = EncoderPool([slow, Scripted("alive")])
+        call = asyncio.create_task(encode(pool))
+        for _ in range(3):
+            slow.status = LOST
+            for _ in range(UNANSWERED - 1):
+                await pool.health()
+            slow.status = EncoderHealth("npu:test", "healthy")
+            await pool.health()
+        assert not call.done()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
 
     asyncio.run(scenario())
 
