@@ -175,7 +175,7 @@ class Settings(BaseSettings):
     # Limits of what a client may send
     max_upload_bytes: Positive = Field(100 * 2**20, description="of a whole request body")
     upload_timeout_s: Seconds = Field(30.0, description="time for a whole request body to arrive")
-    max_audio_s: Seconds = Field(3600.0, description="of decoded audio")
+    max_audio_s: Seconds = Field(3660.0, description="of decoded audio: an hour, and what encoders add to it")
     max_channels: Positive = Field(8, description="audio channels")
 
     # Clients

@@ -341,7 +341,8 @@ class Admission:
         self, priority: Priority, deadline: float, margin: float = 1.0, left_to_others: float = 0.0
     ) -> None:
         left_s = (deadline - time.time()) / margin
-        if self._needed_s(priority, left_to_others) <= left_s:
+        needed_s = self._needed_s(priority, left_to_others)
+        if not needed_s or needed_s <= left_s:
             return
         self.statistics.dropped("deadline")
         raise OverloadedError(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from spoken_clips import DEMO_MODEL
 
 import deployments.encoder
 from deployments.contracts import Area, EncodedWindow, SlotArray, Ticket
@@ -24,7 +25,6 @@ from npu_encoder.backend import HEALTHY, AnyWindow, DeviceHealth, encode_one_by_
 from npu_encoder.errors import EncoderError
 from npu_encoder.weights import EncoderDimensions, read_dimensions
 
-DEMO_MODEL = Path(__file__).parents[2] / "models" / "demo-en"
 SLOTS = 4
 MEL_SHAPE = (80, 200)
 CAUSE = "no memory"

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from spoken_clips import DEMO_MODEL
 
 import deployments.mel
 from deployments.audio import SAMPLE_RATE
@@ -26,7 +27,6 @@ from deployments.model import load_model
 from deployments.scheduling.watchdog import ProgressWatch
 from deployments.settings import Settings
 
-DEMO_MODEL = Path(__file__).parents[2] / "models" / "demo-en"
 SLOTS = 16
 LONG_S = deployments.mel.SHORT_S + 30
 
