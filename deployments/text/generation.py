@@ -143,7 +143,7 @@ class Decoding:
             beam_size=search.beam_size,
             no_repeat_ngram_size=search.no_repeat_ngram_size,
             temperature=search.temperature,
-            alone=id(self) if search.temperature > 0 else None,
+            alone=id(self) if search.seeded else None,
         )
 
 
@@ -286,11 +286,11 @@ class TextGenerator:
             self._take(decoding, self._attempt(decoding, result, step))
 
     def _model_for(self, step: Generate, decodings: Sequence[Decoding]) -> Any:
-        """The model; for sampling a new one, whose random numbers depend on nothing but the window's states.
+        """The model; for seeded sampling a new one, whose random numbers depend on nothing but the window's states.
 
         CTranslate2 draws them from a generator of the model's own thread, which is seeded once, at its first draw.
         """
-        if step.temperature == 0:
+        if step.alone is None:
             return self._model
         (decoding,) = decodings
         ctranslate2.set_random_seed(zlib.crc32(decoding.item.states.tobytes()))

@@ -24,6 +24,7 @@ class Search:
         beam_size: 1 is greedy.
         no_repeat_ngram_size: as many tokens in a row appear only once; 0 allows everything.
         temperature: above 0 samples.
+        seeded: sample what the audio alone decides, not something else each time. It costs the time to load the model.
         prompted: whether the model sees the request's prompt and hotwords.
     """
 
@@ -31,6 +32,7 @@ class Search:
     beam_size: int = 1
     no_repeat_ngram_size: int = 0
     temperature: float = 0.0
+    seeded: bool = False
     prompted: bool = False
 
 
@@ -49,7 +51,8 @@ def ladder(options: DecodeOptions, languages: Sequence[str], temperatures: tuple
     other = [replace(alone, language=options.other_language)] if options.other_language else []
     beam = Search(language, max(options.beam_size, WIDE_BEAM), prompted=False)
     once = replace(beam, no_repeat_ngram_size=NO_REPEAT_NGRAM)
-    sampled = [replace(alone, temperature=higher) for higher in temperatures if higher > options.temperature]
+    higher = [temperature for temperature in temperatures if temperature > options.temperature]
+    sampled = [replace(alone, temperature=temperature, seeded=True) for temperature in higher]
     return tuple(dict.fromkeys((asked, *rivals, alone, *other, beam, once, *sampled)))
 
 

@@ -254,13 +254,25 @@ def test_beam_search_finds_a_likelier_text(multilingual: TextGenerator) -> None:
     assert np.mean([it.avg_logprob for it in beam]) > np.mean([it.avg_logprob for it in greedy])
 
 
-def test_sampled_text_depends_on_nothing_but_its_audio(items: list[DecodeItem]) -> None:
-    first, second = with_options(items[:2], DecodeOptions(temperature=0.8))
-    generator = TextGenerator(DEMO_MODEL)
-    alone = generator.generate([first])[0]
-    assert alone.temperature == 0.8
-    assert generator.generate([second, first, first])[1:] == [alone, alone]
-    assert TextGenerator(DEMO_MODEL).generate([first]) == [alone]
+def test_a_client_that_asks_for_a_temperature_gets_various_texts(multilingual: TextGenerator) -> None:
+    (item,) = random_items(1, options=DecodeOptions(language="en", temperature=1.0))
+    first = [attempts_at(multilingual, item)[0] for _ in range(4)]
+    assert {attempt.search.temperature for attempt in first} == {1.0}
+    assert len({attempt.tokens for attempt in first}) > 1
+
+
+def test_what_the_fallback_samples_depends_on_nothing_but_the_audio(
+    items: list[DecodeItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "LOGPROB_THRESHOLD", 1.0)  # no text is good enough
+
+    def sampled(before: int) -> list[Attempt]:
+        generator = TextGenerator(DEMO_MODEL, fallback_temperatures=(0.8, 1.0))
+        attempts = [attempts_at(generator, item) for item in (*items[1 : 1 + before], items[0])]
+        return [attempt for attempt in attempts[-1] if attempt.search.seeded]
+
+    assert [attempt.search.temperature for attempt in sampled(0)] == [0.8, 1.0]
+    assert sampled(0) == sampled(2)
 
 
 def test_a_text_that_is_not_good_is_looked_for_in_other_ways(items: list[DecodeItem]) -> None:

@@ -38,4 +38,9 @@ def test_a_wide_beam_is_not_tried_twice() -> None:
 
 def test_temperatures_are_sampled_last_and_only_higher_ones() -> None:
     searches = ladder(DecodeOptions(temperature=0.4), ["en"], (0.2, 0.4, 0.8))
-    assert [search.temperature for search in searches] == [0.4, 0.0, 0.0, 0.8]
+    assert [(search.temperature, search.seeded) for search in searches] == [
+        (0.4, False),
+        (0.0, False),
+        (0.0, False),
+        (0.8, True),
+    ]
