@@ -167,6 +167,12 @@ class OverloadedError(AmanuensisError):
     status, type, code = 503, "overloaded_error", "overloaded"
 
 
+class QueueTimeoutError(AmanuensisError):
+    """The request waited for its first slot until its deadline was out of reach; nothing was done for it."""
+
+    status, type, code = 503, "overloaded_error", "queue_timeout"
+
+
 class OutOfSpaceError(AmanuensisError):
     """The uploads in flight fill the spool."""
 
@@ -216,13 +222,6 @@ class DeadlineExceededError(AmanuensisError):
 
     status, type, code = 504, "timeout_error", "deadline_exceeded"
     discourages_retry = True
-
-
-class QueueTimeoutError(DeadlineExceededError):
-    """The request waited for a slot until its deadline was out of reach."""
-
-    code = "queue_timeout"
-    discourages_retry = False
 
 
 class StageTimeoutError(DeadlineExceededError):

@@ -29,8 +29,7 @@ ERRORS: dict[str, str] = {
     "429": "more requests in a minute, or at a time, than one client may send (with `Retry-After`)",
     "500": "an error nobody foresaw",
     "503": "overloaded (with `Retry-After`), starting, stopping or broken",
-    "504": "the deadline passed (with `Retry-After` if the request was still waiting for its turn, and otherwise with "
-    "`x-should-retry: false`)",
+    "504": "the deadline passed after the work had begun (with `x-should-retry: false`)",
 }
 QUOTA: dict[str, str] = {
     LIMIT_HEADER: "requests a client may send in a minute; these headers are there where the service limits them",

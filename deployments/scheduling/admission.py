@@ -39,6 +39,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from deployments.errors import (
+    DeadlineExceededError,
     DrainingError,
     OverloadedError,
     QueueFullError,
@@ -288,7 +289,8 @@ class Admission:
 
         Raises:
             OverloadedError: the deadline cannot be met; only a request that has not begun is refused so.
-            QueueTimeoutError: no slot became free in time.
+            QueueTimeoutError: no slot became free in time for the first window.
+            DeadlineExceededError: none did for a later one.
         """
         began = time.monotonic()
         at_once = self._available > 0
@@ -435,6 +437,11 @@ class Admission:
         except TimeoutError:
             self._give_up(waiter)
             self.statistics.timed_out()
+            if entry is None:
+                raise DeadlineExceededError(
+                    "the request's deadline passed before all of its audio had its turn; send shorter audio or allow "
+                    "more time"
+                ) from None
             raise QueueTimeoutError(
                 "the request waited for as long as its deadline allows; try again later or allow more time",
                 retry_after_s=self._promise(priority, self._needed_s(priority, self._promised(priority)) - left_s),

@@ -20,7 +20,8 @@ DEADLINE_S = 60.0
 WITHIN = 0.5
 """A crowd is within the capacity when each of its clients can be answered once in this share of the deadline."""
 
-REFUSALS = frozenset({"queue_full", "overloaded"})
+TOO_LATE = "queue_timeout"
+REFUSALS = frozenset({"queue_full", "overloaded", TOO_LATE})
 WRONG = frozenset({WRONG_TEXT, UNREADABLE})
 
 GOODPUT, GOODPUT_LIMIT = "answers a second over the capacity", 0.75
@@ -156,6 +157,11 @@ def is_refused(attempt: Attempt) -> bool:
     return attempt.status == UNAVAILABLE and attempt.code in REFUSALS
 
 
+def is_late(attempt: Attempt) -> bool:
+    """Whether the service let the client in, and then did not answer in time."""
+    return attempt.status == LATE or attempt.code == TOO_LATE
+
+
 def returns(one: Gathering) -> tuple[int, int]:
     """How often a client came back after the time that it was told, and how often it got in then."""
     returned = [attempt for attempt in one.attempts if attempt.returned]
@@ -184,9 +190,10 @@ def _within(one: Gathering) -> list[Verdict]:
 
 def _beyond(one: Gathering) -> list[Verdict]:
     """Beyond it, who is not answered hears so at once, and when to come back."""
-    refused = sum(map(is_refused, one.attempts))
+    late = sum(map(is_late, one.attempts))
+    refused = sum(map(is_refused, one.attempts)) - sum(attempt.code == TOO_LATE for attempt in one.attempts)
     returned, let_in = returns(one)
-    foreseen = Verdict(one.name, FORESEEN, "at least", FORESEEN_LIMIT, _share(refused, _count(one.attempts, LATE)))
+    foreseen = Verdict(one.name, FORESEEN, "at least", FORESEEN_LIMIT, _share(refused, late))
     kept = Verdict(one.name, KEPT, "at least", KEPT_LIMIT, _over(let_in, returned))
     return [*([foreseen] if foreseen.value is not None else []), *([kept] if returned else [])]
 

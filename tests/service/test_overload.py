@@ -32,7 +32,7 @@ def test_everybody_hears_and_who_is_refused_is_told_when_to_come_back(flood: lis
     statuses = Counter(answer.status for answer in flood)
     assert set(statuses) <= {200, 503, 504}, statuses
     assert all(answer.has_retry_after and answer.code for answer in flood if answer.status == 503)
-    assert {answer.code for answer in flood if answer.status == 503} <= {"overloaded", "queue_full"}
+    assert {answer.code for answer in flood if answer.status == 503} <= {"overloaded", "queue_full", "queue_timeout"}
 
 
 def test_most_are_refused_rather_than_left_to_wait_in_vain(flood: list[Answer]) -> None:

@@ -21,6 +21,7 @@ from deployments.errors import (
     DrainingError,
     OverloadedError,
     QueueFullError,
+    QueueTimeoutError,
     SlotViolationError,
     TimeoutTooShortError,
 )
@@ -112,9 +113,11 @@ def test_a_deadline_ends_the_wait_and_leaves_no_trace() -> None:
     async def scenario() -> None:
         queue = admission(slots=1)
         held = await acquire(queue)
-        with pytest.raises(DeadlineExceededError) as late:
-            await acquire(queue, seconds=0.01)
-        assert late.value.retry_after_s == 1
+        with pytest.raises(QueueTimeoutError) as late, queue.enter() as entry:
+            await queue.acquire(Priority.NORMAL, time.time() + 0.01, entry)
+        assert (late.value.status, late.value.retry_after_s) == (503, 1)
+        with pytest.raises(DeadlineExceededError):
+            await acquire(queue, seconds=0.01)  # of a request that has begun
         held.close()
         (await acquire(queue)).close()
         assert queue.in_use == 0
@@ -358,7 +361,7 @@ def test_nothing_is_refused_before_the_pace_is_known_or_while_a_slot_is_free() -
         deadline = time.time() + 0.001
         busy = asyncio.create_task(work(queue, 100.0, 4))
         await asyncio.sleep(0.001)
-        with queue.enter(deadline=deadline) as entry, pytest.raises(DeadlineExceededError):
+        with queue.enter(deadline=deadline) as entry, pytest.raises(QueueTimeoutError):
             await queue.acquire(Priority.NORMAL, deadline, entry)
         await busy  # the pace is known to be terrible now
         with queue.enter(deadline=time.time() + 0.001) as entry:
@@ -397,7 +400,7 @@ def test_who_would_get_a_slot_too_late_to_use_it_gives_up_before_the_deadline() 
         await work(queue, 2.0, 10)
         held = await acquire(queue)
         began = time.monotonic()
-        with queue.enter() as entry, pytest.raises(DeadlineExceededError) as late:
+        with queue.enter() as entry, pytest.raises(QueueTimeoutError) as late:
             await queue.acquire(Priority.NORMAL, time.time() + 5, entry)
         assert time.monotonic() - began == pytest.approx(5 - 2)
         assert late.value.retry_after_s == 1

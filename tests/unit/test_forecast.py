@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import virtual_time
 
-from deployments.errors import DeadlineExceededError, OverloadedError, QueueFullError
+from deployments.errors import OverloadedError, QueueFullError, QueueTimeoutError
 from deployments.scheduling.admission import Admission, Priority
 from deployments.scheduling.arrivals import ArrivalRate
 from deployments.scheduling.forecast import BESIDE_OTHERS, Forecast
@@ -168,7 +168,7 @@ class Simulation:
                 lease = await self._admission.acquire(priority, deadline, entry)
         except (OverloadedError, QueueFullError):
             self.outcomes["refused after its upload" if inside else "refused"] += 1
-        except DeadlineExceededError:
+        except QueueTimeoutError:
             self.outcomes["waited in vain"] += 1
         else:
             hold_s = self.SLOTS / self.CAPACITY
