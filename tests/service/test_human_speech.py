@@ -26,6 +26,7 @@ HUMAN = AUDIO / "human" / "jfk.flac"
 JFK = "and so my fellow americans ask not what your country can do for you ask what you can do for your country"
 CLIENTS = 16
 WORDS = ("word", "segment")
+TAKEN_FOR_PORTUGUESE = "librispeech/533-1066-0008.flac"
 VOICES = ("librispeech/2033-164914-0000.flac", "librispeech/1688-142285-0003.flac", "languages/de/fleurs-de-001.ogg")
 
 
@@ -199,7 +200,7 @@ def _questions() -> dict[str, Question]:
         Question("longform/chapter_1998.flac"),
         Question("languages/de/fleurs-de-001.ogg", path="translations"),
         Question("languages/ja/fleurs-japanese_01.wav", path="translations"),
-        *map(Question, VOICES),
+        *map(Question, (*VOICES, TAKEN_FOR_PORTUGUESE)),
     ]
     return {_name(question): question for question in cases}
 
@@ -293,6 +294,11 @@ class TestLanguages(Answers):
         text = self.of("cases/b14_multilingual_60s.mp3")["text"]
         assert re.search(r"\b(the|and|to)\b", text)
         assert re.search(r"\b(und|der|die|das|nicht)\b", text)
+
+    def test_of_two_likely_languages_the_text_decides(self) -> None:
+        answer = self.of(TAKEN_FOR_PORTUGUESE)
+        assert answer["language"] == "english"
+        assert normal(answer["text"]) == "the most unusual thing i can think of would be a peaceful night"
 
     def test_english_and_chinese(self) -> None:
         assert len(self.of("cases/b14_en-us_zh-cn.wav")["text"]) > 5

@@ -18,7 +18,7 @@ from deployments.decoder import Decoder
 from deployments.errors import DeadlineExceededError, UnsupportedLanguageError
 from deployments.model import load_model
 from deployments.settings import Settings
-from deployments.text.generation import DecodeItem, TextGenerator
+from deployments.text.generation import SURE_LANGUAGE, DecodeItem, TextGenerator
 
 WINDOW = Window(0, 0.0, 4.0)
 GERMAN = DecodeOptions(language="de")
@@ -93,7 +93,7 @@ def test_language_detection_alone(replica: Any) -> None:
     assert [each.timing.batch_size for each in found] == [4, 4, 4]
     likeliest = found[0]
     assert 0 < likeliest.probability <= 1
-    if likeliest.probability > 0.5:
+    if likeliest.probability >= SURE_LANGUAGE:
         assert decoded.transcript.language == likeliest.language
         assert decoded.transcript.language_probability == likeliest.probability
 

@@ -20,8 +20,8 @@ from tiny_whisper import D_MODEL, LANGUAGES, make_multilingual_model
 
 from deployments.contracts import DecodeOptions, Window
 from deployments.errors import ConfigurationError, UnsupportedLanguageError
-from deployments.text import quality
-from deployments.text.generation import DecodeItem, TextGenerator, max_new_tokens
+from deployments.text import generation, quality
+from deployments.text.generation import DecodeItem, Language, TextGenerator, max_new_tokens
 from deployments.text.quality import Attempt
 from deployments.text.search import Search
 from deployments.text.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
@@ -305,7 +305,10 @@ def test_multilingual_prompt(multilingual_dir: Path) -> None:
     assert vocabulary.prompt(options, Search("de")) == [names.token_to_id(token) for token in wanted]
 
 
-def test_language_is_detected_from_the_states(multilingual_dir: Path, multilingual: TextGenerator) -> None:
+def test_language_is_detected_from_the_states(
+    multilingual_dir: Path, multilingual: TextGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "SURE_LANGUAGE", 0.0)  # none competes with the likeliest
     items = random_items(12)
     model = ctranslate2.models.Whisper(str(multilingual_dir), compute_type="int8", intra_threads=1)
     detected = multilingual.generate(items)
@@ -316,6 +319,15 @@ def test_language_is_detected_from_the_states(multilingual_dir: Path, multilingu
         given = replace(item, options=DecodeOptions(language=transcript.language))
         assert multilingual.generate([given])[0].tokens == transcript.tokens
     assert len({transcript.language for transcript in detected}) > 1
+
+
+def test_a_doubtful_language_competes_with_the_other_likely_ones() -> None:
+    def tried(*probabilities: float) -> int:
+        return len(generation._competitors(tuple(Language("de", each) for each in probabilities)))
+
+    assert tried(0.8, 0.15, 0.03) == 1
+    assert tried(0.66, 0.30, 0.01, 0.0) == 2
+    assert tried(0.4, 0.3, 0.2, 0.06) == 4
 
 
 def test_languages_and_tasks_mix_in_one_batch(multilingual: TextGenerator) -> None:
