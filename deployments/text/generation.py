@@ -45,6 +45,10 @@ SURE_LANGUAGE: Final = 0.75
 ones, and the likeliest text wins: wrong languages gave texts of -0.74 to -1.06 where the right one gave -0.10 to
 -0.40."""
 
+SHORT_SPEECH_S: Final = 2.0
+DOUBTFUL_LANGUAGE: Final = 0.5
+"""Of speech this short a text of a word or two proves little, so only what is less likely than that competes."""
+
 LIKELY_LANGUAGE: Final = 0.05
 CANDIDATES: Final = 4
 
@@ -248,7 +252,7 @@ class TextGenerator:
             if candidates[0].probability < SURE_LANGUAGE and step.frames < len(decoding.item.states):
                 decoding.frames_heard = len(decoding.item.states)
             else:
-                self._set_languages(decoding, _competitors(candidates))
+                self._set_languages(decoding, _competitors(candidates, speech_s(decoding.item.window)))
 
     def _likeliest(self, ranking: Iterable[tuple[str, float]]) -> tuple[Language, ...]:
         # Some conversions list tokens that are no language among the languages.
@@ -387,10 +391,10 @@ def _transcript(decoding: Decoding, attempt: Attempt) -> Transcript:
     )
 
 
-def _competitors(candidates: tuple[Language, ...]) -> tuple[Language, ...]:
-    """The languages to try of those that were detected, the likeliest first."""
+def _competitors(candidates: tuple[Language, ...], heard_s: float) -> tuple[Language, ...]:
+    """The languages to try of those that were detected in so many seconds of speech, the likeliest first."""
     first, *others = candidates
-    if first.probability >= SURE_LANGUAGE:
+    if first.probability >= (SURE_LANGUAGE if heard_s > SHORT_SPEECH_S else DOUBTFUL_LANGUAGE):
         return (first,)
     return (first, *(other for other in others if other.probability >= LIKELY_LANGUAGE))
 

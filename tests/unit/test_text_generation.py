@@ -322,10 +322,11 @@ def test_language_is_detected_from_the_states(
 
 
 def test_a_doubtful_language_competes_with_the_other_likely_ones() -> None:
-    def tried(*probabilities: float) -> int:
-        return len(generation._competitors(tuple(Language("de", each) for each in probabilities)))
+    def tried(*probabilities: float, heard_s: float = 8.0) -> int:
+        return len(generation._competitors(tuple(Language("de", each) for each in probabilities), heard_s))
 
     assert tried(0.8, 0.15, 0.03) == 1
+    assert tried(0.66, 0.30, 0.01, 0.0, heard_s=0.6) == 1
     assert tried(0.66, 0.30, 0.01, 0.0) == 2
     assert tried(0.4, 0.3, 0.2, 0.06) == 4
 
