@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from deployments.errors import QueueTimeoutError
 from loadtests.calibration import CLIENTS, calibrate
 from loadtests.clips import Clip
 from loadtests.open_loop import Answer, Ask, OpenLoopResult, offer, post
@@ -123,7 +124,12 @@ def _others(answers: Sequence[Answer]) -> str:
 
 
 def _of(result: OpenLoopResult, status: int) -> list[Answer]:
-    return [answer for answer in result.answers if answer.status == status]
+    return [answer for answer in result.answers if _counted_as(answer) == status]
+
+
+def _counted_as(answer: Answer) -> int:
+    """Who was let in and then waited until it was too late was not refused at once."""
+    return TIMED_OUT if answer.code == QueueTimeoutError.code else answer.status
 
 
 def _rate(answers: Sequence[Answer], seconds: float) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from deployments.errors import QueueTimeoutError
 from loadtests.calibration import CLIENTS
 from loadtests.crowd.clients import HIGH_EVERY, OK, UNREADABLE, WRONG_TEXT, Attempt
 from loadtests.scenarios.answers import LATE, UNAVAILABLE
@@ -20,7 +21,7 @@ DEADLINE_S = 60.0
 WITHIN = 0.5
 """A crowd is within the capacity when each of its clients can be answered once in this share of the deadline."""
 
-TOO_LATE = "queue_timeout"
+TOO_LATE = QueueTimeoutError.code
 REFUSALS = frozenset({"queue_full", "overloaded", TOO_LATE})
 WRONG = frozenset({WRONG_TEXT, UNREADABLE})
 

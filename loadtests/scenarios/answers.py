@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from deployments.errors import QueueTimeoutError
 from loadtests.scenarios.traffic import Kind
 
 Outcome = Literal["right", "wrong", "refused", "late", "error", "hung up"]
@@ -40,7 +41,7 @@ def read(kind: Kind, status: int, body: bytes, expected: str | None) -> Answer:
 
 
 def _refusal(status: int, code: str) -> Answer:
-    if status == LATE:
+    if status == LATE or code == QueueTimeoutError.code:
         return Answer("late", code)
     return Answer("refused" if status in {TOO_MANY, UNAVAILABLE} and code in OVERLOAD else "error", code)
 

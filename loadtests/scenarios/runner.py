@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from loadtests.calibration import calibrate
+from loadtests.machine import facts
 from loadtests.options import Subject
 from loadtests.scenarios.figures import judge
 from loadtests.scenarios.plan import Edition, Scenario
@@ -34,7 +31,6 @@ from loadtests.scenarios.traffic import mean_audio_s
 from loadtests.service_process import Application, started
 
 ROOT = Path(__file__).parents[2]
-GIB = 2**30
 
 
 def record_own_service(scenario: Scenario, directory: Path, subject: Subject) -> list[Verdict]:
@@ -91,25 +87,9 @@ def write_manifest(directory: Path, edition: Edition, subject: Subject) -> None:
     if (directory / MANIFEST).exists():
         return
     manifest: dict[str, Any] = {
-        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        **facts("locust"),
         "edition": edition,
         "model": Path(subject.model).name,
         "speech": "human" if subject.corpus else "synthetic",
-        "commit": _git("rev-parse", "--short", "HEAD"),
-        "changed_files": len(_git("status", "--porcelain").splitlines()),
-        "cores": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / GIB, 1),
-        "cpu": _cpu_model(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("ray", "ctranslate2", "openvino", "locust")},
     }
     write_json(directory / MANIFEST, manifest)
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def _cpu_model() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.machine())

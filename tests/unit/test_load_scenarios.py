@@ -124,6 +124,7 @@ DELTAS = ({"type": "transcript.text.delta", "delta": "one"}, {"type": "transcrip
         ("plain", 503, body({"error": {"code": "overloaded"}}), "one two", "refused"),
         ("plain", 503, body({"error": {"code": "stage_lost"}}), "one two", "error"),
         ("plain", 504, body({"error": {"code": "deadline_exceeded"}}), "one two", "late"),
+        ("plain", 503, body({"error": {"code": "queue_timeout"}}), "one two", "late"),
         ("plain", 400, body({"error": {"code": "invalid_audio"}}), "one two", "error"),
         ("stream", 200, events(*DELTAS, DONE), "one two", "right"),
         ("stream", 200, events(*DELTAS, DONE), "one", "wrong"),
