@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 .PHONY: serve test check format bench lock clean
 
 serve: $(INSTALLED)
-	$(BIN)/python -m deployments.launch serve_config.yaml
+	$(BIN)/python -m deployments.commands.serve serve_config.yaml
 
 test: check
 	@command -v promtool >/dev/null || echo 'Prometheus is not installed (Debian: apt-get install prometheus):' \
@@ -28,7 +28,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 bench: $(INSTALLED)
-	PATH="$(CURDIR)/.uv/bin:$$PATH" $(BIN)/python -m loadtests.benchmark
+	PATH="$(CURDIR)/.uv/bin:$$PATH" $(BIN)/python -m loadtests.benchmarks.throughput
 
 # Regenerates the lock from pyproject.toml; for every supported Python, with hashes, without addresses.
 lock: $(UV)

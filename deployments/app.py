@@ -6,15 +6,14 @@ from typing import Any
 
 from ray.serve import Application
 
-from deployments.clients.key_file import read_keys
-from deployments.decoder import Decoder
-from deployments.encoder import Encoder
-from deployments.ingress import INGRESS_MAX_ONGOING, STAGE_HEADROOM, Ingress
-from deployments.mel import MelPreprocessor
-from deployments.model import load_model
-from deployments.placement import Placement
-from deployments.scaling import replicas
-from deployments.settings import Settings
+from deployments.decoder.deployment import Decoder
+from deployments.encoder.deployment import Encoder
+from deployments.ingress.clients.key_file import read_keys
+from deployments.ingress.deployment import INGRESS_MAX_ONGOING, STAGE_HEADROOM, Ingress
+from deployments.mel.deployment import MelPreprocessor
+from deployments.placement import Placement, replicas
+from deployments.shared.model import load_model
+from deployments.shared.settings import Settings
 
 SELF_HEALING = {"health_check_period_s": 1.0, "health_check_timeout_s": 10.0}
 """A dead replica is replaced after 2 to 3 s plus its start, instead of 10 to 15 s; one whose check fails, because it

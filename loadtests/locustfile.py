@@ -3,7 +3,7 @@
 With the environment variable ``SPEECH_CORPUS`` people speak, else synthetic voices do.
 
 Every user sends one request a second, whether short clips or the mixed files, so that users are requests a second, as
-long as answers come within one. The scenarios with criteria are in ``loadtests.scenarios``.
+long as answers come within one. The scenarios with criteria are in ``loadtests.load.scenarios``.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from locust import constant_throughput, task
 
-from loadtests.options import CORPUS
-from loadtests.scenarios.traffic import orders
-from loadtests.scenarios.uploader import Uploader
-from loadtests.speech import human, synthetic
+from loadtests.common.speech import human, synthetic
+from loadtests.load.options import CORPUS
+from loadtests.load.scenarios.traffic import orders
+from loadtests.load.scenarios.uploader import Uploader
 
 SPEECH = human(Path(os.environ[CORPUS])) if CORPUS in os.environ else synthetic()
 

@@ -55,16 +55,16 @@ def load_backend(
     """
     match backend:
         case "openvino":
-            from npu_encoder.openvino_backend import OpenVinoBackend  # noqa: PLC0415
+            from npu_encoder.cpu.openvino import OpenVinoBackend  # noqa: PLC0415
 
             return OpenVinoBackend(model_dir, precision=precision, threads=threads)
         case "ctranslate2":
-            from npu_encoder.ctranslate2_backend import CTranslate2Backend  # noqa: PLC0415
+            from npu_encoder.cpu.ctranslate2 import CTranslate2Backend  # noqa: PLC0415
 
             return CTranslate2Backend(model_dir, compute_type=precision, threads=threads)
         case "xrt":
-            from npu_encoder.driver import load_driver  # noqa: PLC0415
-            from npu_encoder.xrt_backend import XrtBackend  # noqa: PLC0415
+            from npu_encoder.npu.backend import XrtBackend  # noqa: PLC0415
+            from npu_encoder.npu.driver import load_driver  # noqa: PLC0415
 
             options = npu or NpuOptions()
             driver = load_driver(simulator=options.simulator, scenario=options.scenario)

@@ -11,9 +11,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.audio import SAMPLE_RATE
+from deployments.shared.frames import SAMPLE_RATE
+from tests.support.paths import AUDIO
 
-CLIP = Path(__file__).parents[1] / "audio" / "01_espeak-plain.wav"
+CLIP = AUDIO / "01_espeak-plain.wav"
 SECONDS = 1
 TAGS = {"title": "a title", "artist": "x" * 2000, "comment": "\u00e9\u4e2d" * 100}
 

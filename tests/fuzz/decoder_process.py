@@ -121,7 +121,7 @@ def _pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 
 def serve() -> None:
     """The child: answers uploads until its standard input ends, within its limits."""
-    import deployments.audio.decoding  # noqa: F401, PLC0415  (the child's; loaded before memory is limited)
+    import deployments.mel.decoding  # noqa: F401, PLC0415  (the child's; loaded before memory is limited)
 
     in_use = _memory("VmSize")
     resource.setrlimit(resource.RLIMIT_AS, (in_use + ROOM_BYTES, in_use + ROOM_BYTES))
@@ -142,9 +142,9 @@ def serve() -> None:
 
 def decode_upload(upload: bytes) -> tuple[str, bool]:
     """What an ``Outcome`` calls ``kind`` and ``is_fine``."""
-    from deployments.audio import SAMPLE_RATE  # noqa: PLC0415
-    from deployments.audio.decoding import AudioLimits, decode  # noqa: PLC0415
-    from deployments.errors import InvalidAudioError  # noqa: PLC0415
+    from deployments.mel.decoding import AudioLimits, decode  # noqa: PLC0415
+    from deployments.shared.errors import InvalidAudioError  # noqa: PLC0415
+    from deployments.shared.frames import SAMPLE_RATE  # noqa: PLC0415
 
     try:
         pcm: Any = decode(io.BytesIO(upload), AudioLimits(MAX_SECONDS, MAX_CHANNELS, CPU_SECONDS / 2))

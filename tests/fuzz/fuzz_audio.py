@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from audio_corpus import corpus
-from audio_mutations import mutate
-from decoder_process import DecoderProcess, Outcome
+
+from tests.fuzz.audio_corpus import corpus
+from tests.fuzz.audio_mutations import mutate
+from tests.fuzz.decoder_process import DecoderProcess, Outcome
 
 WARM_UP = 500  # inputs before memory is compared: by then every codec was used
 

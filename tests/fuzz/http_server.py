@@ -10,17 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
-from scripted_stages import ScriptedStages
 
-from deployments.http.app import create_app
-from deployments.model import load_model
-from deployments.service import TranscriptionService
-from deployments.settings import Settings
+from deployments.ingress.http.routes import create_app
+from deployments.ingress.service import TranscriptionService
+from deployments.shared.model import load_model
+from deployments.shared.settings import Settings
+from tests.support.paths import DEMO_MODEL
+from tests.support.scripted_stages import ScriptedStages
 
 Address = tuple[str, int]
 """Host and port."""
 
-MODEL = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
 UPLOAD_TIMEOUT_S = 1.0
 MAX_UPLOAD_BYTES = 2 * 2**20
 
@@ -29,7 +29,7 @@ MAX_UPLOAD_BYTES = 2 * 2**20
 def serving(shared_memory: Path) -> Iterator[Address]:
     """A service that runs for as long as the context lasts, and then must hold nothing any more."""
     limits = {"upload_timeout_s": UPLOAD_TIMEOUT_S, "max_upload_bytes": MAX_UPLOAD_BYTES}
-    settings = Settings.resolve({"whisper_model": str(MODEL), "shared_memory_dir": str(shared_memory), **limits})
+    settings = Settings.resolve({"whisper_model": str(DEMO_MODEL), "shared_memory_dir": str(shared_memory), **limits})
     service = TranscriptionService(settings, load_model(settings), ScriptedStages(2), shared_memory=True)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="critical", lifespan="on"))

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from decoder_process import DecoderProcess
-from fuzz_audio import fuzz
+
+from tests.fuzz.decoder_process import DecoderProcess
+from tests.fuzz.fuzz_audio import fuzz
 
 INPUTS = 1500
 CHILD = """
 import io, os, signal
-import deployments.audio.decoding
-import decoder_process
+import deployments.mel.decoding
+from tests.fuzz import decoder_process
 decoder_process.CPU_SECONDS = 0.3
-deployments.audio.decoding.decode = lambda *_: {decoder}
+deployments.mel.decoding.decode = lambda *_: {decoder}
 decoder_process.serve()
 """
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from http_server import Address, serving
+
+from tests.fuzz.http_server import Address, serving
 
 COMMAND = Path(sys.executable).with_name("schemathesis")
 # Which fields may stand together, and which languages the model knows, OpenAPI has no words for.

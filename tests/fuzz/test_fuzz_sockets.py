@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from http_server import MAX_UPLOAD_BYTES, UPLOAD_TIMEOUT_S, Address, serving
+
+from tests.fuzz.http_server import MAX_UPLOAD_BYTES, UPLOAD_TIMEOUT_S, Address, serving
 
 FORM = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\nnever decoded\r\n--x--\r\n'
 TYPE = "multipart/form-data; boundary=x"

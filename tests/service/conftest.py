@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from openai import OpenAI
-from service_helpers import AUDIO, MAX_UPLOAD_BYTES, SimulatedNpu, client_of
-from trace_collector import Collector, collecting
 
-from loadtests.service_process import Application, running
+from loadtests.common.service_process import Application, running
+from tests.support.service_helpers import AUDIO, MAX_UPLOAD_BYTES, SimulatedNpu, client_of
+from tests.support.trace_collector import Collector, collecting
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,8 @@ import av
 import numpy as np
 import pytest
 import requests
-from service_helpers import AUDIO, MAX_UPLOAD_BYTES
+
+from tests.support.service_helpers import AUDIO, MAX_UPLOAD_BYTES
 
 CLIP = AUDIO / "01_espeak-plain.wav"
 

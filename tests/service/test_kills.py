@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import requests
-from service_helpers import AUDIO, is_ready, replicas, slots_in_use, wait_until
+
+from tests.support.service_helpers import AUDIO, is_ready, replicas, slots_in_use, wait_until
 
 CLIPS = sorted(path.name for path in AUDIO.glob("*.wav"))
 ROUNDS = 4

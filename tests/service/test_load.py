@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from loadtests.options import Subject
-from loadtests.report.page import page
-from loadtests.report.run import read_run
-from loadtests.scenarios.figures import FIGURES
-from loadtests.scenarios.plan import Phase, Scenario, at_most
-from loadtests.scenarios.recording import read_recording
-from loadtests.scenarios.runner import record, write_manifest
+from loadtests.load.options import Subject
+from loadtests.load.report.page import page
+from loadtests.load.report.run import read_run
+from loadtests.load.scenarios.figures import FIGURES
+from loadtests.load.scenarios.plan import Phase, Scenario, at_most
+from loadtests.load.scenarios.recording import read_recording
+from loadtests.load.scenarios.runner import record, write_manifest
 
 CRITERIA = tuple(at_most(figure, 0) for figure in ("wrong", "errors", "refused", "left_over"))
 

@@ -9,9 +9,9 @@ from typing import Any
 import jiwer
 import pytest
 import requests
-from service_helpers import AUDIO, SimulatedNpu, is_ready, replicas, slots_in_use, wait_until
 
-from loadtests.text import words
+from loadtests.benchmarks.text import words
+from tests.support.service_helpers import AUDIO, SimulatedNpu, is_ready, replicas, slots_in_use, wait_until
 
 CLIPS = sorted(path.name for path in AUDIO.glob("*.wav"))
 NPU = "npu:xdna2-bf16-simulated"

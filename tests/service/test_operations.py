@@ -6,8 +6,9 @@ import requests
 from openai import OpenAI
 from openapi_spec_validator import validate
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from service_helpers import AUDIO, wait_until
-from trace_collector import Collector, attributes
+
+from tests.support.service_helpers import AUDIO, wait_until
+from tests.support.trace_collector import Collector, attributes
 
 
 def get(service: str, path: str) -> requests.Response:

@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 import requests
-from service_helpers import AUDIO, client_of, replicas
 
-from deployments.replica import STAGE_NICENESS
-from loadtests.open_loop import Answer, Ask, offer, post
+from deployments.shared.replica import STAGE_NICENESS
+from loadtests.load.open_loop import Answer, Ask, offer, post
+from tests.support.service_helpers import AUDIO, client_of, replicas
 
 DEADLINE_S = 3.0
 RATE = 150.0  # several times what one slot can do

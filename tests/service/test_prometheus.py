@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import psutil
 import pytest
 from openai import OpenAI
-from service_helpers import AUDIO
-from test_observability_files import alerts, dashboard, rules
 
-from loadtests.prometheus import Prometheus, ray_session, watching, with_variables
+from loadtests.load.prometheus import Prometheus, ray_session, watching, with_variables
+from tests.support.observability import alerts, dashboard, rules
+from tests.support.service_helpers import AUDIO
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="Prometheus is not installed (Debian: apt-get install prometheus)"

@@ -12,9 +12,9 @@ import jiwer
 import pytest
 import requests
 from openai import OpenAI
-from service_helpers import AUDIO, client_of
 
-from loadtests.text import words
+from loadtests.benchmarks.text import words
+from tests.support.service_helpers import AUDIO, client_of
 
 SHORT = sorted(path.name for path in AUDIO.glob("0*.wav"))
 LONG = sorted(path.name for path in AUDIO.glob("1*.wav"))

@@ -1,0 +1,137 @@
+"""Lists, fetches and shows models: ``python -m deployments.commands.model list``, ``pull NAME``, ``show [NAME]``.
+
+A name is a size name such as ``base``, a hub id (``owner/name``), or a directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from deployments.shared.errors import ConfigurationError
+from deployments.shared.model import Model, describe, read_vocabulary
+from deployments.shared.model_files import (
+    MODEL_FILE,
+    SIZES,
+    Source,
+    cached_path,
+    find,
+    hub_snapshot,
+    installed_packages,
+    is_directory,
+    model_cache,
+    resolve,
+    sha256,
+    source_of,
+)
+from deployments.shared.settings import Settings
+from npu_encoder.model_file import ModelFile
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        match options.command:
+            case "list":
+                lines = table()
+            case "pull":
+                lines = iter([str(resolve(options.name, _token()))])
+            case _:
+                lines = facts(options.name or Settings.resolve({}).whisper_model)
+        for line in lines:
+            sys.stdout.write(f"{line}\n")
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def table() -> Iterator[str]:
+    """Yield one line per known size and per other model in the cache: its name, repository and place."""
+    for source in SIZES.values():
+        pinned = "pinned  " if source.sums else "        "
+        yield f"{source.name:<18}{source.repository:<46}{pinned}{_place(source)}"
+    others = sorted(model_cache().glob("[!.]*")) if model_cache().is_dir() else []
+    for path in others:
+        if path.name not in SIZES:
+            yield f"{path.name:<18}{path.name.replace('--', '/', 1):<46}        {path}"
+
+
+def facts(name: str) -> Iterator[str]:
+    """Yield what is known of a model that is on this machine, one fact per line.
+
+    Raises:
+        ConfigurationError: it is not on this machine, or its files are incomplete, wrong or malformed.
+    """
+    path = find(name)
+    if path is None:
+        raise ConfigurationError(
+            f"{name} is not on this machine; fetch it: python -m deployments.commands.model pull {name}"
+        )
+    model = describe(path, Path(name).name)
+    dimensions = model.dimensions
+    yield f"name           {model.name}"
+    yield f"path           {path}"
+    yield f"checksums      {_checksums(name, path)}"
+    yield f"mel bins       {dimensions.n_mels}"
+    yield f"width          {dimensions.d_model}, {dimensions.n_heads} heads"
+    yield f"layers         {dimensions.n_layers} of the encoder, {_decoder_layers(path)} of the decoder"
+    yield f"vocabulary     {len(read_vocabulary(path))} tokens"
+    yield f"languages      {_languages(model)}"
+    yield f"audio context  {model.audio_context}, windows of {model.max_window_s:g} s at most"
+
+
+def _place(source: Source) -> str:
+    if cached_path(source).is_dir():
+        return str(cached_path(source))
+    if installed_packages(source):
+        return "in installed packages"
+    snapshot = hub_snapshot(source)
+    return "-" if snapshot is None else str(snapshot)
+
+
+def _checksums(name: str, path: Path) -> str:
+    if not is_directory(name) and source_of(name).sums:
+        return "all files have their pinned SHA-256"
+    return f"not pinned, the files are complete; {MODEL_FILE} has the SHA-256 {sha256(path / MODEL_FILE)}"
+
+
+def _decoder_layers(path: Path) -> int:
+    count = 0
+    with ModelFile(path / MODEL_FILE) as file:
+        while f"decoder/layer_{count}/self_attention/linear_0/weight" in file:
+            count += 1
+    return count
+
+
+def _languages(model: Model) -> str:
+    kind = "multilingual" if model.multilingual else "English-only model: no detection, no translation"
+    return f"{len(model.languages)} ({kind}): {' '.join(model.languages)}"
+
+
+def _token() -> str | None:
+    token = Settings.resolve({}).hf_token
+    return token.get_secret_value() if token else None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deployments.commands.model", description="models of the service")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="the known sizes, and what of them is on this machine")
+    pulling = commands.add_parser("pull", help="fetch a model into the cache, check it, and print its directory")
+    pulling.add_argument("name", help="a size name, a hub id, or a directory to check")
+    showing = commands.add_parser("show", help="path, checksums, dimensions and languages of a model on this machine")
+    showing.add_argument("name", nargs="?", help="default: the model that the service would serve")
+    return parser
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that an interrupted download is tidied up
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

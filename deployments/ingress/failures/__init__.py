@@ -1,0 +1,1 @@
+"""The failure log: requests that failed, kept on disk for a replay. Runs in the ingress."""

@@ -1,0 +1,57 @@
+"""What is recorded of a request that was accepted and could not be answered."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from deployments.shared.contracts import Task
+
+ID = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{8}")
+USER_TEXT = frozenset({"hotwords", "keywords", "prompt"})
+"""Parameters in which clients write about the audio."""
+
+
+class Failure(BaseModel):
+    """One dead letter. Times in UTC, durations in seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(pattern=f"^{ID.pattern}$", description="ids sort by time")
+    request_id: str = Field(description="as in the response's `x-request-id`")
+    client: str = Field(description="who asked")
+    time: AwareDatetime = Field(description="of the failure")
+    stage: str | None = Field(description="the stage at fault, as `/stats/stages` names it; null: none, or not known")
+    status: int = Field(description="HTTP status; inside a stream that had begun, the one it would have been")
+    code: str
+    message: str
+    received: AwareDatetime
+    waited_s: float | None = Field(description="until a slot was granted; null: none was")
+    failed_after_s: float = Field(description="from `received` to `time`")
+    timeout_s: float = Field(description="what the request was given, by its client or by its length")
+    task: Task
+    priority: str
+    parameters: dict[str, Any] = Field(description="the form; without prompt and hotwords unless the audio is kept")
+    audio_bytes: int = Field(description="size of the upload")
+    audio_suffix: str = Field(description="of the upload's file name, with its dot")
+    audio_kept: bool = Field(description="the audio can be had, and the request replayed")
+    replay_of: str | None = Field(description="the failure that this request repeated")
+
+    def without_user_data(self) -> Failure:
+        """The same record as it is kept when the audio is not."""
+        parameters = {name: value for name, value in self.parameters.items() if name not in USER_TEXT}
+        return self.model_copy(update={"audio_kept": False, "parameters": parameters})
+
+
+def new_id(time: datetime) -> str:
+    """An id that sorts by ``time`` and is unique among all services that share a directory."""
+    return f"{time.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` could be a record's id; nothing else may become part of a path."""
+    return ID.fullmatch(text) is not None

@@ -1,0 +1,1 @@
+"""The HTTP interface: routes, forms, answers, errors. Runs in the ingress."""

@@ -1,0 +1,127 @@
+"""Who may call, and how often: API keys and the limits of each client, checked before anything of a body is read.
+
+What is refused, in this order: 401 without a key, 403 without an operator's key, 404 and 405 by the router, 429 past a
+limit, 413 and 400 for what the headers say, 503 when the queue is full.
+
+Clients without a key are one client, ``anonymous``. Their address would not tell them apart: behind Serve's HAProxy
+every connection comes from HAProxy, which adds no ``X-Forwarded-For`` and passes on whatever a client wrote there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.ingress.clients.key_file import ANONYMOUS, KeyFile
+from deployments.ingress.clients.limits import ClientLimits, Quota
+from deployments.ingress.http.context import error_response, service_of
+from deployments.shared.errors import AmanuensisError, AuthenticationError, PermissionDeniedError, RateLimitError
+from deployments.shared.headers import LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER
+
+SCHEME = "Bearer"
+
+
+class Authentication:
+    """ASGI middleware around the router: leaves the client's name in ``request.state.client``.
+
+    Args:
+        app: what it protects.
+        keys: None lets everybody call everything.
+        public: routes that need no key.
+        operator: routes that need an operator's key. Any other path, known or not, needs any key.
+    """
+
+    def __init__(
+        self, app: ASGIApp, keys: KeyFile | None, public: Sequence[BaseRoute], operator: Sequence[BaseRoute]
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._public = public
+        self._operator = operator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["state"]["client"] = ANONYMOUS
+        try:
+            scope["state"]["client"] = self._client(scope)
+        except (AuthenticationError, PermissionDeniedError) as error:
+            await _refuse(error, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _client(self, scope: Scope) -> str:
+        if self._keys is None or _leads_to(self._public, scope):
+            return ANONYMOUS
+        client = self._keys.client_of(_bearer_token(Headers(scope=scope)))
+        if client is None:
+            raise AuthenticationError("this API key is not known here; ask the operator of the service for one")
+        if not client.operator and _leads_to(self._operator, scope):
+            raise PermissionDeniedError("this needs the key of an operator")
+        return client.name
+
+
+class RateLimiting:
+    """ASGI middleware of a route: a request counts as running until the end of its answer, streamed or not, or until
+    it breaks off. Answers, refusals too, tell the client where it stands.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        limits: ClientLimits = scope["app"].state.limits
+        client: str = scope["state"]["client"]
+        running = ExitStack()
+
+        async def send_with_quota(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_quota_headers(limits.quota(client)))
+            elif not message.get("more_body", False):
+                running.close()  # before the client can see the end and send its next request
+            await send(message)
+
+        try:
+            with running:
+                running.enter_context(limits.enter(client))
+                await self._app(scope, receive, send_with_quota)
+        except RateLimitError as error:
+            await _refuse(error, scope, receive, send_with_quota)
+
+
+def _quota_headers(quota: Quota | None) -> dict[str, str]:
+    """As OpenAI names them, the reset in whole seconds; none where there is no rate limit."""
+    if quota is None:
+        return {}
+    return {
+        LIMIT_HEADER: str(quota.limit),
+        REMAINING_HEADER: str(quota.remaining),
+        RESET_HEADER: f"{math.ceil(quota.reset_s)}s",
+    }
+
+
+def _leads_to(routes: Sequence[BaseRoute], scope: Scope) -> bool:
+    """The path is that of one of the routes, whatever the method."""
+    return any(route.matches(scope)[0] is not Match.NONE for route in routes)
+
+
+def _bearer_token(headers: Headers) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != SCHEME.lower() or not token.strip():
+        raise AuthenticationError("this service needs an API key; send the header `Authorization: Bearer KEY`")
+    return token.strip()
+
+
+async def _refuse(error: AmanuensisError, scope: Scope, receive: Receive, send: Send) -> None:
+    service_of(Request(scope)).failed(error)
+    response = error_response(error)
+    if isinstance(error, AuthenticationError):
+        response.headers["www-authenticate"] = SCHEME
+    await response(scope, receive, send)

@@ -1,0 +1,38 @@
+"""``GET /v1/models`` and ``/v1/models/{id}``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from deployments.ingress.http.context import service_of
+from deployments.ingress.service import TranscriptionService
+from deployments.shared.model_files import MODEL_FILE
+
+
+async def list_models(request: Request) -> Response:
+    service = service_of(request)
+    return JSONResponse({"object": "list", "data": [_model(service, name) for name in service.names]})
+
+
+async def retrieve_model(request: Request) -> Response:
+    service = service_of(request)
+    name = request.path_params["model"]
+    service.check_model(name)
+    return JSONResponse(_model(service, name))
+
+
+def _model(service: TranscriptionService, name: str) -> dict[str, Any]:
+    model = service.model
+    return {
+        "id": name,
+        "object": "model",
+        "created": int((model.path / MODEL_FILE).stat().st_mtime),
+        "owned_by": "amanuensis",
+        "serves": model.name,
+        "languages": list(model.languages),
+        "translates": model.multilingual,
+        "notice": model.notice,
+    }

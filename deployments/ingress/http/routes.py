@@ -1,0 +1,74 @@
+"""The HTTP application: every route in one table, by who may call it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from deployments.ingress.clients.key_file import KeyFile
+from deployments.ingress.clients.limits import ClientLimits
+from deployments.ingress.http import documentation, failures, models, operations, transcriptions
+from deployments.ingress.http.access import Authentication, RateLimiting
+from deployments.ingress.http.context import EXCEPTION_HANDLERS, RequestContext
+from deployments.ingress.http.metrics import Metrics
+from deployments.ingress.service import TranscriptionService
+
+LIMITED = [Middleware(RateLimiting)]
+
+PUBLIC = [
+    Route("/health/live", operations.live),
+    Route("/health/ready", operations.ready),
+    Route("/openapi.json", documentation.openapi_json),
+    Route("/docs", documentation.docs),
+]
+OPERATOR = [
+    Route("/health/pipeline", operations.health_pipeline),
+    Route("/stats", operations.stats),
+    Route("/stats/pipeline", operations.stats_pipeline),
+    Route("/stats/stages", operations.stats_stages),
+    Route("/metrics", operations.metrics),
+    Route("/failures", failures.list_failures),
+    Route("/failures/{failure}", failures.one_failure, methods=["GET", "DELETE"]),
+    Route("/failures/{failure}/audio", failures.retrieve_audio),
+]
+CLIENT = [
+    Route("/v1/audio/transcriptions", transcriptions.transcriptions, methods=["POST"], middleware=LIMITED),
+    Route("/v1/audio/translations", transcriptions.translations, methods=["POST"], middleware=LIMITED),
+    Route("/v1/models", models.list_models),
+    Route("/v1/models/{model:path}", models.retrieve_model),
+    Route("/health", operations.health),
+]
+ROUTES = [*CLIENT, *OPERATOR, *PUBLIC]
+
+
+def create_app(service: TranscriptionService) -> ASGIApp:
+    """The ASGI application that serves ``service``, and watches over it from start to shutdown.
+
+    Raises:
+        ConfigurationError: the file of API keys is not as it must be.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    settings = service.settings
+    keys = KeyFile(settings.api_keys_file) if settings.api_keys_file is not None else None
+    app = Starlette(
+        routes=ROUTES,
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=lifespan,
+        middleware=[Middleware(Authentication, keys=keys, public=PUBLIC, operator=OPERATOR)],
+    )
+    app.router.redirect_slashes = False  # a redirect would repeat whatever the client named as host
+    app.state.service = service
+    app.state.metrics = Metrics(service)
+    app.state.limits = ClientLimits(settings.requests_per_minute, settings.max_concurrent_requests)
+    # Outermost, so that even the last-resort error page has an id.
+    return RequestContext(app, service)

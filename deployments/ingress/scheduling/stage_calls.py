@@ -1,0 +1,232 @@
+"""One stage as the pipeline calls it: again when its replica died, not at all while it is broken or hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from deployments.ingress.scheduling.admission import Lease
+from deployments.ingress.scheduling.breaker import CircuitBreaker
+from deployments.ingress.scheduling.retries import MAX_ATTEMPTS, RetryBudget, backoff_s
+from deployments.ingress.telemetry.statistics import StageStatistics
+from deployments.shared.contracts import (
+    DecodedWindow,
+    DetectedLanguage,
+    EncodedWindow,
+    PreparedAudio,
+    StageProgress,
+    WindowMel,
+)
+from deployments.shared.errors import (
+    AmanuensisError,
+    DeadlineExceededError,
+    StageLostError,
+    StageTimeoutError,
+)
+from deployments.shared.watchdog import ProgressWatch, Work
+
+GRACE_S = 0.1
+LOOK_S = 1.0
+"""While a call waits, its stage is looked at so often, and a stage that seems to hang is asked so often."""
+
+ANSWER_S = 3.0
+"""The longest that a replica may take to say whether it gets on."""
+
+PATIENCE_S = 30.0
+"""A request that has begun waits so long for a stage that is left alone: what was done for it is worth the wait."""
+
+BREAKER_POLL_S = 0.1
+
+T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DetectedLanguage, DecodedWindow)
+
+
+class StageCalls:
+    """Makes the calls of one stage.
+
+    A call waits for its result until its deadline: under load it waits for all those ahead of it. Only a stage that
+    hangs ends its calls earlier: one that has work, has finished nothing for its budget, neither these calls nor any
+    other, and when asked says that it gets nowhere, or says nothing. Nothing more is sent to it until it gets on.
+
+    A call that is given up, by its deadline, its request or because the stage hangs, goes on by itself and keeps its
+    hold on the slot. While a lost replica is being replaced, calls wait for its successor: only their deadlines bound
+    them then.
+
+    Args:
+        statistics: of the stage.
+        budget_s: without anything finished for so long, the stage is asked whether it gets on.
+        retries: shared by all stages.
+        progress: what the stage answers to that.
+    """
+
+    def __init__(
+        self,
+        statistics: StageStatistics,
+        budget_s: float,
+        retries: RetryBudget,
+        progress: Callable[[], Awaitable[StageProgress]],
+    ) -> None:
+        self.statistics = statistics
+        self.breaker = CircuitBreaker(statistics.name, _now)
+        self.budget_s = budget_s
+        self.hung = False
+        self._retries = retries
+        self._progress = progress
+        self._watch = ProgressWatch(budget_s, slack=0.0, clock=_now)
+        self._work: Work | None = None
+        self._under_way = 0
+        self._question: asyncio.Task[None] | None = None
+        self._trusted_until = 0.0
+        self._lost_at: float | None = None
+
+    async def __call__(
+        self, lease: Lease, deadline: float, call: Callable[[], Coroutine[Any, Any, T]], *, patient: bool = False
+    ) -> T:
+        """The result of ``call``, which is made again while its failure was not the request's.
+
+        Args:
+            lease: of the slot that the call works on.
+            deadline: absolute, seconds since the epoch.
+            call: makes the call anew each time.
+            patient: wait for a stage that is left alone to be tried again, at most ``PATIENCE_S``.
+
+        Raises:
+            CircuitOpenError: the stage is broken at the moment.
+            DeadlineExceededError: no result in time.
+            StageTimeoutError: the stage hangs.
+            AmanuensisError: what the stage raised.
+        """
+        await self._begin(min(deadline, time.time() + PATIENCE_S) if patient else 0.0)
+        try:
+            result = await self._with_retries(lease, deadline, call)
+        except BaseException as error:
+            if isinstance(error, AmanuensisError):
+                error.stage = self.statistics.name
+            self.breaker.failed(error)
+            raise
+        self.breaker.succeeded()
+        return result
+
+    async def _begin(self, until: float) -> None:
+        while time.time() < until and (self.hung or not self.breaker.lets_in):  # noqa: ASYNC110  (time passing opens it)
+            await asyncio.sleep(BREAKER_POLL_S)
+        self.breaker.begin()
+
+    async def _with_retries(self, lease: Lease, deadline: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        attempt = 1
+        while True:
+            began = time.monotonic()
+            try:
+                result = await self._once(lease, deadline, call)
+            except Exception as error:
+                self.statistics.failed(error)
+                if not _retryable(error) or attempt == MAX_ATTEMPTS or not self._retries.spend():
+                    raise
+            else:
+                self._recovered(began)
+                self._retries.earn()
+                return result
+            self.statistics.retried()
+            await asyncio.sleep(backoff_s(attempt))
+            attempt += 1
+
+    async def _once(self, lease: Lease, deadline: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if self.hung:
+            raise self._timeout_error(deadline)
+        began = time.monotonic()
+        task = self._start(lease, call)
+        while not task.done():
+            left_s = deadline - time.time()
+            if left_s > 0 and not self.hung:
+                await self._wait(task, min(left_s, self._look()))
+                continue
+            # The ingress may itself have stood still, and find the result a moment later.
+            await self._wait(task, GRACE_S)
+            if not task.done() and (self.hung or time.time() >= deadline):
+                raise self._timeout_error(deadline)
+        if task.cancelled():  # not by us: its channel was closed under it
+            raise StageLostError("a part of the service failed while it worked on this; try again", retry_after_s=1)
+        result = task.result()
+        self.statistics.processed(time.monotonic() - began, result.timing)
+        return result
+
+    def _start(self, lease: Lease, call: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        task = asyncio.ensure_future(call())
+        lease.attach(task)
+        self.statistics.began()
+        self._under_way += 1
+        if self._work is None:
+            self._work = self._watch.begin()
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[T]) -> None:
+        """A call has ended, whether or not somebody still waits for it."""
+        self.statistics.ended()
+        self._under_way -= 1
+        self.hung = False
+        if task.cancelled() or isinstance(task.exception(), StageLostError):
+            self._lost_at = time.monotonic()
+        elif self._work is not None:
+            self._work.progressed()
+        if not self._under_way and self._work is not None:
+            self._watch.end(self._work)
+            self._work = None
+
+    def _look(self) -> float:
+        """Ask the stage whether it gets on, if it seems to hang; in how many seconds to look again."""
+        stalled_s = self._watch.progress().stalled_s
+        if self._lost_at is not None or time.monotonic() < self._trusted_until:
+            return LOOK_S
+        if stalled_s < self.budget_s:
+            return min(LOOK_S, self.budget_s - stalled_s)
+        if self._question is None:
+            self._question = asyncio.create_task(self._ask())
+        return LOOK_S
+
+    async def _ask(self) -> None:
+        gets_on = await self._gets_on()
+        self._question = None
+        if gets_on:
+            self.hung = False
+            self._trusted_until = time.monotonic() + LOOK_S
+        elif self._lost_at is None and self._watch.progress().stalled_s >= self.budget_s:
+            self.hung = True
+            # The call that it waits for may be lost for good, while the stage has long been well again.
+            asyncio.get_running_loop().call_later(LOOK_S, self._ask_again)
+
+    def _ask_again(self) -> None:
+        if self.hung and self._question is None:
+            self._question = asyncio.create_task(self._ask())
+
+    async def _gets_on(self) -> bool:
+        try:
+            answer = await asyncio.wait_for(self._progress(), ANSWER_S)
+        except Exception:  # noqa: BLE001  (whatever keeps it from answering, it does not say that it gets on)
+            return False
+        return answer.stalled_s < max(self.budget_s, answer.budget_s)
+
+    def _recovered(self, began: float) -> None:
+        # The answer to a call of before the loss may have been on its way: it proves nothing.
+        if self._lost_at is not None and began >= self._lost_at:
+            self._lost_at = None
+
+    async def _wait(self, task: asyncio.Task[T], seconds: float) -> None:
+        """Unlike ``wait_for``, cancels the call neither when time is up nor when the request is cancelled."""
+        awaited = {task} if self._question is None else {task, self._question}
+        await asyncio.wait(awaited, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED)
+
+    def _timeout_error(self, deadline: float) -> DeadlineExceededError:
+        if time.time() >= deadline:
+            return DeadlineExceededError("the request's deadline passed; send shorter audio or allow more time")
+        return StageTimeoutError(f"{self.statistics.name} hangs: it has finished nothing for a while; try again")
+
+
+def _now() -> float:
+    """The monotonic clock as it is when it is read, so that tests can set it."""
+    return time.monotonic()
+
+
+def _retryable(error: Exception) -> bool:
+    return isinstance(error, AmanuensisError) and error.retryable

@@ -1,0 +1,1 @@
+"""The MelPreprocessor deployment: uploaded bytes -> windows of speech -> log-mel. Runs in its replicas alone."""

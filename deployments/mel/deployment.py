@@ -1,0 +1,141 @@
+"""MelPreprocessor: the first deployment of the graph. Bytes -> windows of speech -> log-mel in the slot."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from ray import serve
+
+from deployments.mel.decoding import AudioLimits, decode
+from deployments.mel.lanes import Lanes
+from deployments.mel.log_mel import log_mel
+from deployments.mel.speech import find_windows, window_samples
+from deployments.shared.contracts import (
+    Area,
+    ArrayRef,
+    BlobRef,
+    PreparedAudio,
+    SpeechOptions,
+    StageProgress,
+    StageTiming,
+    Ticket,
+    Window,
+    WindowMel,
+)
+from deployments.shared.errors import AudioTooLongError, AudioTooSlowError
+from deployments.shared.frames import SAMPLE_RATE, frames_for
+from deployments.shared.memory.handoff import Handoff, load_pcm, open_upload
+from deployments.shared.model import Model
+from deployments.shared.replica import give_way_to_ingress, replica_name
+from deployments.shared.settings import Settings
+from deployments.shared.watchdog import ProgressWatch
+
+DEVICE = "cpu"
+MAX_CPU_S = 2.0
+"""Of decoding, beyond what the length of the audio explains."""
+
+SHORT_S = 120.0
+"""An upload is taken for a short one until this much of it is decoded. Then it starts again among the long ones: that
+costs a thirtieth of an hour's decoding, and nobody's word is taken for how long a file is."""
+
+LISTENING_PER_SECOND = 0.02
+"""The voice detection may take so long for each second of audio: on an idle core it takes a twentieth of that."""
+
+SLACK = 5.0
+
+
+@serve.deployment
+class MelPreprocessor:
+    """CPU replicas. A few threads each, one of which no long file ever has, so that short ones pass."""
+
+    def __init__(self, settings: Settings, model: Model) -> None:
+        give_way_to_ingress()
+        self._limits = AudioLimits(settings.max_audio_s, settings.max_channels, MAX_CPU_S)
+        self._short = replace(self._limits, max_seconds=min(SHORT_S, settings.max_audio_s))
+        self._n_mels = model.dimensions.n_mels
+        self._buckets = model.frame_buckets
+        self._handoff = Handoff()
+        self._lanes = Lanes(settings.mel_threads, "mel")
+        self._watch = ProgressWatch(settings.mel_budget_s, SLACK)
+        self._watch.learn(0.0)
+        self._replica = replica_name()
+        self._warm_up()
+
+    async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
+        """Decodes an upload, finds its windows, computes the first one's log-mel.
+
+        Raises:
+            InvalidAudioError, AudioTooLongError: the upload is at fault.
+        """
+        asked = time.monotonic()
+        try:
+            return await self._lanes(
+                lambda: self._prepare(ticket, upload, options, self._short, asked), ticket.priority
+            )
+        except AudioTooSlowError:
+            raise
+        except AudioTooLongError:
+            if self._short == self._limits:
+                raise
+        return await self._lanes(
+            lambda: self._prepare(ticket, upload, options, self._limits, asked), ticket.priority, is_long=True
+        )
+
+    async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
+        """Computes the log-mel of a later window from the audio that ``prepare`` kept."""
+        asked = time.monotonic()
+        return await self._lanes(lambda: self._later(ticket, pcm, window, asked), ticket.priority)
+
+    async def progress(self) -> StageProgress:
+        """Whether the files here get on."""
+        return self._watch.progress()
+
+    async def check_health(self) -> None:
+        """Raise when a thread hangs, so that Serve replaces this replica."""
+        self._watch.check()
+
+    def _prepare(
+        self, ticket: Ticket, upload: BlobRef, options: SpeechOptions, limits: AudioLimits, asked: float
+    ) -> PreparedAudio:
+        began = time.monotonic()
+        self._handoff.check(ticket)
+        with self._watch.work() as work:
+            with open_upload(upload) as file:
+                pcm = decode(file, limits, work.progressed)
+            work.progressed(allowance_s=LISTENING_PER_SECOND * len(pcm) / SAMPLE_RATE)
+            windows = find_windows(pcm, options)
+            work.progressed()
+            first = self._write(ticket, window_samples(pcm, windows[0])) if windows else None
+            kept = self._handoff.store_pcm(ticket, upload, pcm) if windows else None
+        timing = self._timing(began - asked, began)
+        return PreparedAudio(len(pcm) / SAMPLE_RATE, windows, kept, first, timing)
+
+    def _later(self, ticket: Ticket, pcm: BlobRef, window: Window, asked: float) -> WindowMel:
+        began = time.monotonic()
+        self._handoff.check(ticket)
+        with self._watch.work():
+            samples = load_pcm(pcm, _sample(window.start_s), _sample(window.end_s))
+            log_mel = self._write(ticket, samples)
+        return WindowMel(log_mel, self._timing(began - asked, began))
+
+    def _write(self, ticket: Ticket, samples: NDArray[np.int16]) -> ArrayRef:
+        shape = (self._n_mels, frames_for(len(samples), self._buckets))
+        with self._handoff.output(ticket, Area.LOG_MEL, shape) as array:
+            log_mel(samples, array)
+            return self._handoff.publish(ticket, Area.LOG_MEL, array)
+
+    def _timing(self, queue_s: float, began: float) -> StageTiming:
+        return StageTiming(queue_s, time.monotonic() - began, 1, self._replica, DEVICE)
+
+    def _warm_up(self) -> None:
+        """Loads the VAD model and the mel filters now, not in the first request."""
+        second = np.zeros(SAMPLE_RATE, np.int16)
+        find_windows(second, SpeechOptions(vad_filter=True, max_window_s=30.0))
+        log_mel(second, np.empty((self._n_mels, frames_for(len(second), self._buckets)), np.float32))
+
+
+def _sample(seconds: float) -> int:
+    return round(seconds * SAMPLE_RATE)

@@ -1,0 +1,76 @@
+"""Threads that long work never has all of, so that short work passes it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+from deployments.shared.futures import settle
+from deployments.shared.urgency import UrgentFirst
+
+Result = TypeVar("Result")
+
+
+class _Waiting(Generic[Result]):
+    """Work that has no thread yet, and the way back to who asked for it."""
+
+    def __init__(self, work: Callable[[], Result], *, is_long: bool) -> None:
+        self.work = work
+        self.is_long = is_long
+        self.future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+
+class Lanes:
+    """Runs work in ``threads`` threads, the most urgent first. Lives in one event loop.
+
+    Long work has all threads but one at most, and the next of those that is free: so neither kind keeps the other out.
+    With one thread both share it.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._free = threads
+        self._long_free = threads - 1
+        self._has_long_lane = threads > 1
+        self._short: UrgentFirst[_Waiting[Any]] = UrgentFirst()
+        self._long: UrgentFirst[_Waiting[Any]] = UrgentFirst()
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, work: Callable[[], Result], priority: int, *, is_long: bool = False) -> Result:
+        """The result of ``work``. Work of a cancelled caller is not begun.
+
+        Args:
+            priority: 0 is served first; see ``urgency``.
+            is_long: the work takes seconds, not milliseconds.
+        """
+        waiting = _Waiting(work, is_long=is_long and self._has_long_lane)
+        (self._long if waiting.is_long else self._short).push(waiting, priority, time.monotonic())
+        self._start()
+        return await waiting.future
+
+    def _start(self) -> None:
+        while self._free and (waiting := self._next()) is not None:
+            if waiting.future.done():
+                continue
+            self._free -= 1
+            self._long_free -= waiting.is_long
+            task = asyncio.create_task(self._run(waiting))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    def _next(self) -> _Waiting[Any] | None:
+        if self._long and self._long_free:
+            return self._long.pop()
+        return self._short.pop() if self._short else None
+
+    async def _run(self, waiting: _Waiting[Any]) -> None:
+        try:
+            settle(waiting.future, await asyncio.get_running_loop().run_in_executor(self._executor, waiting.work))
+        except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to the caller)
+            settle(waiting.future, error)
+        self._free += 1
+        self._long_free += waiting.is_long
+        self._start()

@@ -1,0 +1,16 @@
+"""Names of the HTTP headers that service and clients exchange, in lower case as ASGI has them."""
+
+REQUEST_ID_HEADER = "x-request-id"
+"""Serve gives every request one, the client's own or a new one, and returns it with the response."""
+
+PRIORITY_HEADER = "x-priority"
+TIMEOUT_HEADER = "x-timeout-seconds"
+REPLAY_HEADER = "x-replay-of"
+DEVICE_HEADER = "x-encoder-device"
+
+SHOULD_RETRY_HEADER = "x-should-retry"
+"""OpenAI's clients obey it; without it they repeat every 5xx twice."""
+
+LIMIT_HEADER = "x-ratelimit-limit-requests"
+REMAINING_HEADER = "x-ratelimit-remaining-requests"
+RESET_HEADER = "x-ratelimit-reset-requests"

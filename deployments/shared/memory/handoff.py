@@ -1,0 +1,141 @@
+"""How a stage gets its input arrays and hands on its output, whatever lies between: the slab or the object store.
+
+A stage sees NumPy arrays. In shared memory they are views of a slot, so handing on costs nothing; through the object
+store an input arrives read-only and without a copy, an output is copied once.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, assert_never
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from deployments.shared.contracts import (
+    Area,
+    ArrayRef,
+    BlobRef,
+    SlotArray,
+    SpooledBlob,
+    Stored,
+    Ticket,
+)
+from deployments.shared.errors import DeadlineExceededError, RequestCancelledError, SlotViolationError
+from deployments.shared.memory.slab import Slab
+from deployments.shared.memory.spool import read_pcm, remove, write_pcm
+
+Float32 = NDArray[np.float32]
+Int16 = NDArray[np.int16]
+
+
+class Handoff:
+    """One stage replica's end of the hand-over. Thread-safe: two threads that race to attach a slab both succeed."""
+
+    def __init__(self) -> None:
+        self._slab: Slab | None = None
+
+    def check(self, ticket: Ticket) -> None:
+        """Called before work begins, so that nothing is computed for a request that was given up.
+
+        Raises:
+            DeadlineExceededError, RequestCancelledError, SlotViolationError: as their names say.
+        """
+        if time.time() > ticket.deadline:
+            raise DeadlineExceededError("the request's deadline passed before this stage began")
+        if ticket.slab is None:
+            return
+        slab = self._slab_of(ticket.slab)
+        slab.check(ticket.slot, ticket.generation)
+        if slab.is_cancelled(ticket.slot, ticket.generation):
+            raise RequestCancelledError("the request was cancelled")
+
+    @contextmanager
+    def output(self, ticket: Ticket, area: Area, shape: tuple[int, int]) -> Iterator[Float32]:
+        """An uninitialised float32 array of ``shape`` to write the stage's result into, within the context.
+
+        Raises:
+            StageLostError: an earlier call for the same slot, taken for dead, still writes.
+            SlotViolationError: the slot has passed to another request.
+        """
+        if ticket.slab is None:
+            yield np.empty(shape, np.float32)
+            return
+        with self._slab_of(ticket.slab).writing(ticket.slot, ticket.generation, area, shape) as array:
+            yield array
+
+    def publish(self, ticket: Ticket, area: Area, array: Float32) -> ArrayRef:
+        """Hands on an array that ``output`` gave out, filled and still within its context.
+
+        Raises:
+            SlotViolationError: the slot passed to another request while it was being filled.
+        """
+        if ticket.slab is None:
+            return Stored(array)
+        self._slab_of(ticket.slab).check(ticket.slot, ticket.generation)
+        rows, columns = array.shape
+        return SlotArray(ticket.slot, ticket.generation, area, (rows, columns))
+
+    def input(self, ticket: Ticket, array: ArrayRef) -> Float32:
+        """The array behind a reference: a view of the slot, or read-only from the object store."""
+        match array:
+            case SlotArray():
+                if ticket.slab is None:
+                    raise SlotViolationError("an array in shared memory arrived without its slab")
+                return self._slab_of(ticket.slab).view(array.slot, array.generation, array.area, array.shape)
+            case Stored():
+                stored: Float32 = ray.get(array.content)
+                return stored
+        assert_never(array)
+
+    def store_pcm(self, ticket: Ticket, upload: BlobRef, pcm: Int16) -> BlobRef:
+        """Keeps decoded audio for the later windows of a request.
+
+        Raises:
+            DeadlineExceededError, RequestCancelledError, SlotViolationError: nobody needs it any more.
+        """
+        self.check(ticket)
+        match upload:
+            case SpooledBlob():
+                return SpooledBlob(str(write_pcm(Path(upload.path), pcm)))
+            case Stored():
+                return Stored(pcm)
+        assert_never(upload)
+
+    def _slab_of(self, path: str) -> Slab:
+        slab = self._slab
+        if slab is None or str(slab.path) != path:
+            slab = self._slab = Slab.attach(Path(path))
+        return slab
+
+
+def open_upload(blob: BlobRef) -> BinaryIO:
+    """The bytes a client sent, as a seekable file."""
+    match blob:
+        case SpooledBlob():
+            return Path(blob.path).open("rb")
+        case Stored():
+            return io.BytesIO(ray.get(blob.content))
+    assert_never(blob)
+
+
+def load_pcm(blob: BlobRef, start: int, stop: int) -> Int16:
+    """Samples ``[start, stop)`` of decoded audio that ``store_pcm`` kept."""
+    match blob:
+        case SpooledBlob():
+            return read_pcm(Path(blob.path), start, stop)
+        case Stored():
+            samples: Int16 = ray.get(blob.content)
+            return samples[start:stop]
+    assert_never(blob)
+
+
+def drop(upload: BlobRef) -> None:
+    """Frees an upload and the audio decoded from it; an object in Ray's store goes with its last reference."""
+    if isinstance(upload, SpooledBlob):
+        remove(Path(upload.path))

@@ -1,0 +1,231 @@
+"""One shared-memory file a node, cut into slots; a slot holds one window's log-mel and its encoder states.
+
+The file begins with a header (magic, layout), then one 64-byte record a slot, then the slots. A slot's record
+holds two numbers: its *generation*, raised when the slot is granted and again when it is taken back, and the
+generation that was *cancelled* last. Stages compare them with their ticket, so a call that comes too late meets an
+error instead of another request's data.
+
+A generation cannot stop a write that has begun. So whoever writes into a slot holds a lock on it: byte ``slot`` of the
+file, locked by the kernel for one open file description and released, at the latest, when the process ends, however it
+ends. A writer locks first and then checks the generation; the owner raises the generation first and then looks for the
+lock. Whichever comes second sees the other, so a slot that nobody has locked after it was taken back is never written
+under its old generation again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.shared.contracts import Area
+from deployments.shared.errors import ConfigurationError, SlotViolationError, StageLostError
+
+MAGIC: Final = 0x414D414E5F534C31  # "AMAN_SL1"
+HEADER_BYTES: Final = mmap.PAGESIZE
+RECORD_BYTES: Final = 64  # a cache line: neighbours do not disturb each other
+GENERATION, CANCELLED = 0, 1
+FLOCK: Final = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, process
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SlabLayout:
+    """The shape of a slab.
+
+    Attributes:
+        slots: windows in flight.
+        n_mels, n_frames: room for the log-mel.
+        n_states, d_model: room for the encoder states.
+    """
+
+    slots: int
+    n_mels: int
+    n_frames: int
+    n_states: int
+    d_model: int
+
+    def capacity(self, area: Area) -> int:
+        """Room of an area in float32 values."""
+        if area is Area.LOG_MEL:
+            return self.n_mels * self.n_frames
+        return self.n_states * self.d_model
+
+    @property
+    def slot_bytes(self) -> int:
+        return sum(_whole_pages(4 * self.capacity(area)) for area in Area)
+
+    @property
+    def first_slot(self) -> int:
+        return HEADER_BYTES + _whole_pages(RECORD_BYTES * self.slots)
+
+    @property
+    def total_bytes(self) -> int:
+        return self.first_slot + self.slots * self.slot_bytes
+
+    def offset(self, slot: int, area: Area) -> int:
+        """Of an area, in bytes from the start of the file."""
+        start = self.first_slot + slot * self.slot_bytes
+        return start if area is Area.LOG_MEL else start + _whole_pages(4 * self.capacity(Area.LOG_MEL))
+
+
+def _whole_pages(size: int) -> int:
+    return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+class Slab:
+    """A mapping of the slab file. The ingress creates it and grants slots; stages attach to it by path."""
+
+    def __init__(self, path: Path, layout: SlabLayout, memory: mmap.mmap) -> None:
+        self.path = path
+        self.layout = layout
+        self._memory = memory
+        records = np.frombuffer(memory, np.uint64, layout.slots * RECORD_BYTES // 8, HEADER_BYTES)
+        self._records = records.reshape(layout.slots, RECORD_BYTES // 8)
+
+    @classmethod
+    def create(cls, path: Path, layout: SlabLayout) -> Slab:
+        """Makes the file, with all its memory reserved, so that no later write can fail for want of space.
+
+        Raises:
+            ConfigurationError: the directory's file system has too little space.
+        """
+        _check_space(path.parent, layout)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, layout.total_bytes)
+            memory = _map(descriptor, layout.total_bytes)
+        finally:
+            os.close(descriptor)
+        header = np.frombuffer(memory, np.uint64, 1 + len(astuple(layout)))
+        header[:] = (MAGIC, *astuple(layout))
+        return cls(path, layout, memory)
+
+    @classmethod
+    def attach(cls, path: Path) -> Slab:
+        """Maps an existing slab.
+
+        Raises:
+            SlotViolationError: the slab is gone, or is none: the ingress that made it has ended.
+        """
+        descriptor = _open(path)
+        try:
+            memory = _map(descriptor, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
+        magic, *layout = (int(value) for value in np.frombuffer(memory, np.uint64, 6))
+        if magic != MAGIC:
+            raise SlotViolationError("the slab of this request is not readable; try again")
+        return cls(path, SlabLayout(*layout), memory)
+
+    def grant(self, slot: int) -> int:
+        """Starts a new use of the slot and returns its generation."""
+        self._records[slot, GENERATION] += np.uint64(1)
+        return int(self._records[slot, GENERATION])
+
+    def take_back(self, slot: int) -> None:
+        """Ends the use of the slot: from now on every access with the old generation is a violation."""
+        self._records[slot, GENERATION] += np.uint64(1)
+
+    def cancel(self, slot: int, generation: int) -> None:
+        """Tells the stages not to begin further work on this use of the slot."""
+        self._records[slot, CANCELLED] = generation
+
+    def is_cancelled(self, slot: int, generation: int) -> bool:
+        return bool(self._records[slot, CANCELLED] == generation)
+
+    def check(self, slot: int, generation: int) -> None:
+        """
+        Raises:
+            SlotViolationError: the slot has passed to another request.
+        """
+        if self._records[slot, GENERATION] != generation:
+            raise SlotViolationError("the request's memory was reused before this stage ended; try again")
+
+    def view(self, slot: int, generation: int, area: Area, shape: tuple[int, int]) -> Float32:
+        """A writable, C-contiguous float32 view of an area's first ``shape`` values. No copy.
+
+        Raises:
+            SlotViolationError: the slot has passed to another request.
+            ValueError: ``shape`` does not fit into the area.
+        """
+        self.check(slot, generation)
+        size = shape[0] * shape[1]
+        if size > self.layout.capacity(area):
+            raise ValueError(f"{shape} does not fit into a slot's {area}")
+        return np.frombuffer(self._memory, np.float32, size, self.layout.offset(slot, area)).reshape(shape)
+
+    @contextmanager
+    def writing(self, slot: int, generation: int, area: Area, shape: tuple[int, int]) -> Iterator[Float32]:
+        """A view to write into. The slot passes to nobody else while the context lasts.
+
+        Raises:
+            StageLostError: an earlier call, taken for dead, still writes into the slot.
+            SlotViolationError: the slot has passed to another request, or the slab is gone.
+            ValueError: ``shape`` does not fit into the area.
+        """
+        descriptor = _open(self.path)
+        try:
+            _lock(descriptor, slot)
+            yield self.view(slot, generation, area, shape)
+        finally:
+            os.close(descriptor)  # the only one of its open file description: the lock ends with it
+
+    def is_written(self, slot: int) -> bool:
+        """Whether any process, this one included, is within ``writing`` of the slot."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:  # removed when the service stopped: nobody begins to use it any more
+            return False
+        try:
+            answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _write_lock(slot))
+        finally:
+            os.close(descriptor)
+        return bool(struct.unpack_from(FLOCK, answer)[0] != fcntl.F_UNLCK)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise SlotViolationError("the slab of this request is gone; try again") from error
+
+
+def _lock(descriptor: int, slot: int) -> None:
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _write_lock(slot))
+    except OSError as error:
+        if error.errno not in {errno.EAGAIN, errno.EACCES}:
+            raise
+        raise StageLostError("an earlier attempt is still at work; try again", retry_after_s=1) from error
+
+
+def _write_lock(slot: int) -> bytes:
+    return struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, slot, 1, 0)
+
+
+def _map(descriptor: int, size: int) -> mmap.mmap:
+    # Populated at once: a page fault in the middle of a request costs more than at the start.
+    return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+
+
+def _check_space(directory: Path, layout: SlabLayout) -> None:
+    status = os.statvfs(directory)
+    free = status.f_bavail * status.f_frsize
+    if free < layout.total_bytes:
+        raise ConfigurationError(
+            f"the slab needs {layout.total_bytes >> 20} MiB for {layout.slots} slots, but shared_memory_dir has "
+            f"{free >> 20} MiB free; lower AMANUENSIS_SLOTS, enlarge /dev/shm (docker: --shm-size), "
+            "or set AMANUENSIS_SHARED_MEMORY_DIR"
+        )

@@ -1,0 +1,94 @@
+"""Private files for what does not fit into a slot: the upload, and the decoded audio of a long file.
+
+Each request has a directory of its own, with an unguessable name. It is removed with all that calls of the request put
+there, also those that died before they could say what they wrote; a call that is later than that finds no directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.shared.errors import OutOfSpaceError, RequestCancelledError
+
+UPLOAD = "upload"
+PCM_SUFFIX = ".pcm"
+RETRY_AFTER_S = 1.0
+
+
+def write_upload(directory: Path, data: bytes) -> Path:
+    """Writes ``data`` to a new file of mode 0600 in a new directory below ``directory``.
+
+    Raises:
+        OutOfSpaceError: it does not fit; nothing is left of it.
+    """
+    with _room_needed():
+        path = Path(tempfile.mkdtemp(dir=directory)) / UPLOAD
+        try:
+            _write(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), data)
+        except BaseException:
+            remove(path)
+            raise
+    return path
+
+
+def write_pcm(upload: Path, pcm: NDArray[np.int16]) -> Path:
+    """Writes decoded audio to a new file beside its upload.
+
+    Raises:
+        OutOfSpaceError: it does not fit.
+        RequestCancelledError: the upload was removed.
+    """
+    with _room_needed():
+        try:
+            descriptor, name = tempfile.mkstemp(suffix=PCM_SUFFIX, dir=upload.parent)
+        except FileNotFoundError as error:
+            raise RequestCancelledError("the request was given up") from error
+        _write(descriptor, pcm.data)
+    return Path(name)
+
+
+def remove(upload: Path) -> None:
+    """Deletes an upload and what was written beside it; does nothing where that has happened."""
+    while True:
+        try:
+            for path in upload.parent.iterdir():
+                path.unlink(missing_ok=True)
+            upload.parent.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:  # which means that a call that was given up wrote just now
+                raise
+        else:
+            return
+
+
+def read_pcm(path: Path, start: int, stop: int) -> NDArray[np.int16]:
+    """Samples ``[start, stop)`` of a file of int16 samples, without reading the rest."""
+    return np.fromfile(path, np.int16, count=stop - start, offset=2 * start)
+
+
+def _write(descriptor: int, data: bytes | memoryview) -> None:
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        view = memoryview(data).cast("B")
+        while view:
+            view = view[file.write(view) :]
+
+
+@contextmanager
+def _room_needed() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        message = "the requests in flight leave no room for this one; try again later"
+        raise OutOfSpaceError(message, retry_after_s=RETRY_AFTER_S) from error

@@ -1,0 +1,175 @@
+"""Reads what the service must know about its model before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from deployments.shared.errors import ConfigurationError
+from deployments.shared.frames import BUCKETS, MEL_BINS, N_FRAMES, SAMPLE_RATE, frames_for
+from deployments.shared.languages import LANGUAGES
+from deployments.shared.model_files import CARD_FILE, MODEL_FILE, PREPROCESSOR_FILE, resolve
+from deployments.shared.settings import Settings
+from npu_encoder.errors import ModelFormatError
+from npu_encoder.weights import EncoderDimensions, read_dimensions
+
+WINDOW_S = 30.0
+MULTILINGUAL_TOKEN = ""
+"""CTranslate2 takes a model for a multilingual one when its vocabulary has the empty token; English ones lack it."""
+TOKENS: Final = TypeAdapter(frozenset[str])
+
+AudioContext = Literal["full", "trimmed"]
+
+
+class ModelCard(BaseModel):
+    """``amanuensis.json`` beside a model's files: what the service cannot guess. Every field is optional."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str | None = None
+    languages: tuple[str, ...] | None = None
+    audio_context: AudioContext = "full"
+    max_window_s: float = Field(default=WINDOW_S, ge=1, le=WINDOW_S)
+    notice: str | None = None
+
+
+class Preprocessor(BaseModel):
+    """What ``preprocessor_config.json`` says of the log-mel; its other fields are Whisper's constants."""
+
+    feature_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The model that is served.
+
+    Attributes:
+        name: what clients ask for.
+        path: a CTranslate2 Whisper directory.
+        languages: ISO codes it transcribes.
+        multilingual: whether it detects languages and translates.
+        audio_context: ``full`` (30 s for every window) or ``trimmed``.
+        max_window_s: longest window that it should be given.
+        notice: a warning every user should see.
+        dimensions: of its encoder.
+        frame_buckets: the lengths a window's log-mel may have, in frames, ascending.
+    """
+
+    name: str
+    path: Path
+    languages: tuple[str, ...]
+    multilingual: bool
+    audio_context: AudioContext
+    max_window_s: float
+    notice: str | None
+    dimensions: EncoderDimensions
+    frame_buckets: tuple[int, ...]
+
+
+def load_model(settings: Settings) -> Model:
+    """Find or fetch ``settings.whisper_model`` and read what the service must know about it.
+
+    Raises:
+        ConfigurationError: no such model, it cannot be fetched, or its files are missing, wrong or malformed.
+    """
+    token = settings.hf_token.get_secret_value() if settings.hf_token else None
+    path = resolve(settings.whisper_model, token)
+    return describe(path, Path(settings.whisper_model).name, settings.audio_context)
+
+
+def describe(path: Path, name: str, audio_context: Literal["auto", "full", "trimmed"] = "auto") -> Model:
+    """Read the card, vocabulary and dimensions of the model in directory ``path``.
+
+    Args:
+        path: a CTranslate2 Whisper directory.
+        name: what clients ask for, unless the card names the model.
+        audio_context: as the setting of that name.
+
+    Raises:
+        ConfigurationError: files that are malformed, or that contradict each other.
+    """
+    try:
+        dimensions = read_dimensions(path)
+    except ModelFormatError as error:
+        raise ConfigurationError(f"{path} holds no model that can be served: {error}") from error
+    _check_mel_bins(path, dimensions.n_mels)
+    card = _read_card(path)
+    vocabulary = read_vocabulary(path)
+    multilingual = MULTILINGUAL_TOKEN in vocabulary
+    context = card.audio_context if audio_context == "auto" else audio_context
+    return Model(
+        name=card.name or name,
+        path=path,
+        languages=card.languages or _languages(vocabulary, multilingual=multilingual),
+        multilingual=multilingual,
+        audio_context=context,
+        max_window_s=card.max_window_s,
+        notice=card.notice,
+        dimensions=dimensions,
+        frame_buckets=_frame_buckets(context, card.max_window_s),
+    )
+
+
+def _check_mel_bins(path: Path, n_mels: int) -> None:
+    """Refuse weights whose input is no log-mel of Whisper's, or not the one that the model's own files ask for."""
+    if n_mels not in MEL_BINS:
+        raise ConfigurationError(
+            f"{path} takes {n_mels} mel bins; Whisper models take {' or '.join(map(str, MEL_BINS))}."
+        )
+    asked = _feature_size(path / PREPROCESSOR_FILE)
+    if asked is not None and asked != n_mels:
+        raise ConfigurationError(
+            f"{path / PREPROCESSOR_FILE} asks for {asked} mel bins (feature_size), but the weights in {MODEL_FILE} "
+            f"take {n_mels}: these files are of different models; fetch them again."
+        )
+
+
+def _feature_size(file: Path) -> int | None:
+    """Return the mel bins that the model's preprocessor makes; None where the files leave it to the weights."""
+    if not file.is_file():
+        return None
+    try:
+        return Preprocessor.model_validate_json(file.read_bytes()).feature_size
+    except ValidationError as error:
+        raise ConfigurationError(f"{file} is malformed: {error}") from None
+
+
+def _read_card(path: Path) -> ModelCard:
+    file = path / CARD_FILE
+    if not file.is_file():
+        return ModelCard()
+    try:
+        return ModelCard.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise ConfigurationError(f"{file} is malformed: {error}") from None
+
+
+def read_vocabulary(path: Path) -> frozenset[str]:
+    """Return the tokens of the model in directory ``path``.
+
+    Raises:
+        ConfigurationError: the file of the vocabulary is malformed.
+    """
+    listed = path / "vocabulary.json"
+    if not listed.is_file():
+        return frozenset((path / "vocabulary.txt").read_text(encoding="utf-8").splitlines())
+    try:
+        return TOKENS.validate_json(listed.read_bytes())
+    except ValidationError as error:
+        raise ConfigurationError(f"{listed} is no list of tokens: {error.errors()[0]['msg']}") from None
+
+
+def _languages(vocabulary: frozenset[str], *, multilingual: bool) -> tuple[str, ...]:
+    if not multilingual:
+        return ("en",)
+    return tuple(code for code in LANGUAGES if f"<|{code}|>" in vocabulary)
+
+
+def _frame_buckets(context: AudioContext, max_window_s: float) -> tuple[int, ...]:
+    if context == "full":
+        return (N_FRAMES,)
+    longest = frames_for(round(max_window_s * SAMPLE_RATE))
+    return tuple(frames for frames in BUCKETS if frames <= longest)

@@ -1,0 +1,1 @@
+"""Error rates of the service and of its peers over a corpus of recordings."""

@@ -1,0 +1,160 @@
+"""How much of an NPU's time the service uses, simulated: ``python -m loadtests.benchmarks.simulated_npu``.
+
+The simulated device takes a fixed time for a window, whatever its length, and computes nothing; the host's share of the
+encoder and the work of the driver are real. First the backend alone, on one context and on eight that share nothing:
+with a slow device it shows whether eight do eight times as much, with a fast one how much the host can do. Then the
+whole service over HTTP, with stages before and behind the encoder that compute nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtests.benchmarks.figures import spread
+from loadtests.common import closed_loop, cpu_time
+from loadtests.common.clips import clips
+from loadtests.common.service_process import Application, running
+from npu_encoder.loading import NpuOptions, load_backend
+from npu_encoder.weights import read_dimensions
+
+MODEL = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
+WINDOW_S, SLOW_WINDOW_S = 0.015, 0.120
+AT_MOST = 32
+CLIENTS = 32
+COLUMNS = 8
+WARM_UP_S = 3.0
+PRODUCTS_A_LAYER = 4
+ONE_THREAD = "OMP_NUM_THREADS"
+PROOFS = 12
+"""Products of each context that are really computed: those that prove its kernels when it is opened."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the backend's table."""
+
+    contexts: int
+    frames: int
+    window_s: float = WINDOW_S
+
+    @property
+    def ideal(self) -> float:
+        """Windows a second of a device that never waits."""
+        return self.contexts / self.window_s
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A window; all windows are the same."""
+
+    log_mel: NDArray[np.float32]
+    states: NDArray[np.float32]
+
+
+CASES = (
+    Case(contexts=1, frames=400),
+    Case(contexts=1, frames=400, window_s=SLOW_WINDOW_S),
+    Case(contexts=8, frames=400, window_s=SLOW_WINDOW_S),
+    Case(contexts=8, frames=400),
+    Case(contexts=8, frames=100),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a round")
+    options = parser.parse_args()
+    if ONE_THREAD not in os.environ:
+        # As in a replica: NumPy's products, which stand in for the device, must not take the host's other core.
+        os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], {**os.environ, ONE_THREAD: "1"})  # noqa: S606
+    with tempfile.TemporaryDirectory() as directory:
+        _backend_table(Path(directory), options.rounds, options.seconds / 2)
+        _service_table(Path(directory), options.rounds, options.seconds)
+
+
+def scenario(directory: Path, contexts: int, window_s: float = WINDOW_S) -> Path:
+    """A device of ``window_s`` a window in each context, the contexts side by side as far as there are columns."""
+    path = directory / f"device-{contexts}-{window_s}.json"
+    gemm_s = window_s / (PRODUCTS_A_LAYER * read_dimensions(MODEL).n_layers)
+    path.write_text(
+        json.dumps({"gemm_s": gemm_s, "exact_commands": PROOFS, "columns_per_context": COLUMNS // contexts}),
+        encoding="utf-8",
+    )
+    return path
+
+
+def _backend_table(directory: Path, rounds: int, seconds: float) -> None:
+    print(f"backend alone, {rounds} rounds of {seconds:g} s\n")
+    print("| contexts | device ms/window | frames | windows/s (simulated) | of the device's rate | CPU ms/window |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for case in CASES:
+        results = [_backend_round(case, directory, seconds) for _ in range(rounds)]
+        rates, cpu = zip(*results, strict=True)
+        share = f"{100 * statistics.median(rates) / case.ideal:.0f}%"
+        device_ms, cpu_ms = f"{1000 * case.window_s:g}", f"{statistics.median(cpu):.1f}"
+        row = (case.contexts, device_ms, case.frames, spread(rates, 1), share, cpu_ms)
+        print("| " + " | ".join(map(str, row)) + " |")
+
+
+def _backend_round(case: Case, directory: Path, seconds: float) -> tuple[float, float]:
+    """Windows a second, and CPU milliseconds a window."""
+    npu = NpuOptions(
+        n_contexts=case.contexts, simulator=True, scenario=scenario(directory, case.contexts, case.window_s)
+    )
+    backend = load_backend(MODEL, backend="xrt", npu=npu)
+    dimensions = backend.dimensions
+    log_mel = np.zeros((dimensions.n_mels, case.frames), np.float32)
+    backend.warm_up([case.frames])
+    began, cpu_began = time.monotonic(), time.process_time()
+
+    def waiting() -> Arrays | None:
+        if time.monotonic() > began + seconds:
+            return None
+        return Arrays(log_mel, np.empty((case.frames // 2, dimensions.d_model), np.float32))
+
+    done = sum(not isinstance(outcome, Exception) for _, outcome in backend.encode_each(waiting, AT_MOST))
+    took, cpu = time.monotonic() - began, time.process_time() - cpu_began
+    backend.close()
+    return done / took, 1000 * cpu / done
+
+
+def _service_table(directory: Path, rounds: int, seconds: float) -> None:
+    print(
+        f"\nthe service over HTTP, {CLIENTS} clients, other stages compute nothing, {rounds} rounds of {seconds:g} s\n"
+    )
+    settings = {
+        "device": "npu",
+        "npu_simulator": True,
+        "npu_scenario": str(scenario(directory, 1)),
+        "encoder_batch_size": CLIENTS,
+        "slots": CLIENTS,
+    }
+    application = Application("npu", "/", settings, builder="loadtests.benchmarks.null_graph:build_around_encoder")
+    rates, cpu = [], []
+    with running([application]) as url:
+        closed_loop.run(url, clips(), clients=CLIENTS, seconds=WARM_UP_S)
+        for _ in range(rounds):
+            before = cpu_time.by_role()
+            result = closed_loop.run(url, clips(), clients=CLIENTS, seconds=seconds)
+            used = cpu_time.by_role() - before
+            rates.append(result.requests_per_s)
+            cpu.append(1000 * used["Encoder"] / len(result.latencies_s))
+    ideal = 1 / WINDOW_S
+    print(f"- windows/s (simulated): {spread(rates, 1)}, {100 * statistics.median(rates) / ideal:.0f}% of {ideal:.1f}")
+    print(f"- CPU of the Encoder: {statistics.median(cpu):.1f} ms/window")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What figures were measured on: the machine, the commit, the versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+GIB = 2**30
+PACKAGES = ("ray", "ctranslate2", "openvino")
+
+
+def facts(*packages: str) -> dict[str, Any]:
+    """Return date, commit, machine and versions, for the head of a report; ``packages`` are named besides the usual."""
+    return {
+        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "commit": _git("rev-parse", "--short", "HEAD"),
+        "changed_files": len(_git("status", "--porcelain").splitlines()),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / GIB, 1),
+        "cpu": _cpu_model(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in (*PACKAGES, *packages)},
+    }
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,123 @@
+"""Starts the service as a user does, waits until it is ready, stops it. For load tests and service tests alike."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from loadtests.common.waiting import comes_up
+
+ROOT = Path(__file__).parents[2]
+GRAPH = "deployments.app:build"
+DEMO_MODEL = str(ROOT / "tests" / "models" / "demo-en")
+MODEL_VARIABLE = "WHISPER_MODEL"
+READY_S = 300.0
+STOPPED_S = 90.0
+LEFT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Application:
+    """One deployment of the graph: its route, its builder, its settings, and its model as ``WHISPER_MODEL`` has it."""
+
+    name: str
+    route: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    builder: str = GRAPH
+    model: str = DEMO_MODEL
+
+    def as_config(self) -> dict[str, Any]:
+        arguments = {"whisper_model": self.model, **self.settings}
+        return {"name": self.name, "route_prefix": self.route, "import_path": self.builder, "args": arguments}
+
+
+@dataclass(frozen=True)
+class Service:
+    """One running service.
+
+    Attributes:
+        url: its base URL.
+        process: the launcher; all other processes descend from it.
+        log: what they print.
+    """
+
+    url: str
+    process: psutil.Process
+    log: Path
+
+
+@contextmanager
+def running(applications: Sequence[Application]) -> Iterator[str]:
+    """The base URL of a service with these applications, all ready.
+
+    Raises:
+        RuntimeError: it did not start, or did not stop cleanly; with its log.
+    """
+    with started(applications) as service:
+        yield service.url
+
+
+@contextmanager
+def started(applications: Sequence[Application]) -> Iterator[Service]:
+    """As ``running``, with what it takes to watch the service or to do it harm."""
+    port = free_port()
+    base_url = f"http://127.0.0.1:{port}"
+    config = {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": "127.0.0.1", "port": port},
+        "applications": [application.as_config() for application in applications],
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        config_path, log_path = Path(directory) / "serve_config.yaml", Path(directory) / "service.log"
+        config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        with log_path.open("wb") as log:
+            command = [sys.executable, "-m", "deployments.commands.serve", str(config_path)]
+            process = subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=log, stderr=log)
+        try:
+            for application in applications:
+                if not comes_up(f"{base_url}{application.route.rstrip('/')}/health/ready", READY_S, process):
+                    raise RuntimeError(f"the service did not become ready:\n{log_path.read_text(encoding='utf-8')}")
+            service = Service(base_url, psutil.Process(process.pid), log_path)
+            yield service
+            family = service.process.children(recursive=True)
+            process.send_signal(signal.SIGINT)
+            status = process.wait(STOPPED_S)
+            _, left = psutil.wait_procs(family, LEFT_S)
+            if status or left:
+                log_text = log_path.read_text(encoding="utf-8")
+                raise RuntimeError(f"the service stopped with status {status} and left {left}:\n{log_text}")
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without the variable that would override every application's model."""
+    return {name: value for name, value in os.environ.items() if name != MODEL_VARIABLE} | own_ports()
+
+
+def own_ports() -> dict[str, str]:
+    """Serve's other ports, free ones too, so that another service may run beside this one.
+
+    With one fallback proxy for both, HAProxy would pass the first requests to the other service.
+    """
+    names = ("HAPROXY_METRICS", "HAPROXY_STATS", "FALLBACK_PROXY_HTTP")
+    return {f"RAY_SERVE_{name}_PORT": str(free_port()) for name in names}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

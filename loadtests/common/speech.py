@@ -1,0 +1,133 @@
+"""The speech that a load test sends: people where there are recordings of them, else the bundled synthetic voices.
+
+The test model in the tree understands synthetic voices only, so they stay its audio. Any other model is tested with a
+corpus, a directory with a ``manifest.tsv``, which ``--speech`` or the environment variable ``SPEECH_CORPUS`` names.
+Where there is none, the people among the tests' own recordings are sent beside the synthetic voices. The choice is the
+same every time.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.mel.decoding import AudioLimits, decode
+from loadtests.common.clips import PAUSE, SAMPLES, Clip, clips
+from loadtests.common.samples import LONG, LONG_S, MINUTES, SHORT, Sample, samples
+from loadtests.common.wav import RATE, pcm_of_wav, seconds_of, wav_of
+
+MANIFEST = "manifest.tsv"
+HUMAN = SAMPLES / "human"
+CLIP_S = (3.0, 15.0)
+CLIPS = 12
+LONGFORM = 3
+FLAC_BLOCK = 4096
+LIMITS = AudioLimits(max_seconds=3600.0, max_channels=2, max_cpu_s=120.0)
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What the clients of one run send.
+
+    Attributes:
+        clips: of 3 to 15 s, an even number of them.
+        files: good files of all sizes, the longest last.
+    """
+
+    clips: tuple[Clip, ...]
+    files: tuple[Sample, ...]
+
+    @property
+    def mean_clip_s(self) -> float:
+        """Mean seconds of audio in a clip."""
+        return sum(clip.seconds for clip in self.clips) / len(self.clips)
+
+
+def synthetic() -> Speech:
+    """The bundled recordings, which speech synthesisers made."""
+    return Speech(tuple(clips()), tuple(samples()))
+
+
+def human(corpus: Path) -> Speech:
+    """English read speech of a corpus as clips, its longform recordings as files of minutes.
+
+    Raises:
+        FileNotFoundError: ``corpus`` has no manifest.
+        ValueError: it has not enough English read speech.
+    """
+    with (corpus / MANIFEST).open(encoding="utf-8", newline="") as manifest:
+        rows = [row for row in csv.DictReader(manifest, delimiter="\t", quoting=csv.QUOTE_NONE) if row["lang"] == "en"]
+    read = [row for row in rows if row["category"] == "read_speech" and CLIP_S[0] <= _length(row)[0] <= CLIP_S[1]]
+    if len(read) < CLIPS:
+        raise ValueError(f"{corpus} has {len(read)} English clips of 3 to 15 s: a load test needs at least {CLIPS}.")
+    by_length = sorted(read, key=_length)
+    chosen = [by_length[place] for place in np.linspace(0, len(by_length) - 1, CLIPS).round().astype(int)]
+    spoken = tuple(_clip(corpus / row["file"], row["reference"]) for row in chosen)
+    longform = sorted((row for row in rows if row["category"] == "longform"), key=_length)[-LONGFORM:]
+    minutes = [Sample(Path(row["file"]).stem, MINUTES, wav_of(_pcm(corpus / row["file"]))) for row in longform]
+    return Speech(spoken, (*map(_as_file, spoken), *(minutes or [_joined(spoken)])))
+
+
+def speech_for(*, synthetic_only: bool, corpus: Path | None) -> Speech:
+    """What to send to a model.
+
+    Args:
+        synthetic_only: whether the model understands nothing else.
+        corpus: human speech to send; None where there is none.
+    """
+    if corpus is not None:
+        return human(corpus)
+    bundled = synthetic()
+    if synthetic_only:
+        return bundled
+    people = tuple(_clip(path, "") for path in sorted(HUMAN.glob("*.*")) if path.suffix in {".flac", ".wav"})
+    paired = people if len(people) % 2 == 0 else (*people, *people[:1])
+    return Speech((*bundled.clips, *paired), (*map(_as_file, people), *bundled.files))
+
+
+def hour_of(speech: Speech, seconds: float) -> bytes:
+    """One FLAC file of ``seconds``, its clips joined again and again: a WAV file of an hour is too large to upload."""
+    once = np.frombuffer(b"".join(pcm_of_wav(clip.wav) + PAUSE for clip in speech.clips), np.int16)
+    return _flac(np.resize(once, round(seconds * RATE)))
+
+
+def _length(row: dict[str, str]) -> tuple[float, str]:
+    """Seconds, and the name so that the order is the same everywhere."""
+    return float(row["seconds"] or 0), row["file"]
+
+
+def _pcm(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return decode(file, LIMITS).tobytes()
+
+
+def _clip(path: Path, spoken: str) -> Clip:
+    pcm = _pcm(path)
+    return Clip(path.stem, wav_of(pcm), seconds_of(pcm), spoken)
+
+
+def _as_file(clip: Clip) -> Sample:
+    return Sample(clip.name, LONG if clip.seconds > LONG_S else SHORT, clip.wav)
+
+
+def _joined(spoken: Sequence[Clip]) -> Sample:
+    return Sample("minutes", MINUTES, wav_of(PAUSE.join(pcm_of_wav(clip.wav) for clip in (*spoken, *spoken))))
+
+
+def _flac(pcm: NDArray[np.int16]) -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=RATE, layout="mono")
+        for start in range(0, len(pcm), FLAC_BLOCK):
+            frame = av.AudioFrame.from_ndarray(pcm[None, start : start + FLAC_BLOCK], format="s16", layout="mono")
+            frame.sample_rate = RATE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()

@@ -1,0 +1,87 @@
+"""The processes of one running service: finding them, harming them, weighing them."""
+
+from __future__ import annotations
+
+import re
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from loadtests.load.chaos.faults import PROCESSES
+
+Gone = (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError, ProcessLookupError, PermissionError)
+
+
+class Family:
+    """The launcher and all processes that ever descended from it, orphans too. Not those of other services."""
+
+    def __init__(self, launcher: psutil.Process) -> None:
+        self._launcher = launcher
+        self._known: set[psutil.Process] = set()
+
+    def members(self) -> list[psutil.Process]:
+        """Those alive now."""
+        self._known.update(self._launcher.children(recursive=True), (self._launcher,))
+        for process in tuple(self._known):
+            with suppress(*Gone):
+                self._known.update(process.children(recursive=True))
+        self._known = {process for process in self._known if _is_alive(process)}
+        return sorted(self._known, key=lambda process: float(process.create_time()))
+
+    def of_kind(self, kind: str) -> list[psutil.Process]:
+        """Living processes of a kind in ``PROCESSES``, oldest first."""
+        pattern = re.compile(PROCESSES[kind])
+        return [process for process in self.members() if pattern.match(_command(process))]
+
+    def kinds(self) -> dict[str, int]:
+        """How many processes of each kind live."""
+        return {kind: len(self.of_kind(kind)) for kind in PROCESSES}
+
+    def memory_bytes(self) -> int:
+        """Proportional set size, over all processes: memory that several share counts once."""
+        return sum(_pss(process) for process in self.members())
+
+    def stale_mappings(self, directory: Path) -> int:
+        """Processes that still map a deleted file of ``directory``: a slab whose ingress is gone."""
+        return sum(_maps_deleted(process, directory) for process in self.members())
+
+
+def kill(process: psutil.Process) -> None:
+    process.send_signal(signal.SIGKILL)
+
+
+def suspend(process: psutil.Process) -> None:
+    process.send_signal(signal.SIGSTOP)
+
+
+def resume(process: psutil.Process) -> None:
+    """Nothing if the process was replaced in the meantime."""
+    with suppress(*Gone):
+        process.send_signal(signal.SIGCONT)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with suppress(*Gone):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _command(process: psutil.Process) -> str:
+    with suppress(*Gone):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def _pss(process: psutil.Process) -> int:
+    with suppress(*Gone):
+        return int(process.memory_full_info().pss)
+    return 0
+
+
+def _maps_deleted(process: psutil.Process, directory: Path) -> bool:
+    with suppress(*Gone):
+        lines = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8").splitlines()
+        return any(str(directory) in line and line.endswith("(deleted)") for line in lines)
+    return False

@@ -1,0 +1,110 @@
+"""Runs the crowd test: ``python -m loadtests.load.crowd --model base --speech DIR [--clients 16 64 256] [--hours 6]``.
+
+Crowds of clients in closed loops, each of which sends its next request when it has its answer and, when it is refused,
+comes back after ``Retry-After``; every tenth asks with high priority. Then, with ``--hours``, one upload of an hour
+alone, and as many at once beside clients with short files; ``--hour-seconds`` shortens the hour. Exit status 1 if a
+criterion is not met. The page, ``docs/crowd.md``, goes to ``--output``, every attempt into the ``.json`` beside it.
+``python -m loadtests.benchmarks.random_whisper`` makes a larger model for it: slow, but not to be broken by any crowd.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from loadtests.common.service_process import Application, started
+from loadtests.common.speech import Speech, hour_of
+from loadtests.load.calibration import learn, request_of
+from loadtests.load.crowd import report
+from loadtests.load.crowd.clients import Attempt, Errand, ask, crowd
+from loadtests.load.crowd.figures import Gathering, Hours, Page
+from loadtests.load.crowd.openings import breaker_openings
+from loadtests.load.options import Subject, add_subject, subject_of
+
+CROWDS = (16, 64, 256)
+HOUR_S = 3590.0
+"""A little less than the service accepts."""
+
+SHORT_CLIENTS = 2
+SECONDS = 60.0
+REQUESTS_ALONE = 60
+"""A crowd stays at least so many times as long as a request alone takes."""
+
+
+def main() -> int:
+    options = _options()
+    subject = subject_of(options)
+    if options.url:
+        page = asyncio.run(_run(options.url, subject.speech, options))
+    else:
+        page = _run_own_service(subject, options)
+    sys.stdout.write(report.as_markdown(page))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(report.as_markdown(page), encoding="utf-8")
+    options.output.with_suffix(".json").write_text(report.as_json(page), encoding="utf-8")
+    return 0 if all(verdict.passed for verdict in page.verdicts) else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--clients", type=int, nargs="*", default=CROWDS, help="of each crowd, one after the other")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="that a crowd keeps asking, at least")
+    parser.add_argument("--hours", type=int, default=0, help="uploads of an hour at once; 0: none, not even one alone")
+    parser.add_argument("--hour-seconds", type=float, default=HOUR_S, help="how long such an upload is")
+    parser.add_argument("--url", help="of a running service; without it the test starts its own")
+    parser.add_argument("--output", type=Path, default=Path("results/crowd.md"), help="the page; attempts in .json")
+    add_subject(parser)
+    return parser.parse_args()
+
+
+def _run_own_service(subject: Subject, options: argparse.Namespace) -> Page:
+    settings = {"failure_log_max_records": 0}
+    with started([Application("amanuensis", "/", settings, model=subject.model)]) as service:
+        return asyncio.run(_run(service.url, subject.speech, options))
+
+
+async def _run(url: str, speech: Speech, options: argparse.Namespace) -> Page:
+    texts, alone_s = await learn(url, speech)
+    request_s = request_of(speech, alone_s)
+    errands = [Errand(clip.name, clip.wav, texts[clip.name]) for clip in speech.clips]
+    seconds = max(options.seconds, REQUESTS_ALONE * request_s)
+    timeout = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        openings = await breaker_openings(session, url)
+        gatherings = []
+        for clients in options.clients:
+            attempts = await crowd(session, url, errands, clients=clients, seconds=seconds)
+            before, openings = openings, await breaker_openings(session, url)
+            gatherings.append(Gathering(clients, attempts, openings - before))
+            sys.stderr.write(f"{clients} clients: {len(attempts)} attempts\n")
+        hours = await _hours(session, url, speech, errands, options) if options.hours else None
+    return Page(request_s, gatherings, hours)
+
+
+async def _hours(
+    session: aiohttp.ClientSession, url: str, speech: Speech, errands: Sequence[Errand], options: argparse.Namespace
+) -> Hours:
+    content = await asyncio.to_thread(hour_of, speech, options.hour_seconds)
+    openings = await breaker_openings(session, url)
+    alone = await ask(session, url, Errand("hour", content))
+    hour = Errand("hour", content, alone[-1].text)
+    together = asyncio.gather(*(ask(session, url, hour) for _ in range(options.hours)))
+    beside: list[Attempt] = []
+
+    async def short_client(following: Iterator[Errand]) -> None:
+        while not together.done():
+            beside.extend(await ask(session, url, next(following)))
+
+    await asyncio.gather(*(short_client(itertools.cycle(errands)) for _ in range(SHORT_CLIENTS)))
+    opened = await breaker_openings(session, url) - openings
+    return Hours(options.hour_seconds, alone, await together, beside, opened)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

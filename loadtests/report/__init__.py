@@ -1,1 +1,0 @@
-"""One page of the raw results of load tests: ``python -m loadtests.report RUN [OTHER_RUN] -o page.html``."""

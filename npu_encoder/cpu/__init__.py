@@ -1,0 +1,1 @@
+"""The encoder on a CPU: OpenVINO, or CTranslate2."""

@@ -1,0 +1,129 @@
+"""What the host computes between two products of the device: one OpenVINO graph for each such step.
+
+A graph takes the raw product of a linear layer, finishes it (scales, bias), does its step, and ends with the numbers
+that the next product takes. Nothing else is read or written: one call between two products.
+
+bfloat16 is spelt out where matrices are multiplied, and only there; LayerNorm, softmax's sums, GELU, the residual and
+quantisation are float32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino as ov
+from openvino import opset15 as op
+
+from npu_encoder.graphs.compile import rounds_to_bf16
+from npu_encoder.graphs.layers import attention, conv, gelu, integers, layer_norm, tensor
+from npu_encoder.npu.gemm import Precision
+from npu_encoder.npu.quantization import INT8_MAX, MIN_ABSMAX
+from npu_encoder.weights import EncoderWeights
+
+SPLITTER = np.float32(2**16 + 1)
+"""float32 has 24 bits; what it shifts out of them leaves the eight of bfloat16."""
+
+
+def build_stem(weights: EncoderWeights, frames: int, to: Precision, matrices: ov.Type) -> ov.Model:
+    """Convolutions, positions and the first LayerNorm.
+
+    Input: log-mel ``[n_mels, frames]``. Outputs: ``x`` ``[ctx, d_model]``, and its norm for the device.
+
+    Args:
+        weights: the graph refers to their arrays and does not copy them.
+        frames: of the window; ``ctx`` is half of it.
+        to: the precision of the next product.
+        matrices: the type in which the convolutions multiply.
+    """
+    log_mel = op.parameter([weights.dimensions.n_mels, frames], ov.Type.f32)
+    x = op.convert(op.unsqueeze(log_mel, integers(0)), matrices)
+    x = gelu(conv(x, weights.conv1, stride=1))
+    x = gelu(conv(x, weights.conv2, stride=2))
+    x = op.transpose(op.squeeze(op.convert(x, ov.Type.f32), integers(0)), integers(1, 0))
+    x = op.add(x, tensor(weights.positions[: frames // 2]))
+    norm = weights.layers[0].attention_norm
+    return ov.Model([x, *_for_device(layer_norm(x, tensor(norm.gamma), tensor(norm.beta)), to)], [log_mel])
+
+
+def build_attention(ctx: int, d_model: int, n_heads: int, of: Precision, to: Precision, matrices: ov.Type) -> ov.Model:
+    """Softmax attention of all heads; the queries are scaled already.
+
+    Inputs: the product ``[ctx, 3 * d_model]``: queries, keys, values. Outputs: ``[ctx, d_model]`` for the device.
+
+    Args:
+        ctx: states of the window.
+        d_model: width of a state.
+        n_heads: heads.
+        of: the precision of the product.
+        to: the precision of the next product.
+        matrices: the type in which the heads multiply.
+    """
+    inputs, qkv = _product(ctx, 3 * d_model, of)
+    qkv = op.unsqueeze(op.convert(qkv, matrices), integers(0))
+    query, key, value = (
+        op.slice(qkv, integers(start), integers(start + d_model), integers(1), integers(2))
+        for start in (0, d_model, 2 * d_model)
+    )
+    mixed = op.squeeze(attention(query, key, value, n_heads), integers(0))
+    return ov.Model(_for_device(op.convert(mixed, ov.Type.f32), to), inputs)
+
+
+def build_add_and_norm(ctx: int, d_model: int, of: Precision, to: Precision) -> ov.Model:
+    """``x += product``, and its LayerNorm.
+
+    Inputs: ``x`` ``[ctx, d_model]``, gamma and beta ``[1, d_model]``, the product ``[ctx, d_model]``.
+    Outputs: the new ``x``, and its norm for the device.
+    """
+    inputs, x, norm = _added_and_normed(ctx, d_model, of)
+    return ov.Model([x, *_for_device(norm, to)], inputs)
+
+
+def build_add_and_last_norm(ctx: int, d_model: int, of: Precision) -> ov.Model:
+    """Like ``build_add_and_norm``; the only output is the norm, float32: the encoder's states."""
+    inputs, _, norm = _added_and_normed(ctx, d_model, of)
+    return ov.Model([norm], inputs)
+
+
+def build_gelu(ctx: int, d_mlp: int, of: Precision, to: Precision) -> ov.Model:
+    """GELU. Inputs: the product ``[ctx, d_mlp]``. Outputs: the same shape for the device."""
+    inputs, hidden = _product(ctx, d_mlp, of)
+    return ov.Model(_for_device(gelu(hidden), to), inputs)
+
+
+def _added_and_normed(ctx: int, d_model: int, of: Precision) -> tuple[list[ov.Node], ov.Node, ov.Node]:
+    x, gamma, beta = (op.parameter([rows, d_model], ov.Type.f32) for rows in (ctx, 1, 1))
+    inputs, product = _product(ctx, d_model, of)
+    y = op.add(x, product)
+    return [x, gamma, beta, *inputs], y, layer_norm(y, gamma, beta)
+
+
+def _product(rows: int, columns: int, of: Precision) -> tuple[list[ov.Node], ov.Node]:
+    """The inputs that ``Product.operands`` lists, and the float32 result of the linear layer ``[rows, columns]``."""
+    bias = op.parameter([1, columns], ov.Type.f32)
+    if of == "bf16":
+        product = op.parameter([rows, columns], ov.Type.f32)
+        return [product, bias], op.add(product, bias)
+    product = op.parameter([rows, columns], ov.Type.i32)
+    row_scales, column_scales = (op.parameter(shape, ov.Type.f32) for shape in ([rows, 1], [1, columns]))
+    x = op.multiply(op.multiply(op.convert(product, ov.Type.f32), row_scales), column_scales)
+    return [product, row_scales, column_scales, bias], op.add(x, bias)
+
+
+def _for_device(x: ov.Node, to: Precision) -> list[ov.Node]:
+    """``[rows, columns]`` as the numbers of ``Activation``: bf16; or int8 and the scale of each row ``[rows, 1]``."""
+    if to == "bf16":
+        return [op.convert(_nearest_bf16(x), ov.Type.bf16)]
+    absmax = op.reduce_max(op.abs(x), integers(1), keep_dims=True)
+    absmax = op.maximum(absmax, op.constant(MIN_ABSMAX))
+    values = op.round(op.multiply(x, op.divide(op.constant(INT8_MAX), absmax)), "half_to_even")
+    return [op.convert(values, ov.Type.i8), op.divide(absmax, op.constant(INT8_MAX))]
+
+
+def _nearest_bf16(x: ov.Node) -> ov.Node:
+    """``x`` rounded to the eight bits of bfloat16, so that a conversion that cuts the others off changes nothing.
+
+    Dekker's splitting: exact in float32 up to 2^111; beyond, the result is NaN.
+    """
+    if rounds_to_bf16():
+        return x
+    shifted = op.multiply(x, op.constant(SPLITTER))
+    return op.subtract(shifted, op.subtract(shifted, x))

@@ -1,0 +1,199 @@
+"""The host's share of the encoder: everything between two products of the device, in the calling thread."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from npu_encoder.graphs.compile import compile_graph, resolve_precision
+from npu_encoder.npu.gemm import Precision
+from npu_encoder.npu.host_graphs import (
+    build_add_and_last_norm,
+    build_add_and_norm,
+    build_attention,
+    build_gelu,
+    build_stem,
+)
+from npu_encoder.weights import EncoderWeights, LayerNormWeights
+
+FloatArray: TypeAlias = NDArray[np.float32]
+
+# Five steps of 16 window lengths.
+MAX_COMPILED_GRAPHS = 80
+
+MATRIX_TYPES = {"bf16": ov.Type.bf16, "f32": ov.Type.f32}
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """The input of a linear layer in the device's numbers.
+
+    Attributes:
+        values: ``[rows, n_in]``: int8, or bfloat16 as its bit patterns.
+        scales: of int8: ``[rows, 1]``; ``values * scales`` approximates the original.
+    """
+
+    values: NDArray[np.int8] | NDArray[np.uint16]
+    scales: FloatArray | None
+
+    @property
+    def arrays(self) -> list[NDArray[Any]]:
+        """In the order of a graph's outputs."""
+        return [self.values] if self.scales is None else [self.values, self.scales]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What the device returned for a linear layer, and what is missing to its result.
+
+    Attributes:
+        values: ``[rows, n_out]``: int32 of an int8 layer, float32 of a bf16 one.
+        row_scales: of int8: the activation's, ``[rows, 1]``.
+        column_scales: of int8: the weight's, ``[1, n_out]``.
+        bias: ``[1, n_out]``.
+    """
+
+    values: NDArray[np.int32] | NDArray[np.float32]
+    row_scales: FloatArray | None
+    column_scales: FloatArray | None
+    bias: FloatArray
+
+    @property
+    def precision(self) -> Precision:
+        """Of the layer."""
+        return "bf16" if self.row_scales is None else "int8"
+
+    @property
+    def arrays(self) -> list[NDArray[Any]]:
+        """In the order of a graph's inputs."""
+        arrays = (self.values, self.row_scales, self.column_scales, self.bias)
+        return [array for array in arrays if array is not None]
+
+
+class _Graph:
+    """A compiled graph, with as many requests as ever ran at once: to make one costs as much as a short step."""
+
+    def __init__(self, compiled: ov.CompiledModel) -> None:
+        self._compiled = compiled
+        self._types = [output.get_element_type() for output in compiled.outputs]
+        self._idle: deque[ov.InferRequest] = deque()
+
+    def run(self, inputs: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> None:
+        """Compute ``outputs`` in place; both in the graph's order."""
+        # OpenVINO shares only writeable memory and does not keep it alive; this list does.
+        inputs = [np.require(array, requirements="W") for array in inputs]
+        request = self._request()
+        for index, array in enumerate(inputs):
+            request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
+        for index, (array, element_type) in enumerate(zip(outputs, self._types, strict=True)):
+            request.set_output_tensor(index, ov.Tensor(array, ov.Shape(array.shape), element_type))
+        request.infer()
+        self._idle.append(request)
+
+    def _request(self) -> ov.InferRequest:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._compiled.create_infer_request()
+
+
+class _Scratch(threading.local):
+    """Memory of the calling thread that is used over and over; what is new has to be mapped page by page."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def array(self, shape: tuple[int, int], dtype: type[np.int8 | np.uint16]) -> NDArray[Any]:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if size > len(self._bytes):
+            self._bytes = np.empty(size, np.uint8)
+        return self._bytes[:size].view(dtype).reshape(shape)
+
+
+class HostSteps:
+    """The steps as compiled graphs, one for each window length, compiled when the length is first met.
+
+    A step may be called from several threads; the GIL is released meanwhile. The ``values`` of the activation that it
+    returns are overwritten by the next step of the same thread: start their product first.
+
+    Args:
+        weights: of the whole encoder.
+        precision: in which convolutions and attention multiply: ``bf16``, ``f32``, or ``auto``.
+
+    Attributes:
+        n_heads: of a layer.
+
+    Raises:
+        UnsupportedPrecisionError: if this CPU cannot compute in ``precision``.
+    """
+
+    def __init__(self, weights: EncoderWeights, precision: str = "auto") -> None:
+        self._core = ov.Core()
+        self._matrices = MATRIX_TYPES[resolve_precision(self._core, precision)]
+        self.n_heads = weights.dimensions.n_heads
+        self._d_model = weights.dimensions.d_model
+        self._build_stem = partial(build_stem, weights)
+        self._scratch = _Scratch()
+        self._graph = lru_cache(MAX_COMPILED_GRAPHS)(self._compile)
+
+    def stem(self, log_mel: FloatArray, to: Precision) -> tuple[FloatArray, Activation]:
+        """The window ``[n_mels, frames]`` to ``x`` ``[ctx, d_model]`` and its first norm, for a product in ``to``."""
+        frames = log_mel.shape[1]
+        x, norm = self._residual(frames // 2), self._activation(frames // 2, self._d_model, to)
+        graph = self._graph(self._build_stem, frames, to, self._matrices)
+        graph.run([log_mel], [x, *norm.arrays])
+        return x, norm
+
+    def attention(self, qkv: Product, to: Precision) -> Activation:
+        """``[ctx, 3 * d_model]`` (queries, keys, values) to ``[ctx, d_model]``."""
+        ctx = len(qkv.values)
+        mixed = self._activation(ctx, self._d_model, to)
+        graph = self._graph(build_attention, ctx, self._d_model, self.n_heads, qkv.precision, to, self._matrices)
+        graph.run(qkv.arrays, mixed.arrays)
+        return mixed
+
+    def add_and_norm(
+        self, x: FloatArray, product: Product, norm: LayerNormWeights, to: Precision
+    ) -> tuple[FloatArray, Activation]:
+        """``x + product`` and its norm, both ``[ctx, d_model]``."""
+        y, normed = self._residual(len(x)), self._activation(len(x), self._d_model, to)
+        graph = self._graph(build_add_and_norm, len(x), self._d_model, product.precision, to)
+        graph.run([x, *_rows(norm), *product.arrays], [y, *normed.arrays])
+        return y, normed
+
+    def add_and_last_norm(self, x: FloatArray, product: Product, norm: LayerNormWeights, states: FloatArray) -> None:
+        """The norm of ``x + product`` into ``states``, all ``[ctx, d_model]``."""
+        graph = self._graph(build_add_and_last_norm, len(x), self._d_model, product.precision)
+        graph.run([x, *_rows(norm), *product.arrays], [states])
+
+    def gelu(self, hidden: Product, to: Precision) -> Activation:
+        """``[ctx, 4 * d_model]`` to the same."""
+        ctx, d_mlp = hidden.values.shape
+        y = self._activation(ctx, d_mlp, to)
+        self._graph(build_gelu, ctx, d_mlp, hidden.precision, to).run(hidden.arrays, y.arrays)
+        return y
+
+    def _activation(self, rows: int, columns: int, precision: Precision) -> Activation:
+        if precision == "bf16":
+            return Activation(self._scratch.array((rows, columns), np.uint16), None)
+        return Activation(self._scratch.array((rows, columns), np.int8), np.empty((rows, 1), np.float32))
+
+    def _residual(self, ctx: int) -> FloatArray:
+        return np.empty((ctx, self._d_model), np.float32)
+
+    def _compile(self, build: Callable[..., ov.Model], *sizes: Any) -> _Graph:
+        # The graphs say themselves what is bf16.
+        return _Graph(compile_graph(self._core, build(*sizes), precision="f32", threads=1))
+
+
+def _rows(norm: LayerNormWeights) -> tuple[FloatArray, FloatArray]:
+    return norm.gamma[np.newaxis], norm.beta[np.newaxis]

@@ -1,0 +1,187 @@
+"""The compiled GEMM kernels of a directory: which shapes they compute, and whether their files can be trusted.
+
+A kernel is three files: ``<name>.xclbin`` (the configuration of the array), ``<name>.insts.bin`` (the instructions of
+one shape, uint32 words) and ``<name>.json`` (the manifest). Kernels may share one xclbin under several names; the
+device then needs one hardware context for all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu_encoder.errors import NoKernelError
+from npu_encoder.npu.gemm import Precision
+
+# mlir-aie's whole-array GEMM on npu2: 4 rows of cores, 8 columns.
+CORE_ROWS = 4
+CORE_COLUMNS = 8
+
+ENTRY = "MLIR_AIE"
+LAYOUT = "row_major"
+# The reset mode of the cores is floor, which biases every step of the sum.
+ROUNDING = "conv_even"
+OUT_DTYPES = {"int8": "int32", "bf16": "f32"}
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """One compiled shape: ``[m, k] @ [k, n]``.
+
+    Attributes:
+        name: stem of its files.
+        m, k, n: sizes it was compiled for; smaller operands are padded.
+        precision: of both operands; the product is int32 for int8, float32 for bf16.
+        tile_m: rows of the product that one core computes at a time.
+        xclbin: path of the array's configuration.
+        xclbin_sha256: kernels of one xclbin share a hardware context.
+        instructions: uint32 words.
+    """
+
+    name: str
+    m: int
+    k: int
+    n: int
+    precision: Precision
+    tile_m: int
+    xclbin: Path
+    xclbin_sha256: str
+    instructions: NDArray[np.uint32]
+
+    @property
+    def work(self) -> int:
+        """Multiplications of one run."""
+        return self.m * self.k * self.n
+
+
+def read_kernels(directory: Path, *, simulated: bool) -> tuple[Kernel, ...]:
+    """Every kernel of ``directory``, checked against its manifest.
+
+    Args:
+        directory: holds the three files of each kernel.
+        simulated: whether the driver in use is the simulator; it takes simulated kernels only, the real one never.
+
+    Raises:
+        NoKernelError: names the file that is missing, damaged or meant for the other driver.
+    """
+    manifests = sorted(directory.glob("*.json"))
+    if not manifests:
+        raise NoKernelError(f"{directory} holds no kernel manifest (*.json): see npu_encoder/README.md")
+    return tuple(_read_kernel(path, simulated=simulated) for path in manifests)
+
+
+def kernels_for_weight(kernels: Iterable[Kernel], k: int, n: int, precision: Precision) -> list[Kernel]:
+    """The kernels for a weight ``[k, n]``: of the smallest padded K and N, one for each M, smallest M first.
+
+    Raises:
+        NoKernelError: if no kernel is large enough.
+    """
+    of_precision = [kernel for kernel in kernels if kernel.precision == precision]
+    fitting = [kernel for kernel in of_precision if kernel.k >= k and kernel.n >= n]
+    if not fitting:
+        sizes = sorted({(kernel.k, kernel.n) for kernel in of_precision})
+        raise NoKernelError(f"no {precision} kernel fits K={k}, N={n} at any M; there are (K, N) = {sizes}")
+    smallest = min(fitting, key=lambda kernel: (kernel.k * kernel.n, kernel.k))
+    same = {kernel.m: kernel for kernel in fitting if (kernel.k, kernel.n) == (smallest.k, smallest.n)}
+    return [same[m] for m in sorted(same)]
+
+
+def kernel_for_rows(kernels: Sequence[Kernel], rows: int) -> Kernel:
+    """The first of ``kernels`` (smallest M first) with room for ``rows`` and its known-answer rows.
+
+    Raises:
+        NoKernelError: if even the largest is too small.
+    """
+    for kernel in kernels:
+        if rows <= capacity(kernel):
+            return kernel
+    largest = kernels[-1]
+    raise NoKernelError(
+        f"no {largest.precision} kernel fits M={rows}, K={largest.k}, N={largest.n}: "
+        f"the largest, {largest.name}, takes {capacity(largest)} rows"
+    )
+
+
+def capacity(kernel: Kernel) -> int:
+    """Rows that a caller may fill: all but one known-answer row for each row of cores."""
+    return kernel.m - CORE_ROWS
+
+
+def _read_kernel(path: Path, *, simulated: bool) -> Kernel:
+    try:
+        return _checked_kernel(path, json.loads(path.read_text()), simulated=simulated)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NoKernelError(
+            f"{path.name}: not a kernel manifest with its files: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _checked_kernel(path: Path, manifest: dict[str, Any], *, simulated: bool) -> Kernel:
+    _check_driver(path, manifest["simulated"], simulated=simulated)
+    _check_conventions(path, manifest)
+    tile_m = _check_shape(path, manifest)
+
+    xclbin, insts = path.with_suffix(".xclbin"), path.with_suffix(".insts.bin")
+    _check_digest(xclbin, xclbin.read_bytes(), manifest["xclbin_sha256"])
+    words = insts.read_bytes()
+    _check_digest(insts, words, manifest["insts_sha256"])
+    if not words or len(words) != 4 * manifest["n_instructions"]:
+        raise NoKernelError(f"{insts.name} holds {len(words)} bytes, not {manifest['n_instructions']} words")
+
+    return Kernel(
+        name=manifest["name"],
+        m=manifest["m"],
+        k=manifest["k"],
+        n=manifest["n"],
+        precision=manifest["in_dtype"],
+        tile_m=tile_m,
+        xclbin=xclbin,
+        xclbin_sha256=manifest["xclbin_sha256"],
+        instructions=np.frombuffer(words, np.uint32),
+    )
+
+
+def _check_driver(path: Path, made_for_simulator: object, *, simulated: bool) -> None:
+    if made_for_simulator is not simulated:
+        kind = {True: "simulated", False: "real"}
+        raise NoKernelError(
+            f"{path.name} is a {kind[bool(made_for_simulator)]} kernel, but the driver in use is {kind[simulated]}"
+        )
+
+
+def _check_conventions(path: Path, manifest: dict[str, Any]) -> None:
+    if manifest["in_dtype"] not in OUT_DTYPES:
+        raise NoKernelError(f"{path.name}: in_dtype is {manifest['in_dtype']!r}, not one of {list(OUT_DTYPES)}")
+    expected = {
+        "name": path.stem,
+        "out_dtype": OUT_DTYPES[manifest["in_dtype"]],
+        "layout": LAYOUT,
+        "rounding": ROUNDING,
+        "kernel": ENTRY,
+    }
+    for field, value in expected.items():
+        if manifest[field] != value:
+            raise NoKernelError(f"{path.name}: {field} is {manifest[field]!r}, expected {value!r}")
+
+
+def _check_shape(path: Path, manifest: dict[str, Any]) -> int:
+    """The rules of the whole-array design; returns the rows of a tile."""
+    tile_m, tile_k, tile_n = manifest["tile"]
+    steps = {"m": CORE_ROWS * tile_m, "k": tile_k, "n": CORE_COLUMNS * tile_n}
+    for field, step in steps.items():
+        size = manifest[field]
+        if not (isinstance(size, int) and isinstance(step, int) and step > 0 and size > 0 and size % step == 0):
+            raise NoKernelError(f"{path.name}: {field} = {size!r} is no positive multiple of {step!r}")
+    return int(tile_m)
+
+
+def _check_digest(path: Path, content: bytes, expected: str) -> None:
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise NoKernelError(f"{path.name} does not match the sha256 of its manifest: copy or compile it again")

@@ -1,0 +1,100 @@
+"""Rows with known products, computed along with every GEMM: they tell a device that works from one that says so.
+
+A run that never happened, or went wrong, can be reported as complete. So one row for each row of cores is not the
+caller's: it lies in the last tile that this row of cores computes, and its product was computed on the host when the
+weight was loaded. As each column of cores computes its share of every row, all cores answer in each run. Before a run
+the answers' place is overwritten, so that the answers of the run before cannot pass for new ones.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu_encoder.npu.gemm import Precision
+from npu_encoder.npu.kernels import CORE_ROWS, Kernel
+from npu_encoder.npu.quantization import from_bfloat16, to_bfloat16
+
+SEED = 1500
+
+# Window lengths and kernels whose rows have been laid out.
+MAX_LAYOUTS = 256
+
+# The bits of a quiet float32 NaN; as an integer far beyond any product of int8 values.
+UNANSWERED = 0x7FC0_0BAD
+
+# The order of a float32 sum and its last roundings are the device's business: 2**-10 of the sum of magnitudes allows
+# for the worst case of 8192 steps, and a lost tile is out by far more.
+BF16_TOLERANCE = 2.0**-10
+
+INPUT_DTYPES: dict[Precision, type[np.generic]] = {"int8": np.int8, "bf16": np.uint16}
+OUTPUT_DTYPES: dict[Precision, type[np.generic]] = {"int8": np.int32, "bf16": np.float32}
+
+
+class KnownAnswers:
+    """The questions, and the answers for one weight.
+
+    Args:
+        weight: ``[k, n]`` as the device holds it, padding included.
+        precision: of the weight.
+
+    Attributes:
+        questions: ``[4, k]``, of the weight's precision: one row for each row of cores.
+    """
+
+    def __init__(self, weight: NDArray[Any], precision: Precision) -> None:
+        self.questions = _questions(len(weight), precision)
+        values, questions = _to_float64(weight), _to_float64(self.questions)
+        self._answers = questions @ values
+        self._tolerance = np.zeros_like(self._answers)
+        if precision == "bf16":
+            self._tolerance = BF16_TOLERANCE * (np.abs(questions) @ np.abs(values))
+
+    def matches(self, rows: NDArray[Any]) -> bool:
+        """Whether the device answered right: exactly for int8, up to rounding for bf16; NaN never is.
+
+        Args:
+            rows: ``[4 * i, n]``, the answers to the questions, over and over; without the last columns if need be.
+        """
+        n = rows.shape[1]
+        error = np.abs(rows.reshape(-1, CORE_ROWS, n) - self._answers[:, :n])
+        return bool(np.all(error <= self._tolerance[:, :n]))
+
+
+@lru_cache(MAX_LAYOUTS)
+def question_rows(kernel: Kernel) -> slice:
+    """Where the known-answer rows are in ``[m, ...]``: the last row of each of the last four tiles."""
+    return slice(kernel.m - (CORE_ROWS - 1) * kernel.tile_m - 1, kernel.m, kernel.tile_m)
+
+
+@lru_cache(MAX_LAYOUTS)
+def caller_rows(kernel: Kernel, rows: int) -> tuple[tuple[slice, slice], ...]:
+    """Where the first ``rows`` rows of the caller go, around the known-answer rows.
+
+    Returns:
+        Pairs of the caller's rows and the kernel's.
+    """
+    taken = range(kernel.m)[question_rows(kernel)]
+    starts, stops = [0, *(row + 1 for row in taken)], [*taken]
+    pieces = []
+    for skipped, (start, stop) in enumerate(zip(starts, stops, strict=False)):
+        end = min(stop, rows + skipped)
+        if start < end:
+            pieces.append((slice(start - skipped, end - skipped), slice(start, end)))
+    return tuple(pieces)
+
+
+def _questions(k: int, precision: Precision) -> NDArray[Any]:
+    signs = np.random.default_rng(SEED)
+    if precision == "int8":
+        return signs.integers(-127, 128, (CORE_ROWS, k), np.int8)
+    return to_bfloat16(signs.choice(np.array([-1, 1], np.float32), (CORE_ROWS, k)))
+
+
+def _to_float64(values: NDArray[Any]) -> NDArray[np.float64]:
+    if values.dtype == np.uint16:
+        return from_bfloat16(values).astype(np.float64)
+    return values.astype(np.float64)

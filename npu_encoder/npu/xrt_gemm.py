@@ -1,0 +1,169 @@
+"""Matrix products on the NPU: which kernel, which context, and what is left when a context has failed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu_encoder.backend import DeviceHealth, HealthStatus
+from npu_encoder.errors import DeviceFailedError, NoKernelError
+from npu_encoder.npu.context import POLL_S, ResidentWeight, XrtContext, XrtRun
+from npu_encoder.npu.driver import Driver, open_device
+from npu_encoder.npu.gemm import GemmWeight
+from npu_encoder.npu.kernels import Kernel, kernel_for_rows, kernels_for_weight
+from npu_encoder.npu.known_answers import INPUT_DTYPES, KnownAnswers
+
+# Of Strix Halo, shared by all its processes.
+MAX_CONTEXTS = 16
+
+# More than the 2 s after which the driver kills a run by itself.
+RUN_TIMEOUT_S = 2.5
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    weight: ResidentWeight
+    k: int
+    kernels: Sequence[Kernel]
+
+
+class XrtGemm:
+    """``GemmExecutor`` over pyxrt or its simulator.
+
+    Every xclbin in use gets ``n_contexts`` hardware contexts, all weights resident in each; a product goes to the one
+    that owes the least work. All contexts share the device's time, so more than one hides the host's share of a run
+    and survives the failure of another, but does not multiply the speed.
+
+    Args:
+        driver: what ``load_driver`` returned.
+        kernels: what may be used, as ``read_kernels`` returned them.
+        n_contexts: hardware contexts for each xclbin.
+        run_timeout_s: after this a run counts as lost.
+
+    Raises:
+        DeviceLostError: if the device cannot be opened.
+    """
+
+    def __init__(
+        self, driver: Driver, kernels: Sequence[Kernel], *, n_contexts: int = 1, run_timeout_s: float = RUN_TIMEOUT_S
+    ) -> None:
+        self._driver = driver
+        self._kernels = kernels
+        self._n_contexts = n_contexts
+        self._run_timeout_s = run_timeout_s
+        self._device = open_device(driver)
+        self._layers: dict[str, _Layer] = {}
+        self._contexts: dict[str, list[XrtContext]] = {}
+
+    @property
+    def n_contexts(self) -> int:
+        """Hardware contexts for each xclbin: so many products can be on the device side by side."""
+        return self._n_contexts
+
+    @property
+    def device(self) -> str:
+        precisions = sorted({layer.kernels[0].precision for layer in self._layers.values()}, reverse=True)
+        return "-".join(["npu:xdna2", *precisions, *(["simulated"] if self._driver.simulated else [])])
+
+    @property
+    def device_name(self) -> str:
+        """What the driver calls the device."""
+        return str(self._device.get_info(self._driver.xrt.xrt_info_device.name))
+
+    @property
+    def health(self) -> DeviceHealth:
+        """``degraded`` if some contexts failed, ``failed`` if none is left for some of the products."""
+        contexts = [context for group in self._contexts.values() for context in group]
+        failed = [context for context in contexts if context.status == "failed"]
+        status: HealthStatus = "degraded" if failed else "healthy"
+        if any(all(context.status == "failed" for context in group) for group in self._contexts.values()):
+            status = "failed"
+        reason = failed[-1].reason if failed else None
+        return DeviceHealth(status, reason, sum(context.recoveries for context in contexts))
+
+    def load(self, weight: GemmWeight) -> None:
+        """Make a weight resident in every context, and prove the kernels it needs.
+
+        Raises:
+            NoKernelError: names K and N if no kernel fits.
+            DeviceError: if the device has no room, or multiplies wrongly.
+        """
+        k, n = weight.values.shape
+        kernels = kernels_for_weight(self._kernels, k, n, weight.precision)
+        padding = ((0, kernels[0].k - k), (0, kernels[0].n - n))
+        values = np.ascontiguousarray(np.pad(weight.values, padding))
+        resident = ResidentWeight(weight.name, values, n, KnownAnswers(values, weight.precision))
+        for group in self._open_contexts(kernels):
+            for context in group:
+                context.load(resident)
+        self._layers[weight.name] = _Layer(resident, k, kernels)
+
+    def start(self, name: str, x: NDArray[np.int8] | NDArray[np.uint16]) -> XrtRun:
+        """Begin ``x @ weight``; waits only while every context has four runs in flight.
+
+        Raises:
+            NoKernelError: if ``x`` has more rows than the largest kernel.
+            DeviceError: if the device does not take the run.
+            DeviceFailedError: if no context is left.
+        """
+        layer = self._layers[name]
+        _check_activations(layer, x)
+        kernel = kernel_for_rows(layer.kernels, len(x))
+        group = self._contexts[kernel.xclbin_sha256]
+        while True:
+            for context in sorted(group, key=lambda context: context.outstanding_work):
+                run = context.submit(kernel, layer.weight, x)
+                if run is not None:
+                    return run
+            if all(context.status == "failed" for context in group):
+                raise DeviceFailedError(f"the NPU has failed: {group[-1].reason}")
+            for context in group:
+                context.advance()
+            self._driver.clock.sleep(POLL_S)
+
+    def check(self) -> None:
+        """Let every context that is at rest multiply known-answer rows; one that cannot is rebuilt, or has failed."""
+        for group in self._contexts.values():
+            for context in group:
+                context.check()
+
+    def close(self) -> None:
+        for group in self._contexts.values():
+            for context in group:
+                context.close()
+        self._contexts.clear()
+        self._layers.clear()
+        self._device = None
+
+    def _open_contexts(self, kernels: Sequence[Kernel]) -> list[list[XrtContext]]:
+        """The contexts of every xclbin that ``kernels`` come from; new ones serve all kernels of their xclbin."""
+        xclbins = dict.fromkeys(kernel.xclbin_sha256 for kernel in kernels)
+        needed = self._n_contexts * len(self._contexts.keys() | xclbins.keys())
+        if needed > MAX_CONTEXTS:
+            raise NoKernelError(
+                f"the kernels need {needed} hardware contexts ({self._n_contexts} for each xclbin), the NPU has "
+                f"{MAX_CONTEXTS}: set n_contexts lower, keep fewer sizes of M, or compile several into one xclbin"
+            )
+        by_xclbin: dict[str, list[Kernel]] = defaultdict(list)
+        for kernel in self._kernels:
+            by_xclbin[kernel.xclbin_sha256].append(kernel)
+        for xclbin in xclbins:
+            if xclbin not in self._contexts:
+                self._contexts[xclbin] = [self._open_context(by_xclbin[xclbin]) for _ in range(self._n_contexts)]
+        return [self._contexts[xclbin] for xclbin in xclbins]
+
+    def _open_context(self, kernels: Sequence[Kernel]) -> XrtContext:
+        return XrtContext(self._driver, self._device, kernels, self._run_timeout_s)
+
+
+def _check_activations(layer: _Layer, x: NDArray[Any]) -> None:
+    dtype = INPUT_DTYPES[layer.kernels[0].precision]
+    if x.shape != (len(x), layer.k) or len(x) == 0 or x.dtype != dtype or not x.flags.c_contiguous:
+        raise ValueError(
+            f"{layer.weight.name} takes C-contiguous {dtype.__name__} [m, {layer.k}], not {x.dtype} {x.shape}"
+        )

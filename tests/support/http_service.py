@@ -1,0 +1,48 @@
+"""The HTTP application over scripted stages, and how tests ask it."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.testclient import TestClient
+
+from deployments.ingress.service import TranscriptionService
+from deployments.shared.contracts import EncoderHealth
+from deployments.shared.errors import ServiceUnavailableError
+from deployments.shared.model import load_model
+from deployments.shared.settings import Settings
+from tests.support.paths import DEMO_MODEL
+from tests.support.scripted_stages import ScriptedStages
+
+FILE = {"file": ("a.wav", b"never decoded here")}
+
+
+class BrokenStages(ScriptedStages):
+    """The encoder does not answer."""
+
+    async def encoder_health(self) -> EncoderHealth:
+        raise ServiceUnavailableError("the encoder is gone")
+
+
+def service(
+    stages: ScriptedStages, directory: Path, model: Path = DEMO_MODEL, **settings: object
+) -> TranscriptionService:
+    directories = {"shared_memory_dir": str(directory), "failure_log_dir": f"{directory}-failures"}
+    resolved = Settings.resolve({"whisper_model": str(model), **directories, **settings})
+    return TranscriptionService(resolved, load_model(resolved), stages, shared_memory=True)
+
+
+def post(client: TestClient, **fields: str):  # type: ignore[no-untyped-def]  # the client's own response type
+    return client.post("/v1/audio/transcriptions", files=FILE, data=fields)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def wait_for_work(asked: TranscriptionService) -> None:
+    """Until a request has its first slot."""
+    wait_until(lambda: bool(asked.admission.in_use))

@@ -1,0 +1,125 @@
+"""Stages that compute nothing and do as they are told, for tests of everything around them."""
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from deployments.shared.contracts import (
+    Area,
+    ArrayRef,
+    BlobRef,
+    DecodedWindow,
+    DecodeOptions,
+    DetectedLanguage,
+    EncodedWindow,
+    EncoderHealth,
+    PreparedAudio,
+    SlotArray,
+    SpeechOptions,
+    SpooledBlob,
+    StageName,
+    StageProgress,
+    StageTiming,
+    Ticket,
+    Transcript,
+    Window,
+    WindowMel,
+)
+from deployments.shared.errors import StageLostError
+
+TIMING = StageTiming(0.0, 0.001, 1, "replica", "cpu:test")
+PCM = SpooledBlob("/nonexistent/pcm")
+HANGS = StageProgress(stalled_s=math.inf, budget_s=0.0)
+
+
+async def at_once(_: int) -> None:
+    """No delay."""
+
+
+@dataclass
+class ScriptedStages:
+    """Windows of one second; the text of window i is its number. ``delay(i)`` runs before window i's text.
+
+    Attributes:
+        texts: of the windows, where they are not their numbers.
+        likeliest: the language of each window and its probability; German for sure where there is none.
+        silent: windows in which the voice detection heard nobody.
+        detected: windows that were asked for their language, in the order of the calls.
+        languages: that each window was decoded in, in the order of the calls.
+        options: of each window's latest decoding.
+    """
+
+    windows: int = 1
+    delay: Callable[[int], Awaitable[None]] = at_once
+    likeliest: dict[int, tuple[str, float]] = field(default_factory=dict)
+    silent: frozenset[int] = frozenset()
+    texts: list[str] = field(default_factory=list)
+    detected: list[int] = field(default_factory=list)
+    languages: list[str | None] = field(default_factory=list)
+    options: dict[int, DecodeOptions] = field(default_factory=dict)
+    priorities: list[int] = field(default_factory=list)
+    running: int = 0
+    most_running: int = 0
+
+    async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
+        del upload, options
+        windows = tuple(self._window(index) for index in range(self.windows))
+        first = self._array(ticket) if windows else None
+        return PreparedAudio(float(self.windows), windows, PCM if windows else None, first, TIMING)
+
+    async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
+        del pcm, window
+        return WindowMel(self._array(ticket), TIMING)
+
+    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+        del log_mel
+        return EncodedWindow(SlotArray(ticket.slot, ticket.generation, Area.ENCODER_STATES, (50, 4)), TIMING)
+
+    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+        del ticket, states
+        self.detected.append(window.index)
+        return DetectedLanguage(*self.likeliest.get(window.index, ("de", 1.0)), TIMING)
+
+    async def decode(
+        self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
+    ) -> DecodedWindow:
+        del states, pcm
+        self.priorities.append(ticket.priority)
+        self.languages.append(options.language)
+        self.options[window.index] = options
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await self.delay(window.index)
+        finally:
+            self.running -= 1
+        text = self.texts[window.index] if self.texts else str(window.index)
+        transcript = Transcript(text, (1,), options.language or "de", 1.0, -0.1, 0.0, 1.0, 0.0)
+        return DecodedWindow(transcript, TIMING)
+
+    async def encoder_health(self) -> EncoderHealth:
+        return EncoderHealth(TIMING.device, "healthy")
+
+    async def progress(self, _stage: StageName) -> StageProgress:
+        """Who finishes nothing hangs."""
+        return HANGS
+
+    def _window(self, index: int) -> Window:
+        speech = () if index in self.silent else ((float(index), index + 1.0),)
+        return Window(index, float(index), index + 1.0, speech)
+
+    @staticmethod
+    def _array(ticket: Ticket) -> SlotArray:
+        return SlotArray(ticket.slot, ticket.generation, Area.LOG_MEL, (80, 100))
+
+
+class LosingStages(ScriptedStages):
+    """The first encoder call is lost."""
+
+    lost = False
+
+    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+        if not self.lost:
+            self.lost = True
+            raise StageLostError("gone")
+        return await super().encode(ticket, log_mel)

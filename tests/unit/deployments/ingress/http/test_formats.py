@@ -1,0 +1,120 @@
+"""The five response formats, to the letter."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.ingress.http.formats import Transcription, as_json, as_srt, as_verbose_json, as_vtt, usage
+from deployments.ingress.scheduling.pipeline import WindowDone
+from deployments.ingress.transcript.placing import place_words
+from deployments.ingress.transcript.segments import Segment, split_segments
+from deployments.shared.contracts import Transcript, Window, Word
+
+WORDS = (Word(" Good", 0.5, 0.7, 0.9), Word(" day.", 0.7, 1.25, 0.9), Word(" Sit.", 3661.5, 3662.0, 0.8))
+TRANSCRIPT = Transcript("Good day. Sit.", (5, 6, 7), "en", 1.0, -0.2, 0.01, 0.9, 0.0, WORDS)
+DONE = WindowDone(Window(0, 0.0, 3663.0), TRANSCRIPT, "cpu:test")
+TRANSCRIPTION = Transcription(
+    "transcribe", 3663.2, "en", [DONE], split_segments([(DONE.window, TRANSCRIPT)]), "cpu:test"
+)
+SILENCE = Transcription("transcribe", 2.0, "en", [], [], None)
+
+
+def test_json() -> None:
+    assert as_json(TRANSCRIPTION) == {"text": "Good day. Sit.", "usage": {"type": "duration", "seconds": 3664}}
+    assert as_json(SILENCE)["text"] == ""
+
+
+def test_srt() -> None:
+    assert as_srt(TRANSCRIPTION.segments) == (
+        "1\n00:00:00,500 --> 00:00:01,250\nGood day.\n\n2\n01:01:01,500 --> 01:01:02,000\nSit.\n"
+    )
+    assert as_srt(SILENCE.segments) == ""
+
+
+def test_vtt() -> None:
+    assert as_vtt(TRANSCRIPTION.segments) == (
+        "WEBVTT\n\n00:00:00.500 --> 00:00:01.250\nGood day.\n\n01:01:01.500 --> 01:01:02.000\nSit.\n"
+    )
+    assert as_vtt(SILENCE.segments) == "WEBVTT\n"
+
+
+def test_verbose_json_shows_what_was_asked_for() -> None:
+    words_only = as_verbose_json(TRANSCRIPTION, frozenset({"word"}))
+    assert words_only["segments"] == [], "TypeScript clients iterate over it"
+    assert words_only["words"][0] == {"word": "Good", "start": 0.5, "end": 0.7}
+    segments_only = as_verbose_json(TRANSCRIPTION, frozenset({"segment"}))
+    assert "words" not in segments_only
+    assert [segment["text"] for segment in segments_only["segments"]] == ["Good day.", "Sit."]
+    assert segments_only["language"] == "english"
+    assert segments_only["device"] == "cpu:test"
+
+
+def cue(text: str) -> list[Segment]:
+    return split_segments([(Window(0, 0.0, 1.0), replace(TRANSCRIPT, text=text, words=()))])
+
+
+def test_markup_is_escaped_in_vtt_and_left_alone_in_srt() -> None:
+    text = "R&D <b>ends</b> --> here"
+    assert as_vtt(cue(text)).endswith("\nR&amp;D &lt;b&gt;ends&lt;/b&gt; --&gt; here\n")
+    assert as_srt(cue(text)).endswith("\nR&D <b>ends</b> -> here\n")
+
+
+def test_an_empty_line_does_not_end_a_cue() -> None:
+    assert as_srt(cue("One\n\ntwo")).endswith("\nOne two\n")
+    assert as_vtt(cue("One\n\ntwo")).endswith("\nOne two\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "clock"),
+    [(0.9996, "00:00:01,000"), (59.9996, "00:01:00,000"), (3599.9, "00:59:59,900"), (36000.0, "10:00:00,000")],
+)
+def test_clocks_carry_what_rounding_adds(seconds: float, clock: str) -> None:
+    (segment,) = cue("Now.")
+    assert f"--> {clock}\n" in as_srt([replace(segment, end_s=seconds)])
+
+
+def test_windows_in_scripts_without_spaces_are_joined_without_one() -> None:
+    windows = [
+        WindowDone(Window(i, i, i + 1), replace(TRANSCRIPT, text=text), "cpu")
+        for i, text in enumerate(["今日は", "", "散歩"])
+    ]
+    assert as_json(replace(TRANSCRIPTION, windows=windows))["text"] == "今日は散歩"
+
+
+CLOCK = re.compile(r"(\d\d):(\d\d):(\d\d)[,.](\d\d\d)")
+
+
+@given(
+    times=st.lists(st.tuples(st.floats(-1, 32), st.floats(-1, 32)), min_size=1, max_size=40),
+    seam_s=st.floats(0.2, 29.0),
+    duration_s=st.floats(30.0, 31.0),
+)
+def test_cues_are_in_order_inside_the_audio_and_never_of_no_length(
+    times: list[tuple[float, float]], seam_s: float, duration_s: float
+) -> None:
+    words = [Word(f"Word{i}.", *span, 0.9) for i, span in enumerate(times)]
+    texts = " ".join(word.text for word in words)
+    windows = [
+        (window, replace(TRANSCRIPT, text=texts, words=place_words(words, window.start_s, window.end_s)))
+        for window in (Window(0, 0.0, seam_s), Window(1, seam_s, duration_s))
+    ]
+    segments = split_segments(windows)
+    assert all(
+        segment.start_s <= word.start_s and word.end_s <= segment.end_s
+        for segment in segments
+        for word in segment.words
+    )
+    clocks = [tuple(map(int, clock)) for clock in CLOCK.findall(as_srt(segments))]
+    seconds = [3600 * h + 60 * m + s + ms / 1000 for h, m, s, ms in clocks]
+    starts, ends = seconds[::2], seconds[1::2]
+    assert all(start < end for start, end in zip(starts, ends, strict=True))
+    assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+    assert starts[0] >= 0
+    assert ends[-1] <= round(duration_s, 3)
+
+
+def test_usage_counts_whole_seconds_rounded_up() -> None:
+    assert [usage(seconds)["seconds"] for seconds in (0.0, 0.2, 1.0, 1.01)] == [0, 1, 1, 2]

@@ -1,0 +1,16 @@
+"""A deadline grows with the audio unless the client named it."""
+
+from deployments.ingress.scheduling.time_limit import TimeLimit
+
+
+def test_a_deadline_grows_with_the_audio_once_that_is_longer_than_the_least_time() -> None:
+    limit = TimeLimit(1000.0, 60.0, 1.5)
+    assert limit.deadline() == limit.deadline(40.0) == 1060.0
+    assert limit.deadline(3600.0) == 1000.0 + 1.5 * 3600
+    assert not limit.is_named
+
+
+def test_a_named_timeout_does_not_grow() -> None:
+    limit = TimeLimit(1000.0, 5.0)
+    assert limit.deadline() == limit.deadline(3600.0) == 1005.0
+    assert limit.is_named

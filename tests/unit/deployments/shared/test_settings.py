@@ -1,0 +1,95 @@
+"""Settings: YAML below environment, the prototype's names, clear errors, sequential mode."""
+
+import pickle
+
+import pytest
+
+from deployments.shared.errors import ConfigurationError
+from deployments.shared.settings import Settings
+from tests.support.paths import ROOT
+
+README = ROOT / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WHISPER_MODEL", "NUM_LOAD_WORKERS", "BATCH_SIZE", "ENABLE_PIPELINE", "DEVICE", "COMPUTE_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_environment_beats_yaml_beats_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.resolve({}).slots == 16
+    assert Settings.resolve({"slots": 8}).slots == 8
+    monkeypatch.setenv("AMANUENSIS_SLOTS", "4")
+    assert Settings.resolve({"slots": 8}).slots == 4
+
+
+def test_the_prototypes_variables_stay_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHISPER_MODEL", "base")
+    monkeypatch.setenv("NUM_LOAD_WORKERS", "3")
+    monkeypatch.setenv("NUM_DECODER_WORKERS", "2")
+    monkeypatch.setenv("MAX_QUEUE_SIZE", "7")
+    monkeypatch.setenv("BATCH_SIZE", "5")
+    monkeypatch.setenv("COMPUTE_TYPE", "float32")
+    monkeypatch.setenv("DEVICE", "cpu")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    settings = Settings.resolve({"whisper_model": "small"})
+    assert settings.whisper_model == "base"
+    assert (settings.mel_replicas, settings.decoder_replicas) == (3, 2)
+    assert (settings.max_queue_size, settings.decoder_batch_size) == (7, 5)
+    assert settings.compute_type == "float32"
+    assert "secret" not in repr(settings)
+
+
+def test_sequential_mode_is_the_same_graph_with_one_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENABLE_PIPELINE", "false")
+    settings = Settings.resolve({"mel_replicas": 4, "max_decoder_replicas": 4, "encoder_replicas": 2})
+    assert (settings.slots, settings.max_windows_in_flight) == (1, 1)
+    assert (settings.mel_replicas, settings.encoder_replicas, settings.decoder_replicas) == (1, 1, 1)
+    assert (settings.max_mel_replicas, settings.max_decoder_replicas) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"slts": 4}, "slts"),
+        ({"slots": 0}, "slots"),
+        ({"slots": "many"}, "slots"),
+        ({"slots": 2, "max_windows_in_flight": 3}, "max_windows_in_flight"),
+        ({"mel_replicas": 3, "max_mel_replicas": 2}, "max_mel_replicas"),
+        ({"decoder_replicas": 3, "max_decoder_replicas": 2}, "max_decoder_replicas"),
+        ({"encoder_backend": "tpu"}, "encoder_backend"),
+        ({"request_timeout_s": 100, "max_request_timeout_s": 99}, "max_request_timeout_s"),
+        ({"timeout_per_audio_s": 0}, "timeout_per_audio_s"),
+        ({"fallback_temperatures": [2.0]}, "fallback_temperatures"),
+    ],
+)
+def test_a_bad_setting_is_named(arguments: dict[str, object], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        Settings.resolve(arguments)
+
+
+def test_replicas_get_an_equal_copy() -> None:
+    settings = Settings.resolve({"slots": 9})
+    assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301  (our own bytes)
+
+
+def test_the_readme_shows_every_setting() -> None:
+    assert Settings.table() in README.read_text(encoding="utf-8")
+
+
+class TestLiveChanges:
+    def test_a_change_wins_over_the_environment_and_leaves_the_rest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MAX_QUEUE_SIZE", "7")
+        settings = Settings.resolve({"slots": 9})
+        changed = settings.changed({"max_queue_size": 3, "encoder_budget_s": 2})
+        assert (changed.max_queue_size, changed.encoder_budget_s, changed.slots) == (3, 2.0, 9)
+        assert settings.max_queue_size == 7
+
+    @pytest.mark.parametrize(
+        ("changes", "named"),
+        [({"slots": 4}, "slots"), ({"speed": 1}, "speed"), ({"max_queue_size": -1}, "max_queue_size")],
+    )
+    def test_what_cannot_change_is_named(self, changes: dict[str, object], named: str) -> None:
+        with pytest.raises(ConfigurationError, match=named):
+            Settings.resolve({}).changed(changes)

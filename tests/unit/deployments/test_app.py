@@ -1,0 +1,49 @@
+"""The graph that is deployed, without deploying it."""
+
+from typing import Any
+
+import pytest
+from ray.serve import Application
+
+from deployments.app import build
+from loadtests.benchmarks import null_graph
+
+NODE = {"Alive": True, "Resources": {"CPU": 2.0, "npu": 2.0, "node:10.0.0.1": 1.0, "node:__internal_head__": 1.0}}
+
+
+@pytest.fixture(autouse=True)
+def _one_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.placement.ray.nodes", lambda: [NODE])
+
+
+def deployments_of(application: Application) -> dict[str, Any]:
+    """By name; the ingress's arguments are settings, model, mel, encoders, decoder."""
+    ingress = application._bound_deployment
+    _, _, mel, encoders, decoder = ingress.init_args
+    stages = [item._bound_deployment for item in (mel, *encoders, decoder)]
+    return {deployment.name: deployment for deployment in (ingress, *stages)}
+
+
+def test_every_encoder_is_pinned_to_a_device_of_its_own() -> None:
+    deployments = deployments_of(build({"encoder_replicas": 2, "max_decoder_replicas": 2}))
+    assert set(deployments) == {"Ingress", "MelPreprocessor", "Encoder", "Encoder2", "Decoder"}
+    for name, deployment in deployments.items():
+        devices = deployment.ray_actor_options["resources"].get("npu", 0)
+        assert devices == (1 if name.startswith("Encoder") else 0)
+        assert "node:10.0.0.1" in deployment.ray_actor_options["resources"], "the slab is on this node"
+
+
+def test_only_the_stages_that_may_grow_do() -> None:
+    deployments = deployments_of(build({"max_decoder_replicas": 3}))
+    growing = {name for name, item in deployments.items() if item._deployment_config.autoscaling_config}
+    assert growing == {"Decoder"}
+
+
+def test_calls_never_queue_in_the_router() -> None:
+    deployments = deployments_of(build({"slots": 40}))
+    assert all(deployment.max_ongoing_requests > 40 for deployment in deployments.values())
+
+
+@pytest.mark.parametrize("builder", [null_graph.build, null_graph.build_around_encoder])
+def test_the_graph_of_null_stages_has_the_same_shape(builder: Any) -> None:
+    assert len(deployments_of(builder({}))) == 4
