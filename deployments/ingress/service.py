@@ -1,103 +1,51 @@
-"""The transcription service behind the HTTP routes: checks against the model, spools, runs the pipeline."""
+"""The transcription service behind the HTTP routes: owns what all requests share, and takes each through the graph."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 
+from deployments.ingress.encoder_watch import EncoderWatch
 from deployments.ingress.failures.log import FailureLog, state_directory
 from deployments.ingress.failures.recorder import FailureRecorder
-from deployments.ingress.scheduling.admission import Admission, Entry, Priority
+from deployments.ingress.request import Request
+from deployments.ingress.scheduling.admission import Admission
 from deployments.ingress.scheduling.breaker import CircuitBreaker
-from deployments.ingress.scheduling.pipeline import AudioReady, Budgets, Job, Pipeline, Stages, WindowDone
-from deployments.ingress.scheduling.time_limit import TimeLimit
+from deployments.ingress.scheduling.graph import Budgets, Graph
+from deployments.ingress.scheduling.pipeline import Events, Pipeline
+from deployments.ingress.scheduling.queues import Entry
 from deployments.ingress.shared_directory import SharedDirectory
-from deployments.ingress.telemetry.record import Costs, RequestRecord
-from deployments.ingress.telemetry.request_log import RequestLog
+from deployments.ingress.telemetry.record import RequestRecord
+from deployments.ingress.telemetry.sinks import Sinks
 from deployments.ingress.telemetry.statistics import Statistics
-from deployments.ingress.transcript.language_choice import spoken_language
-from deployments.shared.contracts import (
-    BlobRef,
-    DecodeOptions,
-    EncoderHealth,
-    SpeechOptions,
-    SpooledBlob,
-    Stored,
-    Task,
-    Transcript,
-    Window,
-)
-from deployments.shared.errors import (
-    AmanuensisError,
-    InvalidAudioError,
-    ModelNotFoundError,
-    UnsupportedLanguageError,
-)
+from deployments.ingress.work import Work, decode_options, speech_options
+from deployments.shared.contracts import BlobRef, EncoderHealth, SpooledBlob, Stages, Stored
+from deployments.shared.errors import InvalidAudioError, ModelNotFoundError
 from deployments.shared.frames import N_FRAMES
-from deployments.shared.languages import language_code
 from deployments.shared.memory.handoff import drop
 from deployments.shared.memory.slab import Slab, SlabLayout
 from deployments.shared.memory.spool import write_upload
 from deployments.shared.model import Model
 from deployments.shared.settings import Settings
 
-if TYPE_CHECKING:
-    from deployments.ingress.telemetry.traces import Traces
-
-ENGLISH = "en"
-logger = logging.getLogger("ray.serve")
-
-PROBE_TIMEOUT_S = 2.0
-PROBE_PERIOD_S = 1.0
 DRAIN_POLL_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class TranscriptionRequest:
-    """What a client asks for, in the service's terms.
-
-    Attributes:
-        audio: the uploaded file.
-        model: a served name, or None.
-        language: as the client wrote it, or None.
-        time_limit: until when it must be answered.
-        costs: are added up here.
-    """
-
-    request_id: str
-    audio: bytes
-    task: Task
-    model: str | None
-    language: str | None
-    prompt: str | None
-    hotwords: str | None
-    temperature: float
-    beam_size: int | None
-    vad_filter: bool
-    word_times: bool
-    priority: Priority
-    time_limit: TimeLimit
-    costs: Costs = field(default_factory=Costs)
-
-
 class TranscriptionService:
-    """One an ingress replica. Owns the shared directory, the slots, the statistics and the failure log."""
+    """One per ingress replica. Owns the shared directory, the slots, the statistics and the failure log."""
 
     def __init__(self, settings: Settings, model: Model, stages: Stages, *, shared_memory: bool) -> None:
         self.settings = settings
         self._settings_at_start = settings
         self.model = model
-        self.statistics = Statistics()
         self.shared_memory = shared_memory
+        self.sinks = Sinks(settings.otlp_endpoint)
         self.failures = _failure_recorder(settings)
-        self.request_log = RequestLog()
-        self._stages = stages
+        self.encoder = EncoderWatch(stages.encoder_health)
         self._directory = SharedDirectory.create(settings.shared_memory_dir) if shared_memory else None
         slab = self._create_slab()
         self.admission = Admission(
@@ -107,33 +55,35 @@ class TranscriptionService:
             self.statistics.queue,
             ageing_s=settings.priority_ageing_s,
         )
+        self.graph = Graph(stages, self.statistics, _budgets(settings))
         self._pipeline = Pipeline(
-            stages,
+            self.graph,
             self.admission,
-            self.statistics,
-            budgets=_budgets(settings),
             max_windows_in_flight=settings.max_windows_in_flight,
             slab_path=str(slab.path) if slab else None,
         )
-        self._encoder_health: EncoderHealth | None = None
-        self._probe_has_failed = False
-        self._traces = _traces(settings)
+
+    @property
+    def statistics(self) -> Statistics:
+        """What is counted of all requests."""
+        return self.sinks.statistics
 
     @property
     def names(self) -> tuple[str, ...]:
         """The model names clients may use, the real one first."""
         return (self.model.name, *self.settings.model_aliases)
 
-    def check_model(self, name: str | None) -> None:
-        """
+    def require_model(self, name: str | None) -> None:
+        """Reject the name of another model.
+
         Raises:
             ModelNotFoundError: another model is served.
         """
         if name is not None and name not in self.names:
-            raise ModelNotFoundError(f"the model {name!r} is not served here; use {self.model.name!r}", param="model")
+            raise ModelNotFoundError(f"The model {name!r} is not served here; use {self.model.name!r}", param="model")
 
-    async def transcribe(self, request: TranscriptionRequest, entry: Entry) -> AsyncGenerator[AudioReady | WindowDone]:
-        """Yields ``AudioReady``, then the text window by window.
+    async def transcribe(self, request: Request, record: RequestRecord, entry: Entry) -> Events:
+        """Yield ``AudioReady``, then the text window by window.
 
         Raises:
             InvalidRequestError: the model cannot do what was asked, or the audio is unusable.
@@ -141,40 +91,18 @@ class TranscriptionService:
         """
         self.statistics.pending_responses += 1
         try:
-            async with aclosing(self._transcribe(request, entry)) as events:
-                async for event in events:
-                    yield event
+            work = self._plan(request)
+            try:
+                async with aclosing(self._pipeline.run(request, work, record, entry)) as events:
+                    async for event in events:
+                        yield event
+            finally:
+                drop(work.upload)
         finally:
             self.statistics.pending_responses -= 1
 
-    async def _transcribe(self, request: TranscriptionRequest, entry: Entry) -> AsyncGenerator[AudioReady | WindowDone]:
-        job = self._job(request)
-        try:
-            async with aclosing(self._pipeline.run(job, entry)) as events:
-                async for event in events:
-                    yield event
-        finally:
-            drop(job.upload)
-
-    def answered(self, record: RequestRecord) -> None:
-        """An audio request got its whole text."""
-        record.end()
-        self.statistics.answered(record)
-        self.request_log.answered(record)
-        if self._traces is not None:
-            self._traces.ended(record, None)
-
-    def failed(self, error: AmanuensisError, record: RequestRecord | None = None) -> None:
-        """A request was answered with an error; ``record`` is of an audio request."""
-        if record is not None:
-            record.end()
-        self.statistics.failed(error, record)
-        self.request_log.failed(error, record)
-        if self._traces is not None and record is not None:
-            self._traces.ended(record, error)
-
     def change(self, changes: dict[str, Any]) -> None:
-        """Replaces the live settings; those that ``changes`` does not name are as they were at the start.
+        """Replace the live settings; those that ``changes`` does not name are as they were at the start.
 
         Raises:
             ConfigurationError: a change that needs a redeployment, or a bad value; nothing has changed then.
@@ -182,10 +110,10 @@ class TranscriptionService:
         settings = self._settings_at_start.changed(changes)
         self.settings = settings
         self.admission.max_queue_size = settings.max_queue_size
-        self._pipeline.set_budgets(_budgets(settings))
+        self.graph.set_budgets(_budgets(settings))
 
     async def drain(self) -> bool:
-        """Takes nothing new; true once all that was accepted is answered, false if that takes too long."""
+        """Take nothing new; return whether all that was accepted was answered in time."""
         self.admission.close()
         try:
             async with asyncio.timeout(self.settings.drain_timeout_s):
@@ -198,34 +126,19 @@ class TranscriptionService:
         return True
 
     @property
-    def encoder_health(self) -> EncoderHealth | None:
-        """What the encoder answered to the latest probe; None if it did not."""
-        return self._encoder_health
-
-    @property
-    def encoder_works(self) -> bool:
-        """It answered the latest probe, and can encode."""
-        return self._encoder_health is not None and self._encoder_health.status != "failed"
-
-    @property
-    def encoder_device(self) -> str | None:
-        """The device of the encoder if it answered the latest probe, else None."""
-        return self._encoder_health.device if self._encoder_health else None
-
-    @property
     def breakers(self) -> tuple[CircuitBreaker, ...]:
-        """Of the three stages, in their order."""
-        return tuple(stage.breaker for stage in self._pipeline.stage_calls)
+        """The breakers of the three stages, in their order."""
+        return tuple(calls.breaker for calls in self.graph.calls)
 
     @property
     def unavailable_stage(self) -> str | None:
         """Why a stage serves nobody: it hangs, is left alone, or could be tried again but there is no slot for it."""
-        for stage in self._pipeline.stage_calls:
-            if stage.hung:
-                return f"{stage.statistics.name} hangs: it has work and finishes nothing"
-            state = stage.breaker.state
+        for calls in self.graph.calls:
+            if calls.hung:
+                return f"{calls.statistics.name} hangs: it has work and finishes nothing"
+            state = calls.breaker.state
             if state == "open" or (state == "half_open" and self.admission.in_use == self.admission.slots):
-                return stage.breaker.reason
+                return calls.breaker.reason
         return None
 
     @property
@@ -236,56 +149,36 @@ class TranscriptionService:
 
     @property
     def ready(self) -> bool:
-        """Requests will be served: it is not stopping, the encoder works, and so does every other stage."""
-        return not self.admission.closed and self.encoder_works and self.unavailable_stage is None
+        """Whether requests will be served: it is not stopping, the encoder works, and so does every other stage."""
+        return not self.admission.closed and self.encoder.works and self.unavailable_stage is None
 
-    def check_stages(self) -> None:
-        """Called before anything is read or queued for a request.
+    def refuse_if_broken(self) -> None:
+        """Refuse a request before anything is read or queued for it, while a stage is broken.
 
         Raises:
-            CircuitOpenError: a stage is broken at the moment.
+            CircuitOpenError: a stage is.
         """
         for breaker in self.breakers:
-            breaker.check()
+            breaker.refuse_if_open()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Probes the encoder for as long as the context lasts. After it nothing is left in shared memory, and every
-        failure is written.
+        """Probe the encoder while the context lasts. After it nothing is left in shared memory, and every failure is
+        written.
         """
-        probing = asyncio.create_task(self._probe_for_ever())
+        probing = asyncio.create_task(self.encoder.run(self._foresee, self.graph.encoder.breaker.succeeded))
         try:
             yield
         finally:
             probing.cancel()
-            self.request_log.flush()
             if self._directory is not None:
                 self._directory.remove()
             await asyncio.to_thread(self.failures.close)
-            if self._traces is not None:
-                await asyncio.to_thread(self._traces.close)
+            await self.sinks.close()
 
-    async def _probe_for_ever(self) -> None:
-        while True:
-            was_well = self.encoder_works
-            self._encoder_health = await self._probe()
-            if self._encoder_health is not None and self._encoder_health.window_s is not None:
-                self.admission.foresee(self._encoder_health.window_s)
-            if self.encoder_works and not was_well:
-                self._pipeline.encoder.breaker.succeeded()
-            await asyncio.sleep(PROBE_PERIOD_S)
-
-    async def _probe(self) -> EncoderHealth | None:
-        """What the encoder answers; None if it does not, for whatever reason: the next probe has to come."""
-        try:
-            return await asyncio.wait_for(self._stages.encoder_health(), PROBE_TIMEOUT_S)
-        except (AmanuensisError, TimeoutError):
-            return None
-        except Exception:
-            if not self._probe_has_failed:
-                logger.exception("The health probe failed in an unforeseen way; this is logged once.")
-            self._probe_has_failed = True
-            return None
+    def _foresee(self, health: EncoderHealth) -> None:
+        if health.window_s is not None:
+            self.admission.foresee(health.window_s)
 
     def _create_slab(self) -> Slab | None:
         if self._directory is None:
@@ -296,55 +189,13 @@ class TranscriptionService:
         )
         return Slab.create(self._directory.path / "slab", layout)
 
-    def _job(self, request: TranscriptionRequest) -> Job:
-        self.check_model(request.model)
-        if request.task == "translate" and not self.model.multilingual:
-            raise UnsupportedLanguageError(f"the model {self.model.name} cannot translate: it only knows English")
+    def _plan(self, request: Request) -> Work:
+        self.require_model(request.form.model)
+        decode = decode_options(request, self.model, self.settings.beam_size)
         if not request.audio:
-            raise InvalidAudioError("the file is empty", param="file")
-        language = self._language(request.language)
-        return Job(
-            request_id=request.request_id,
-            upload=self._spool(request.audio),
-            speech=SpeechOptions(vad_filter=request.vad_filter, max_window_s=self.model.max_window_s),
-            decode=DecodeOptions(
-                task=request.task,
-                language=language,
-                prompt=request.prompt,
-                hotwords=request.hotwords,
-                temperature=request.temperature,
-                beam_size=request.beam_size or (1 if request.temperature else self.settings.beam_size),
-                word_times=request.word_times,
-            ),
-            priority=request.priority,
-            deadline=request.time_limit.deadline(),
-            time_limit=request.time_limit,
-            detect_language=language is None,
-            costs=request.costs,
-        )
-
-    def _language(self, asked: str | None) -> str | None:
-        """The ISO code; None where it has to be detected."""
-        if asked is None:
-            return None if self.model.multilingual else self.model.languages[0]
-        code = language_code(asked)
-        if code is None:
-            raise UnsupportedLanguageError(f"{asked!r} is not a language; use an ISO-639-1 code", param="language")
-        if code not in self.model.languages:
-            known = ", ".join(self.model.languages)
-            raise UnsupportedLanguageError(f"the model {self.model.name} only knows: {known}", param="language")
-        return code
-
-    def language_of(self, request: TranscriptionRequest, texts: Sequence[tuple[Window, Transcript]]) -> str:
-        """The ISO code of an answer's language.
-
-        It is English for a translation, else the one asked for, else the one that most of the speech was in. Of
-        silence it is English if the model knows it: OpenAI's answer has to name one, and names that one too.
-        """
-        if request.task == "translate":
-            return ENGLISH
-        found = self._language(request.language) or spoken_language(texts)
-        return found or (ENGLISH if ENGLISH in self.model.languages else self.model.languages[0])
+            raise InvalidAudioError("The file is empty. Upload a recording.", param="file")
+        upload = self._spool(request.audio)
+        return Work(upload, speech_options(request, self.model), decode, detect_language=decode.language is None)
 
     def _spool(self, audio: bytes) -> BlobRef:
         if self._directory is None:
@@ -356,14 +207,6 @@ def _failure_recorder(settings: Settings) -> FailureRecorder:
     directory = settings.failure_log_dir or state_directory()
     log = FailureLog(directory.expanduser(), settings.failure_log_max_records, settings.failure_log_max_bytes)
     return FailureRecorder(log, keep_audio=settings.failure_log_audio)
-
-
-def _traces(settings: Settings) -> Traces | None:
-    if settings.otlp_endpoint is None:
-        return None
-    from deployments.ingress.telemetry.traces import Traces  # noqa: PLC0415  (where there are no traces, nobody pays for the import)
-
-    return Traces(settings.otlp_endpoint)
 
 
 def _budgets(settings: Settings) -> Budgets:

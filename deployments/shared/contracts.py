@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -278,3 +278,41 @@ class DecodedWindow:
 
     transcript: Transcript
     timing: StageTiming
+
+
+class Stages(Protocol):
+    """The stages of the graph, as calls. Each raises the typed errors of ``deployments.shared.errors``."""
+
+    async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
+        """Decode the upload, find the windows, compute the log-mel of the first one."""
+        ...
+
+    async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
+        """Compute the log-mel of a later window."""
+        ...
+
+    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
+        """Run the encoder on the log-mel of one window."""
+        ...
+
+    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+        """Find the likeliest language of one window."""
+        ...
+
+    async def decode(
+        self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
+    ) -> DecodedWindow:
+        """Generate the text of one window."""
+        ...
+
+    async def encoder_health(self) -> EncoderHealth:
+        """Return what the encoder says of its device: proof that it answers."""
+        ...
+
+    async def progress(self, stage: StageName) -> StageProgress:
+        """Return whether a stage that has finished nothing for a while gets on with what it works on."""
+        ...
+
+
+StageResult = TypeVar("StageResult", PreparedAudio, WindowMel, EncodedWindow, DetectedLanguage, DecodedWindow)
+"""What a stage call returns; each has the ``timing`` of the call."""

@@ -192,6 +192,10 @@ class StageLostError(ServiceUnavailableError):
     retryable = True
 
 
+REPLICA_LOST = "A part of the service failed while it worked on this; try again"
+"""Message of a ``StageLostError`` whose reason tells the client nothing."""
+
+
 class DeviceUnreliableError(ServiceUnavailableError):
     """The encoder's device failed in a way that it may recover from."""
 

@@ -14,10 +14,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from deployments.ingress.scheduling.admission import Admission, Priority
-from deployments.ingress.scheduling.pipeline import Budgets, Job, Pipeline
-from deployments.ingress.scheduling.time_limit import TimeLimit
+from deployments.ingress.request import Priority
+from deployments.ingress.scheduling.admission import Admission
 from deployments.ingress.telemetry.statistics import Statistics
+from deployments.ingress.time_limit import TimeLimit
 from deployments.shared.contracts import (
     ArrayRef,
     BlobRef,
@@ -32,6 +32,8 @@ from deployments.shared.contracts import (
 )
 from deployments.shared.errors import AmanuensisError
 from deployments.shared.urgency import UrgentFirst
+from tests.support import requests
+from tests.support.requests import make_pipeline, make_request, make_work
 from tests.support.scripted_stages import PCM, TIMING, ScriptedStages
 
 WINDOW_S = 28.0
@@ -150,10 +152,7 @@ class BusyService:
         if self.measured_s is not None:
             self.admission.foresee(self.measured_s)
         stages = TimedStages(self.encoder_s, self.decoder_s, self.mel_s, self.spread, self.chance)
-        budgets = Budgets(BUDGET_S, BUDGET_S, BUDGET_S)
-        self.pipeline = Pipeline(
-            stages, self.admission, statistics, budgets=budgets, max_windows_in_flight=4, slab_path=None
-        )
+        self.pipeline = make_pipeline(stages, self.admission, statistics, [BUDGET_S] * 3)
 
     async def ask(
         self,
@@ -195,15 +194,7 @@ class BusyService:
     async def _ask(self, windows: int, priority: Priority, limit: TimeLimit) -> None:
         with self.admission.enter(priority, limit.deadline()) as entry:
             await asyncio.sleep(self.chance.uniform(0.01, 0.2))  # the upload
-            job = Job(
-                request_id="r",
-                upload=SpooledBlob(str(windows)),
-                speech=SpeechOptions(vad_filter=True, max_window_s=30),
-                decode=DecodeOptions(language="en"),
-                priority=priority,
-                deadline=limit.deadline(),
-                detect_language=False,
-                time_limit=limit,
-            )
-            async for _ in self.pipeline.run(job, entry):
+            request = make_request(priority=priority, limit=limit)
+            work = make_work(SpooledBlob(str(windows)))
+            async for _ in requests.run(self.pipeline, entry, request, work):
                 pass

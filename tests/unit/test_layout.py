@@ -39,6 +39,7 @@ FORBIDDEN = [
         (f"{INGRESS}.{leaf}", folders(INGRESS, "http", "service", "scheduling", "deployment"))
         for leaf in ("transcript", "telemetry", "failures", "clients")
     ),
+    *((f"{INGRESS}.{leaf}", folders(INGRESS, "http", "service", "scheduling")) for leaf in ("request", "form")),
     ("loadtests", ("tests",)),
     ("loadtests.common", folders("loadtests", "benchmarks", "load")),
 ]

@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from deployments.ingress.request import Request
+from deployments.ingress.telemetry.record import RequestRecord
 from deployments.shared.contracts import Task
+from deployments.shared.errors import AmanuensisError
 
 ID = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{8}")
+SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 USER_TEXT = frozenset({"hotwords", "keywords", "prompt"})
 """Parameters in which clients write about the audio."""
 
@@ -41,17 +46,49 @@ class Failure(BaseModel):
     audio_kept: bool = Field(description="the audio can be had, and the request replayed")
     replay_of: str | None = Field(description="the failure that this request repeated")
 
+    @classmethod
+    def of(cls, request: Request, record: RequestRecord, error: AmanuensisError, now: datetime) -> Failure:
+        """Describe a request that failed at ``now``, with all that a replay needs."""
+        limit = request.time_limit
+        return cls(
+            id=new_id(now),
+            request_id=request.id,
+            client=request.client,
+            time=now,
+            stage=error.stage,
+            status=error.status,
+            code=error.code,
+            message=error.message,
+            received=datetime.fromtimestamp(limit.received, UTC),
+            waited_s=record.queue_s,
+            failed_after_s=now.timestamp() - limit.received,
+            timeout_s=limit.seconds(record.audio_s),
+            task=request.task,
+            priority=request.priority.label,
+            parameters=request.form.model_dump(mode="json", exclude_none=True, exclude={"priority"}),
+            audio_bytes=len(request.audio),
+            audio_suffix=suffix_of(request.filename),
+            audio_kept=True,
+            replay_of=request.replay_of,
+        )
+
     def without_user_data(self) -> Failure:
-        """The same record as it is kept when the audio is not."""
+        """Return the same record as it is kept when the audio is not."""
         parameters = {name: value for name, value in self.parameters.items() if name not in USER_TEXT}
         return self.model_copy(update={"audio_kept": False, "parameters": parameters})
 
 
+def suffix_of(filename: str) -> str:
+    """Return the suffix of a file's name, with its dot; empty where it is no usual one."""
+    suffix = PurePath(filename).suffix
+    return suffix if SUFFIX.fullmatch(suffix) else ""
+
+
 def new_id(time: datetime) -> str:
-    """An id that sorts by ``time`` and is unique among all services that share a directory."""
+    """Return an id that sorts by ``time`` and is unique among all services that share a directory."""
     return f"{time.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
 
 
 def is_id(text: str) -> bool:
-    """Whether ``text`` could be a record's id; nothing else may become part of a path."""
+    """Return whether ``text`` could be a record's id; nothing else may become part of a path."""
     return ID.fullmatch(text) is not None

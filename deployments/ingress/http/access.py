@@ -1,6 +1,6 @@
 """Who may call, and how often: API keys and the limits of each client, checked before anything of a body is read.
 
-What is refused, in this order: 401 without a key, 403 without an operator's key, 404 and 405 by the router, 429 past a
+In this order: 401 without a key, 403 without an operator's key, 404 and 405 by the router, 429 past a
 limit, 413 and 400 for what the headers say, 503 when the queue is full.
 
 Clients without a key are one client, ``anonymous``. Their address would not tell them apart: behind Serve's HAProxy
@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.ingress.clients.key_file import ANONYMOUS, KeyFile
 from deployments.ingress.clients.limits import ClientLimits, Quota
-from deployments.ingress.http.context import error_response, service_of
+from deployments.ingress.http.errors import error_response
+from deployments.ingress.http.state import service_of, state_of
 from deployments.shared.errors import AmanuensisError, AuthenticationError, PermissionDeniedError, RateLimitError
 from deployments.shared.headers import LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER
 
@@ -28,7 +29,7 @@ SCHEME = "Bearer"
 
 
 class Authentication:
-    """ASGI middleware around the router: leaves the client's name in ``request.state.client``.
+    """ASGI middleware around the router: leaves the client's name in the request's state.
 
     Args:
         app: what it protects.
@@ -49,9 +50,8 @@ class Authentication:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["state"]["client"] = ANONYMOUS
         try:
-            scope["state"]["client"] = self._client(scope)
+            state_of(HTTPConnection(scope)).client = self._client(scope)
         except (AuthenticationError, PermissionDeniedError) as error:
             await _refuse(error, scope, receive, send)
             return
@@ -62,9 +62,9 @@ class Authentication:
             return ANONYMOUS
         client = self._keys.client_of(_bearer_token(Headers(scope=scope)))
         if client is None:
-            raise AuthenticationError("this API key is not known here; ask the operator of the service for one")
+            raise AuthenticationError("This API key is not known here; ask the operator of the service for one")
         if not client.operator and _leads_to(self._operator, scope):
-            raise PermissionDeniedError("this needs the key of an operator")
+            raise PermissionDeniedError("This needs the key of an operator")
         return client.name
 
 
@@ -78,7 +78,7 @@ class RateLimiting:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         limits: ClientLimits = scope["app"].state.limits
-        client: str = scope["state"]["client"]
+        client = state_of(HTTPConnection(scope)).client
         running = ExitStack()
 
         async def send_with_quota(message: Message) -> None:
@@ -97,7 +97,7 @@ class RateLimiting:
 
 
 def _quota_headers(quota: Quota | None) -> dict[str, str]:
-    """As OpenAI names them, the reset in whole seconds; none where there is no rate limit."""
+    """Return the headers as OpenAI names them, the reset in whole seconds; none where there is no rate limit."""
     if quota is None:
         return {}
     return {
@@ -108,19 +108,19 @@ def _quota_headers(quota: Quota | None) -> dict[str, str]:
 
 
 def _leads_to(routes: Sequence[BaseRoute], scope: Scope) -> bool:
-    """The path is that of one of the routes, whatever the method."""
+    """Return whether the path is that of one of the routes, whatever the method."""
     return any(route.matches(scope)[0] is not Match.NONE for route in routes)
 
 
 def _bearer_token(headers: Headers) -> str:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != SCHEME.lower() or not token.strip():
-        raise AuthenticationError("this service needs an API key; send the header `Authorization: Bearer KEY`")
+        raise AuthenticationError("This service needs an API key; send the header `Authorization: Bearer KEY`")
     return token.strip()
 
 
 async def _refuse(error: AmanuensisError, scope: Scope, receive: Receive, send: Send) -> None:
-    service_of(Request(scope)).failed(error)
+    service_of(Request(scope)).sinks.failed(error)
     response = error_response(error)
     if isinstance(error, AuthenticationError):
         response.headers["www-authenticate"] = SCHEME

@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from deployments.ingress.failures.record import Failure
+from deployments.ingress.form import PriorityName, TranscriptionForm
 from deployments.ingress.http.context import REQUEST_ID
 from deployments.ingress.http.failures import AUDIO_TYPE, DEFAULT_PAGE, MAX_PAGE
-from deployments.ingress.http.forms import REFUSED, PriorityName, TranscriptionForm
+from deployments.ingress.http.forms import REJECTED
 from deployments.shared.headers import (
     DEVICE_HEADER,
     LIMIT_HEADER,
@@ -124,7 +125,7 @@ def openapi() -> Json:
 
 
 def _audio_operation(operation: str, summary: str) -> Json:
-    refused = "; ".join(f"`{name}` ({reason})" for name, reason in REFUSED.items())
+    refused = "; ".join(f"`{name}` ({reason})" for name, reason in REJECTED.items())
     return {
         "operationId": operation,
         "summary": summary,

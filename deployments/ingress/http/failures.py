@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from deployments.ingress.failures.log import FailureLog
 from deployments.ingress.failures.record import is_id
-from deployments.ingress.http.context import service_of
+from deployments.ingress.http.state import service_of
 from deployments.shared.errors import InvalidRequestError, NotFoundError
 
 NUMBER = re.compile(r"[1-9]\d{0,8}")

@@ -4,39 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from deployments.ingress.http.forms import Granularity
-from deployments.ingress.scheduling.pipeline import WindowDone
-from deployments.ingress.transcript.joining import join_texts
+from deployments.ingress.form import Granularity
 from deployments.ingress.transcript.segments import Segment
-from deployments.shared.contracts import Task
+from deployments.ingress.transcription import Transcription
 from deployments.shared.languages import LANGUAGES
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Transcription:
-    """All windows of one request.
-
-    Attributes:
-        duration_s: of the audio.
-        language: ISO code of the text: see ``TranscriptionService.language_of``.
-        device: that ran the encoder; None where there was nothing to encode.
-    """
-
-    task: Task
-    duration_s: float
-    language: str
-    windows: Sequence[WindowDone]
-    segments: Sequence[Segment]
-    device: str | None
-
-    @property
-    def text(self) -> str:
-        return join_texts(window.transcript.text for window in self.windows)
 
 
 def as_json(transcription: Transcription) -> Json:

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
 
-from deployments.ingress.scheduling.admission import Priority
+from deployments.ingress.request import Priority
 from deployments.ingress.service import TranscriptionService
 from deployments.ingress.telemetry.record import Outcome, outcome_of
 from deployments.ingress.telemetry.request_log import ANSWERED_CODE
@@ -159,20 +159,20 @@ def _breaker_openings(service: TranscriptionService) -> dict[Labels, float]:
 
 
 def _encoder_health(service: TranscriptionService) -> dict[Labels, float]:
-    health = service.encoder_health
+    health = service.encoder.health
     now = SILENT if health is None else health.status
     return {(state,): float(state == now) for state in ENCODER_STATES}
 
 
 def _encoder_device(service: TranscriptionService) -> dict[Labels, float]:
     """Nothing while the encoder is silent."""
-    device = service.encoder_device
+    device = service.encoder.device
     return {} if device is None else {(device,): 1.0}
 
 
 def _encoder_recoveries(service: TranscriptionService) -> dict[Labels, float]:
     """Nothing while the encoder is silent: zero would look like a restart."""
-    health = service.encoder_health
+    health = service.encoder.health
     return {} if health is None else {(): health.recoveries}
 
 

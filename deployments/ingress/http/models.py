@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from deployments.ingress.http.context import service_of
+from deployments.ingress.http.state import service_of
 from deployments.ingress.service import TranscriptionService
 from deployments.shared.model_files import MODEL_FILE
 
@@ -20,7 +20,7 @@ async def list_models(request: Request) -> Response:
 async def retrieve_model(request: Request) -> Response:
     service = service_of(request)
     name = request.path_params["model"]
-    service.check_model(name)
+    service.require_model(name)
     return JSONResponse(_model(service, name))
 
 

@@ -8,8 +8,8 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from deployments.ingress.http.context import service_of
 from deployments.ingress.http.metrics import Metrics
+from deployments.ingress.http.state import service_of
 from deployments.ingress.service import TranscriptionService
 
 Json = dict[str, Any]
@@ -28,10 +28,10 @@ async def ready(request: Request) -> Response:
     service = service_of(request)
     if service.admission.closed:
         return JSONResponse({"status": "draining"}, UNAVAILABLE)
-    encoder = service.encoder_health
+    encoder = service.encoder.health
     if encoder is None:
         return JSONResponse({"status": "unavailable", "reason": SILENT}, UNAVAILABLE)
-    if not service.encoder_works:
+    if not service.encoder.works:
         return JSONResponse({"status": "failed", "reason": encoder.reason, "device": encoder.device}, UNAVAILABLE)
     reason = service.unavailable_stage
     if reason is not None:
@@ -42,7 +42,7 @@ async def ready(request: Request) -> Response:
 async def health(request: Request) -> Response:
     """Everything a person wants to know at a glance."""
     service = service_of(request)
-    encoder = service.encoder_health
+    encoder = service.encoder.health
     status = _status(service)
     document = {
         "status": status,
@@ -50,7 +50,7 @@ async def health(request: Request) -> Response:
         "model": service.model.name,
         "languages": list(service.model.languages),
         "audio_context": service.model.audio_context,
-        "device": service.encoder_device,
+        "device": service.encoder.device,
         "device_recoveries": encoder.recoveries if encoder else 0,
         "handoff": "shared_memory" if service.shared_memory else "object_store",
         "mode": "pipelined" if service.settings.enable_pipeline else "sequential",
@@ -69,18 +69,18 @@ async def health_pipeline(request: Request) -> Response:
         stage.name: {"status": BREAKER_STATUS[breaker.state], "workers": count, "breaker": breaker.state}
         for stage, breaker, count in zip(service.statistics.stages, service.breakers, service.replicas, strict=True)
     }
-    encoder = service.encoder_health
+    encoder = service.encoder.health
     stages[service.statistics.encoder.name] |= {
-        "status": encoder.status if encoder is not None and service.encoder_works else "unhealthy",
-        "device": service.encoder_device,
+        "status": encoder.status if encoder is not None and service.encoder.works else "unhealthy",
+        "device": service.encoder.device,
         "reason": SILENT if encoder is None else encoder.reason,
     }
     return JSONResponse({"status": status, "stages": stages}, UNAVAILABLE if status == "unhealthy" else 200)
 
 
 def _status(service: TranscriptionService) -> str:
-    encoder = service.encoder_health
-    if encoder is None or not service.encoder_works:
+    encoder = service.encoder.health
+    if encoder is None or not service.encoder.works:
         return "unhealthy"
     closed = all(breaker.state == "closed" for breaker in service.breakers)
     return "healthy" if encoder.status == "healthy" and closed else "degraded"
@@ -137,7 +137,7 @@ def _pipeline(service: TranscriptionService) -> Json:
         "encoder": {
             "busy_fraction": statistics.encoder.busy_fraction,
             "batch_size_avg": statistics.encoder.mean_batch_size,
-            "device": service.encoder_device,
+            "device": service.encoder.device,
         },
         "pipeline": {
             "running": service.settings.enable_pipeline,

@@ -14,7 +14,8 @@ from deployments.ingress.clients.key_file import KeyFile
 from deployments.ingress.clients.limits import ClientLimits
 from deployments.ingress.http import documentation, failures, models, operations, transcriptions
 from deployments.ingress.http.access import Authentication, RateLimiting
-from deployments.ingress.http.context import EXCEPTION_HANDLERS, RequestContext
+from deployments.ingress.http.context import RequestContext
+from deployments.ingress.http.errors import EXCEPTION_HANDLERS
 from deployments.ingress.http.metrics import Metrics
 from deployments.ingress.service import TranscriptionService
 

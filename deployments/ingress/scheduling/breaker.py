@@ -51,7 +51,7 @@ class CircuitBreaker:
         """Whether the stage may be called now."""
         return self.state != "open" and not self._trial
 
-    def check(self) -> None:
+    def refuse_if_open(self) -> None:
         """
         Raises:
             CircuitOpenError: the stage is not to be called now.
@@ -66,9 +66,9 @@ class CircuitBreaker:
         """A call is about to be made. When half open, it is the trial.
 
         Raises:
-            CircuitOpenError: as ``check``.
+            CircuitOpenError: the stage is not to be called now.
         """
-        self.check()
+        self.refuse_if_open()
         self._trial = self.state == "half_open"
 
     def succeeded(self) -> None:

@@ -1,4 +1,4 @@
-"""Several encoders, one a device, used as one: each window goes to the encoder that has the fewest outstanding.
+"""Several encoders, one per device, used as one: each window goes to the encoder that has the fewest outstanding.
 
 An encoder that is lost, or whose device has failed, gets nothing more until it answers a probe and works again; the
 others serve on.
@@ -8,42 +8,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
 
+from ray.serve.handle import DeploymentHandle
+
+from deployments.ingress.scheduling.serve_call import call_stage
 from deployments.shared.contracts import ArrayRef, EncodedWindow, EncoderHealth, StageProgress, Ticket
-from deployments.shared.errors import AmanuensisError, DeviceBrokenError, StageLostError
+from deployments.shared.errors import REPLICA_LOST, AmanuensisError, DeviceBrokenError, StageLostError
 
 PROBE_TIMEOUT_S = 1.5
-"""Of one encoder: less than what the ingress waits for all of them."""
+"""Seconds that one encoder has to answer: less than what the ingress waits for all of them."""
 
 UNANSWERED = 5
 """Probes in a row after which an encoder's calls are given up: when a node dies, nothing else tells Ray for long."""
 
 
-class EncoderCalls(Protocol):
-    """One encoder."""
-
-    async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
-        """Encodes one window."""
-        ...
-
-    async def health(self) -> EncoderHealth:
-        """What it says of its device."""
-        ...
-
-    async def progress(self) -> StageProgress:
-        """Whether it gets on with its windows."""
-        ...
-
-
 class EncoderPool:
-    """Lives in the ingress's event loop."""
+    """The deployments of the encoder. Lives in the ingress's event loop."""
 
-    def __init__(self, encoders: Sequence[EncoderCalls]) -> None:
+    def __init__(self, encoders: Sequence[DeploymentHandle]) -> None:
         self._members = [_Member(encoder) for encoder in encoders]
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
-        """Encodes one window, on another device where the first one tried turns out to have failed.
+        """Encode one window, on another device where the first one tried turns out to have failed.
 
         Raises:
             DeviceBrokenError: every device has failed.
@@ -59,7 +45,7 @@ class EncoderPool:
                     raise
 
     async def health(self) -> EncoderHealth:
-        """Of all together: ``degraded`` while only some work.
+        """Return the health of all together: ``degraded`` while only some work.
 
         Raises:
             StageLostError: none answers.
@@ -67,7 +53,7 @@ class EncoderPool:
         return _together(await asyncio.gather(*(member.probe() for member in self._members)))
 
     async def progress(self) -> StageProgress:
-        """How the encoder that is best off, of those with windows, gets on. Probes see to those that hang.
+        """Return how the encoder that is best off, of those with windows, gets on. Probes see to those that hang.
 
         Raises:
             StageLostError: none answers.
@@ -76,7 +62,7 @@ class EncoderPool:
         answers = await asyncio.gather(*(member.progress() for member in busy or self._members))
         answered = [answer for answer in answers if answer is not None]
         if not answered:
-            raise StageLostError("no encoder answers", retry_after_s=1)
+            raise StageLostError("No encoder answers; try again", retry_after_s=1)
         return min(answered, key=lambda answer: answer.stalled_s / answer.budget_s)
 
     def _least_busy(self) -> _Member:
@@ -92,7 +78,7 @@ class _Member:
         works: as far as its last call or probe showed.
     """
 
-    def __init__(self, encoder: EncoderCalls) -> None:
+    def __init__(self, encoder: DeploymentHandle) -> None:
         self._encoder = encoder
         self._calls: set[asyncio.Future[EncodedWindow]] = set()
         self._unanswered = 0
@@ -103,7 +89,7 @@ class _Member:
         return len(self._calls)
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
-        call = asyncio.ensure_future(self._encoder.encode(ticket, log_mel))
+        call = asyncio.ensure_future(call_stage(self._encoder.encode, EncodedWindow, ticket, log_mel))
         self._calls.add(call)
         try:
             return await call
@@ -113,14 +99,14 @@ class _Member:
         except asyncio.CancelledError:
             if self._unanswered < UNANSWERED or _is_cancelled():
                 raise
-            raise StageLostError("an encoder is gone; try again", retry_after_s=1) from None
+            raise StageLostError(REPLICA_LOST, retry_after_s=1) from None
         finally:
             self._calls.discard(call)
 
     async def probe(self) -> EncoderHealth | None:
-        """None if it does not answer."""
+        """Return its answer; None if there is none in time."""
         try:
-            health = await asyncio.wait_for(self._encoder.health(), PROBE_TIMEOUT_S)
+            health = await asyncio.wait_for(call_stage(self._encoder.health, EncoderHealth), PROBE_TIMEOUT_S)
         except (AmanuensisError, TimeoutError):
             self._did_not_answer()
             return None
@@ -136,15 +122,15 @@ class _Member:
                 call.cancel()
 
     async def progress(self) -> StageProgress | None:
-        """None if it does not answer."""
+        """Return its answer; None if there is none in time."""
         try:
-            return await asyncio.wait_for(self._encoder.progress(), PROBE_TIMEOUT_S)
+            return await asyncio.wait_for(call_stage(self._encoder.progress, StageProgress), PROBE_TIMEOUT_S)
         except (AmanuensisError, TimeoutError):
             return None
 
 
 def _is_cancelled() -> bool:
-    """Whether the task that runs this is itself being cancelled."""
+    """Return whether the task that runs this is itself being cancelled."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
@@ -152,7 +138,7 @@ def _is_cancelled() -> bool:
 def _together(found: Sequence[EncoderHealth | None]) -> EncoderHealth:
     answered = [health for health in found if health is not None]
     if not answered:
-        raise StageLostError("no encoder answers", retry_after_s=1)
+        raise StageLostError("No encoder answers; try again", retry_after_s=1)
     if len(found) == 1:
         return answered[0]
     working = [health for health in answered if health.status != "failed"]

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Concatenate, ParamSpec
 
-from deployments.ingress.scheduling.admission import Lease
 from deployments.ingress.scheduling.breaker import CircuitBreaker
 from deployments.ingress.scheduling.retries import MAX_ATTEMPTS, RetryBudget, backoff_s
+from deployments.ingress.scheduling.slots import Lease
+from deployments.ingress.telemetry.record import RequestRecord, Step
 from deployments.ingress.telemetry.statistics import StageStatistics
-from deployments.shared.contracts import (
-    DecodedWindow,
-    DetectedLanguage,
-    EncodedWindow,
-    PreparedAudio,
-    StageProgress,
-    WindowMel,
-)
+from deployments.shared.contracts import StageProgress, StageResult, StageTiming, Ticket
 from deployments.shared.errors import (
+    REPLICA_LOST,
     AmanuensisError,
     DeadlineExceededError,
     StageLostError,
@@ -29,21 +27,53 @@ from deployments.shared.watchdog import ProgressWatch, Work
 
 GRACE_S = 0.1
 LOOK_S = 1.0
-"""While a call waits, its stage is looked at so often, and a stage that seems to hang is asked so often."""
+"""Seconds between two looks at the stage of a call that waits, and between two questions to one that seems to hang."""
 
 ANSWER_S = 3.0
 """The longest that a replica may take to say whether it gets on."""
 
 PATIENCE_S = 30.0
-"""A request that has begun waits so long for a stage that is left alone: what was done for it is worth the wait."""
+"""Seconds that a request that has begun waits for a stage that is left alone: what was done is worth the wait."""
 
 BREAKER_POLL_S = 0.1
 
-T = TypeVar("T", PreparedAudio, WindowMel, EncodedWindow, DetectedLanguage, DecodedWindow)
+P = ParamSpec("P")
+
+Call = Callable[[], Coroutine[Any, Any, StageResult]]
+Method = Callable[Concatenate[Ticket, P], Coroutine[Any, Any, StageResult]]
+"""A stage's method; it is called anew for each attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a call works on: one window of one request, and the slot with its arrays.
+
+    Attributes:
+        record: of the request; each call adds its step.
+        window: which window of the audio, from 0.
+    """
+
+    lease: Lease
+    ticket: Ticket
+    record: RequestRecord
+    window: int
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """How a call went so far.
+
+    Attributes:
+        made: attempts.
+        timing: what the stage says of the one that succeeded; None if none did.
+    """
+
+    made: int = 0
+    timing: StageTiming | None = None
 
 
 class StageCalls:
-    """Makes the calls of one stage.
+    """The calls of one stage.
 
     A call waits for its result until its deadline: under load it waits for all those ahead of it. Only a stage that
     hangs ends its calls earlier: one that has work, has finished nothing for its budget, neither these calls nor any
@@ -54,10 +84,10 @@ class StageCalls:
     them then.
 
     Args:
-        statistics: of the stage.
-        budget_s: without anything finished for so long, the stage is asked whether it gets on.
+        statistics: where the stage's calls are counted.
+        budget_s: seconds without anything finished after which the stage is asked whether it gets on.
         retries: shared by all stages.
-        progress: what the stage answers to that.
+        progress: asks the stage.
     """
 
     def __init__(
@@ -81,15 +111,12 @@ class StageCalls:
         self._lost_at: float | None = None
 
     async def __call__(
-        self, lease: Lease, deadline: float, call: Callable[[], Coroutine[Any, Any, T]], *, patient: bool = False
-    ) -> T:
-        """The result of ``call``, which is made again while its failure was not the request's.
+        self, hold: Hold, method: Method[P, StageResult], *args: P.args, **kwargs: P.kwargs
+    ) -> StageResult:
+        """Return the result of ``method``, which is called again while its failure was not the request's.
 
-        Args:
-            lease: of the slot that the call works on.
-            deadline: absolute, seconds since the epoch.
-            call: makes the call anew each time.
-            patient: wait for a stage that is left alone to be tried again, at most ``PATIENCE_S``.
+        A stage that is left alone at the moment is waited for, at most ``PATIENCE_S``: something has been done for the
+        request already.
 
         Raises:
             CircuitOpenError: the stage is broken at the moment.
@@ -97,45 +124,65 @@ class StageCalls:
             StageTimeoutError: the stage hangs.
             AmanuensisError: what the stage raised.
         """
-        await self._begin(min(deadline, time.time() + PATIENCE_S) if patient else 0.0)
+        patient_until = min(hold.ticket.deadline, time.time() + PATIENCE_S)
+        return await self._call(hold, partial(method, hold.ticket, *args, **kwargs), patient_until)
+
+    async def call_now(
+        self, hold: Hold, method: Method[P, StageResult], *args: P.args, **kwargs: P.kwargs
+    ) -> StageResult:
+        """Do as ``__call__`` does, but wait for no stage that is left alone."""
+        return await self._call(hold, partial(method, hold.ticket, *args, **kwargs), 0.0)
+
+    async def _call(self, hold: Hold, call: Call[StageResult], patient_until: float) -> StageResult:
+        with self._step(hold) as step:
+            while time.time() < patient_until and (self.hung or not self.breaker.lets_in):  # noqa: ASYNC110
+                await asyncio.sleep(BREAKER_POLL_S)  # time passing opens it
+            self.breaker.begin()
+            try:
+                result = await self._with_retries(hold, call, step)
+            except BaseException as error:
+                if isinstance(error, AmanuensisError):
+                    error.stage = self.statistics.name
+                self.breaker.failed(error)
+                raise
+            self.breaker.succeeded()
+            step.timing = result.timing
+            return result
+
+    @contextmanager
+    def _step(self, hold: Hold) -> Iterator[_Attempts]:
+        """Add the call to the request's record, also when it fails."""
+        began_at, began, attempts = time.time(), time.monotonic(), _Attempts()
         try:
-            result = await self._with_retries(lease, deadline, call)
-        except BaseException as error:
-            if isinstance(error, AmanuensisError):
-                error.stage = self.statistics.name
-            self.breaker.failed(error)
-            raise
-        self.breaker.succeeded()
-        return result
+            yield attempts
+        finally:
+            seconds = time.monotonic() - began
+            step = Step(self.statistics.name, hold.window, began_at, seconds, attempts.made, attempts.timing)
+            hold.record.add(step)
 
-    async def _begin(self, until: float) -> None:
-        while time.time() < until and (self.hung or not self.breaker.lets_in):  # noqa: ASYNC110  (time passing opens it)
-            await asyncio.sleep(BREAKER_POLL_S)
-        self.breaker.begin()
-
-    async def _with_retries(self, lease: Lease, deadline: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        attempt = 1
+    async def _with_retries(self, hold: Hold, call: Call[StageResult], step: _Attempts) -> StageResult:
         while True:
+            step.made += 1
             began = time.monotonic()
             try:
-                result = await self._once(lease, deadline, call)
+                result = await self._attempt(hold, call)
             except Exception as error:
                 self.statistics.failed(error)
-                if not _retryable(error) or attempt == MAX_ATTEMPTS or not self._retries.spend():
+                if not _is_retryable(error) or step.made == MAX_ATTEMPTS or not self._retries.spend():
                     raise
             else:
-                self._recovered(began)
+                self._note_recovery(began)
                 self._retries.earn()
                 return result
             self.statistics.retried()
-            await asyncio.sleep(backoff_s(attempt))
-            attempt += 1
+            await asyncio.sleep(backoff_s(step.made))
 
-    async def _once(self, lease: Lease, deadline: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _attempt(self, hold: Hold, call: Call[StageResult]) -> StageResult:
+        deadline = hold.ticket.deadline
         if self.hung:
             raise self._timeout_error(deadline)
         began = time.monotonic()
-        task = self._start(lease, call)
+        task = self._start(hold.lease, call)
         while not task.done():
             left_s = deadline - time.time()
             if left_s > 0 and not self.hung:
@@ -146,23 +193,23 @@ class StageCalls:
             if not task.done() and (self.hung or time.time() >= deadline):
                 raise self._timeout_error(deadline)
         if task.cancelled():  # not by us: its channel was closed under it
-            raise StageLostError("a part of the service failed while it worked on this; try again", retry_after_s=1)
+            raise StageLostError(REPLICA_LOST, retry_after_s=1)
         result = task.result()
         self.statistics.processed(time.monotonic() - began, result.timing)
         return result
 
-    def _start(self, lease: Lease, call: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+    def _start(self, lease: Lease, call: Call[StageResult]) -> asyncio.Task[StageResult]:
         task = asyncio.ensure_future(call())
         lease.attach(task)
         self.statistics.began()
         self._under_way += 1
         if self._work is None:
             self._work = self._watch.begin()
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._end)
         return task
 
-    def _ended(self, task: asyncio.Task[T]) -> None:
-        """A call has ended, whether or not somebody still waits for it."""
+    def _end(self, task: asyncio.Task[StageResult]) -> None:
+        """Note that a call has ended, whether or not somebody still waits for it."""
         self.statistics.ended()
         self._under_way -= 1
         self.hung = False
@@ -175,7 +222,7 @@ class StageCalls:
             self._work = None
 
     def _look(self) -> float:
-        """Ask the stage whether it gets on, if it seems to hang; in how many seconds to look again."""
+        """Ask the stage whether it gets on, if it seems to hang; return in how many seconds to look again."""
         stalled_s = self._watch.progress().stalled_s
         if self._lost_at is not None or time.monotonic() < self._trusted_until:
             return LOOK_S
@@ -207,26 +254,26 @@ class StageCalls:
             return False
         return answer.stalled_s < max(self.budget_s, answer.budget_s)
 
-    def _recovered(self, began: float) -> None:
+    def _note_recovery(self, began: float) -> None:
         # The answer to a call of before the loss may have been on its way: it proves nothing.
         if self._lost_at is not None and began >= self._lost_at:
             self._lost_at = None
 
-    async def _wait(self, task: asyncio.Task[T], seconds: float) -> None:
-        """Unlike ``wait_for``, cancels the call neither when time is up nor when the request is cancelled."""
+    async def _wait(self, task: asyncio.Task[StageResult], seconds: float) -> None:
+        """Wait; unlike ``wait_for``, cancel the call neither when time is up nor when the request is cancelled."""
         awaited = {task} if self._question is None else {task, self._question}
         await asyncio.wait(awaited, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED)
 
     def _timeout_error(self, deadline: float) -> DeadlineExceededError:
         if time.time() >= deadline:
-            return DeadlineExceededError("the request's deadline passed; send shorter audio or allow more time")
+            return DeadlineExceededError("The request's deadline passed; send shorter audio or allow more time")
         return StageTimeoutError(f"{self.statistics.name} hangs: it has finished nothing for a while; try again")
 
 
 def _now() -> float:
-    """The monotonic clock as it is when it is read, so that tests can set it."""
+    """Return the monotonic clock as it is when it is read, so that tests can set it."""
     return time.monotonic()
 
 
-def _retryable(error: Exception) -> bool:
+def _is_retryable(error: Exception) -> bool:
     return isinstance(error, AmanuensisError) and error.retryable

@@ -26,7 +26,7 @@ REFUSALS = (QueueFullError, OverloadedError, QueueTimeoutError, OutOfSpaceError,
 
 
 def outcome_of(error: type[AmanuensisError]) -> Outcome:
-    """How a request ended that was answered with such an error."""
+    """Return how a request ended that was answered with such an error."""
     if error.status < InternalError.status:
         return "rejected"
     return "refused" if issubclass(error, REFUSALS) else "failed"
@@ -40,7 +40,7 @@ class Step:
         name: ``QUEUE``, or the stage's name.
         window: which window of the audio, from 0.
         began: seconds since the epoch.
-        seconds: until the slot or the result, hand-over and retries included; or until the failure.
+        seconds: until the slot or the result, handoff and retries included; or until the failure.
         attempts: calls that were made.
         timing: what the stage says of the call; None if it failed, or for the queue.
     """
@@ -54,20 +54,31 @@ class Step:
 
 
 @dataclass(slots=True)
-class Costs:
-    """What one request has cost so far; the pipeline adds to it.
+class RequestRecord:
+    """What became of one audio request, from its arrival to its end. Whoever works on the request adds to it.
 
     Attributes:
+        client: name of the API key that the request came with.
+        traceparent: of the client's own trace (W3C Trace Context); None if it sent none.
+        received: seconds since the epoch.
+        priority: ``high``, ``normal`` or ``low``, as far as it is known yet.
         queue_s: seconds until the first slot; None until then.
         audio_s: length of the decoded audio in seconds.
-        windows: stretches of speech in it.
-        device: that encoded the latest window; None before the first one.
-        stage_s: seconds that calls of each stage took, hand-over and retries included, by the stage's name. Windows
-            are worked on side by side, so the sum may exceed the request's own time.
+        windows: how many windows of speech the audio has.
+        device: encoded the latest window; None before the first one.
+        stage_s: seconds that calls of each stage took, handoff and retries included, by the stage's name. Windows are
+            worked on side by side, so the sum may exceed the request's own time.
         retries: calls that were made again.
-        steps: each of its waits, in the order in which they ended.
+        steps: each wait of the request, in the order in which they ended.
+        ended: whether its end was told.
+        seconds: from arrival to end; 0 until then.
     """
 
+    request_id: str
+    client: str
+    traceparent: str | None = None
+    received: float = field(default_factory=time.time)
+    priority: str = "normal"
     queue_s: float | None = None
     audio_s: float = 0.0
     windows: int = 0
@@ -75,32 +86,18 @@ class Costs:
     stage_s: dict[str, float] = field(default_factory=dict)
     retries: int = 0
     steps: list[Step] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class RequestRecord:
-    """One audio request, from its arrival to its end.
-
-    Attributes:
-        client: who asked.
-        traceparent: of the client's own trace (W3C Trace Context); None if it sent none.
-        priority: as far as is known yet, in lower case.
-        received: seconds since the epoch.
-        ended: its end was told.
-        seconds: from arrival to end; 0 until then.
-    """
-
-    request_id: str
-    client: str
-    traceparent: str | None = None
-    priority: str = "normal"
-    costs: Costs = field(default_factory=Costs)
     ended: bool = False
     seconds: float = 0.0
-    received: float = field(default_factory=time.time)
     _began: float = field(default_factory=time.monotonic)
 
+    def add(self, step: Step) -> None:
+        """Add a wait that has ended."""
+        self.steps.append(step)
+        if step.name != QUEUE:
+            self.stage_s[step.name] = self.stage_s.get(step.name, 0.0) + step.seconds
+            self.retries += max(0, step.attempts - 1)
+
     def end(self) -> None:
-        """The answer is complete, or there will be none."""
+        """Note that the answer is complete, or that there will be none."""
         self.ended = True
         self.seconds = time.monotonic() - self._began

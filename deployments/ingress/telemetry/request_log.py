@@ -35,7 +35,7 @@ class RequestLog:
 
     def failed(self, error: AmanuensisError, record: RequestRecord | None) -> None:
         """A request that was answered with an error; ``record`` is of an audio request."""
-        if record is not None and record.costs.queue_s is not None:
+        if record is not None and record.queue_s is not None:
             _write(_line(record, error.status, error.code))
             return
         self._turned_away[error.code] += 1
@@ -53,7 +53,6 @@ class RequestLog:
 
 
 def _line(record: RequestRecord, status: int, code: str) -> dict[str, Any]:
-    costs = record.costs
     return {
         "id": record.request_id,
         "client": record.client,
@@ -61,12 +60,12 @@ def _line(record: RequestRecord, status: int, code: str) -> dict[str, Any]:
         "status": status,
         "code": code,
         "seconds": round(record.seconds, 4),
-        "queue_seconds": None if costs.queue_s is None else round(costs.queue_s, 4),
-        "stage_seconds": {stage: round(seconds, 4) for stage, seconds in costs.stage_s.items()},
-        "audio_seconds": round(costs.audio_s, 3),
-        "windows": costs.windows,
-        "retries": costs.retries,
-        "device": costs.device,
+        "queue_seconds": None if record.queue_s is None else round(record.queue_s, 4),
+        "stage_seconds": {stage: round(seconds, 4) for stage, seconds in record.stage_s.items()},
+        "audio_seconds": round(record.audio_s, 3),
+        "windows": record.windows,
+        "retries": record.retries,
+        "device": record.device,
     }
 
 

@@ -259,8 +259,8 @@ class Statistics:
         """One request that got its whole text."""
         self.requests.add(record.seconds)
         self.latency(record.priority, "answered").add(record.seconds)
-        self.audio_s += record.costs.audio_s
-        self.windows += record.costs.windows
+        self.audio_s += record.audio_s
+        self.windows += record.windows
 
     def failed(self, error: AmanuensisError, record: RequestRecord | None) -> None:
         """One request that was answered with an error; ``record`` is of an audio request."""

@@ -40,7 +40,7 @@ class Traces:
 
     def ended(self, record: RequestRecord, error: AmanuensisError | None) -> None:
         """A request was answered, with ``error`` if there is one. Below the client's own span if it sent one."""
-        if record.costs.queue_s is None:
+        if record.queue_s is None:
             return
         caller = {} if record.traceparent is None else {"traceparent": record.traceparent}
         root = self._tracer.start_span(
@@ -52,7 +52,7 @@ class Traces:
         )
         if root.is_recording():
             below = set_span_in_context(root, Context())
-            for step in record.costs.steps:
+            for step in record.steps:
                 self._step(step, below)
         if error is not None and error.status >= InternalError.status:
             root.set_status(StatusCode.ERROR, error.code)
@@ -70,15 +70,14 @@ class Traces:
 
 
 def _of_request(record: RequestRecord, error: AmanuensisError | None) -> Attributes:
-    costs = record.costs
     return {
         "amanuensis.request_id": record.request_id,
         "amanuensis.client": record.client,
         "amanuensis.priority": record.priority,
         "amanuensis.code": ANSWERED_CODE if error is None else error.code,
-        "amanuensis.audio_seconds": costs.audio_s,
-        "amanuensis.windows": costs.windows,
-        "amanuensis.retries": costs.retries,
+        "amanuensis.audio_seconds": record.audio_s,
+        "amanuensis.windows": record.windows,
+        "amanuensis.retries": record.retries,
     }
 
 

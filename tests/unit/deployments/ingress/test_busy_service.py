@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from deployments.ingress.scheduling.admission import Priority
+from deployments.ingress.request import Priority
 from tests.support import virtual_time
 from tests.support.busy_service import BusyService
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import openai
 import pytest
+from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +18,7 @@ from deployments.commands import keys
 from deployments.ingress.clients.key_file import KeyFile
 from deployments.ingress.http.access import Authentication
 from deployments.ingress.http.routes import CLIENT, OPERATOR, PUBLIC, ROUTES, create_app
+from deployments.ingress.http.state import RequestState, set_state, state_of
 from deployments.ingress.service import TranscriptionService
 from deployments.shared.errors import ConfigurationError, ServiceUnavailableError
 from deployments.shared.model import load_model
@@ -146,11 +148,12 @@ class TestKeys:
 
         async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
             del receive, send
-            seen.append(scope["state"]["client"])
+            seen.append(state_of(HTTPConnection(scope)).client)
 
         async def ask(known: KeyFile | None, path: str, key: str | None) -> None:
             headers = [(name.encode(), value.encode()) for name, value in bearer(key).items()]
-            scope = {"type": "http", "path": path, "method": "GET", "headers": headers, "state": {}}
+            scope: Scope = {"type": "http", "path": path, "method": "GET", "headers": headers}
+            set_state(scope, RequestState("r"))
             await Authentication(endpoint, known, PUBLIC, OPERATOR)(scope, never, ignore)
 
         asyncio.run(ask(KeyFile(site.file), "/v1/models", site.user))

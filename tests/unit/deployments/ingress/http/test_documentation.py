@@ -2,8 +2,8 @@
 
 from openapi_spec_validator import validate
 
+from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.http.documentation import openapi
-from deployments.ingress.http.forms import TranscriptionForm
 from deployments.ingress.http.routes import OPERATOR, PUBLIC, ROUTES
 
 

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from deployments.commands import keys
 from deployments.ingress.failures.log import FailureLog
 from deployments.ingress.failures.record import Failure
-from deployments.ingress.http import transcriptions
+from deployments.ingress.http import responses
 from deployments.ingress.http.routes import create_app
 from deployments.ingress.service import TranscriptionService
 from deployments.shared.errors import (
@@ -149,7 +149,7 @@ def test_deadlines_and_budgets_are_recorded(tmp_path: Path) -> None:
 
 def test_a_request_that_never_got_a_slot_is_recorded_without_a_stage(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        lease = await bench.service.admission.acquire(0, time.time() + 60)  # type: ignore[arg-type]
+        lease = await bench.service.admission.next_slot(0, time.time() + 60)  # type: ignore[arg-type]
         answer = await asyncio.to_thread(
             TestClient(create_app(bench.service)).post,
             "/v1/audio/transcriptions",
@@ -167,7 +167,7 @@ def test_a_request_that_never_got_a_slot_is_recorded_without_a_stage(tmp_path: P
 
 
 def test_an_answer_that_cannot_be_formatted_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transcriptions, "as_json", lambda _: 1 / 0)
+    monkeypatch.setattr(responses, "as_json", lambda _: 1 / 0)
     with running(tmp_path, ScriptedStages(1)) as bench:
         assert post(bench.client).status_code == 500
         (record,) = bench.recorded()

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.ingress.http.formats import Transcription, as_json, as_srt, as_verbose_json, as_vtt, usage
+from deployments.ingress.http.formats import as_json, as_srt, as_verbose_json, as_vtt, usage
 from deployments.ingress.scheduling.pipeline import WindowDone
 from deployments.ingress.transcript.placing import place_words
 from deployments.ingress.transcript.segments import Segment, split_segments
+from deployments.ingress.transcription import Transcription
 from deployments.shared.contracts import Transcript, Window, Word
 
 WORDS = (Word(" Good", 0.5, 0.7, 0.9), Word(" day.", 0.7, 1.25, 0.9), Word(" Sit.", 3661.5, 3662.0, 0.8))

@@ -5,8 +5,9 @@ import io
 import pytest
 from starlette.datastructures import FormData, Headers, UploadFile
 
-from deployments.ingress.http.forms import MAX_HOTWORDS, REFUSED, TranscriptionForm, parse_form, priority_of, timeout_of
-from deployments.ingress.scheduling.admission import Priority
+from deployments.ingress.form import MAX_HOTWORDS, TranscriptionForm
+from deployments.ingress.http.forms import REJECTED, parse_form, priority_of, timeout_of
+from deployments.ingress.request import Priority
 from deployments.shared.errors import InvalidRequestError, UnsupportedParameterError
 
 AUDIO = UploadFile(io.BytesIO(b"audio"), filename="a.wav")
@@ -105,7 +106,7 @@ def test_hotwords_are_bounded(fields: list[tuple[str, str]]) -> None:
         parse(*fields)
 
 
-@pytest.mark.parametrize("name", [*REFUSED, "include[]", "known_speaker_names[]"])
+@pytest.mark.parametrize("name", [*REJECTED, "include[]", "known_speaker_names[]"])
 def test_what_cannot_be_honoured_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(UnsupportedParameterError, match="not supported"):
         parse((name, "x"))

@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from deployments.ingress.http.routes import create_app
-from deployments.ingress.scheduling.admission import Priority
+from deployments.ingress.request import Priority
 from deployments.ingress.scheduling.breaker import FAILURES, FIRST_PAUSE_S, CircuitBreaker
 from deployments.shared.contracts import EncoderHealth
 from deployments.shared.errors import ServiceUnavailableError, StageTimeoutError
@@ -50,7 +51,7 @@ class MeasuredStages(ScriptedStages):
 def test_what_the_measured_pace_cannot_do_in_time_is_rejected_once_its_windows_are_known(tmp_path: Path) -> None:
     asked = service(MeasuredStages(9), tmp_path, timeout_per_audio_s=12)
     with TestClient(create_app(asked)) as client:
-        wait_until(lambda: asked.encoder_health is not None)
+        wait_until(lambda: asked.encoder.health is not None)
         for stream in ("false", "true"):
             answer = client.post(
                 "/v1/audio/transcriptions", files=FILE, data={"stream": stream}, headers={"x-timeout-seconds": "80"}
@@ -92,6 +93,30 @@ def test_a_stopped_service_leaves_nothing_in_shared_memory(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def events_of(answer: Any) -> list[dict[str, Any]]:
+    return [json.loads(line.removeprefix("data: ")) for line in answer.text.strip().split("\n\n")]
+
+
+def test_deltas_say_how_far_they_reach_and_a_verbose_stream_ends_with_the_whole_document(client: TestClient) -> None:
+    asked = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
+    *deltas, done = events_of(post(client, stream="true", **asked))
+    assert [(delta["type"], delta["delta"]) for delta in deltas] == [
+        ("transcript.text.delta", "0"),
+        ("transcript.text.delta", " 1"),
+        ("transcript.text.delta", " 2"),
+    ]
+    assert [(delta["start"], delta["end"], delta["duration"]) for delta in deltas] == [(0, 1, 3), (1, 2, 3), (2, 3, 3)]
+    assert done.pop("type") == "transcript.text.done"
+    assert done == post(client, **asked).json()
+
+
+def test_a_plain_stream_ends_with_what_openai_sends_and_no_more(client: TestClient) -> None:
+    done = events_of(post(client, stream="true"))[-1]
+    assert done == {
+        "type": "transcript.text.done", "text": "0 1 2", "usage": {"type": "duration", "seconds": 3},
+    }  # fmt: skip
+
+
 def test_an_error_in_the_middle_of_a_stream_is_told_in_the_stream(tmp_path: Path) -> None:
     async def second_fails(index: int) -> None:
         if index == 1:
@@ -99,7 +124,7 @@ def test_an_error_in_the_middle_of_a_stream_is_told_in_the_stream(tmp_path: Path
 
     with TestClient(create_app(service(ScriptedStages(3, second_fails), tmp_path))) as client:
         answer = post(client, stream="true")
-    events = [json.loads(line.removeprefix("data: ")) for line in answer.text.strip().split("\n\n")]
+    events = events_of(answer)
     assert answer.status_code == 200
     assert [event["type"] for event in events] == ["transcript.text.delta", "error"]
     assert events[1]["error"]["code"] == "service_unavailable"
@@ -133,7 +158,7 @@ class UnforeseenStages(ScriptedStages):
 def test_a_probe_that_fails_in_an_unforeseen_way_is_followed_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployments.ingress.service.PROBE_PERIOD_S", 0.01)
+    monkeypatch.setattr("deployments.ingress.encoder_watch.PROBE_PERIOD_S", 0.01)
     stages = UnforeseenStages()
     with TestClient(create_app(service(stages, tmp_path))) as client:
         until = time.monotonic() + 10
@@ -145,7 +170,7 @@ def test_a_probe_that_fails_in_an_unforeseen_way_is_followed_by_the_next(
 def test_a_stage_that_hangs_makes_the_service_unready_until_it_gets_on(tmp_path: Path) -> None:
     asked = service(ScriptedStages(), tmp_path)
     with TestClient(create_app(asked)) as client:
-        decoder = asked._pipeline.decoder
+        decoder = asked.graph.decoder
         decoder.hung = True
         answer = client.get("/health/ready")
         assert answer.status_code == 503
@@ -158,16 +183,16 @@ def test_a_stage_that_no_slot_is_left_to_try_makes_the_service_unready(tmp_path:
     clock = [0.0]
     asked = service(ScriptedStages(), tmp_path, slots=1, max_windows_in_flight=1)
     breaker = CircuitBreaker("encoder", lambda: clock[0])
-    asked._pipeline.encoder.breaker = breaker
+    asked.graph.encoder.breaker = breaker
     for _ in range(FAILURES):
         breaker.failed(StageTimeoutError("It hangs."))
     clock[0] = FIRST_PAUSE_S
 
     async def scenario() -> None:
-        asked._encoder_health = EncoderHealth("cpu:test", "healthy")
+        asked.encoder.health = EncoderHealth("cpu:test", "healthy")
         assert breaker.state == "half_open"
         reasons = [asked.unavailable_stage]
-        lease = await asked.admission.acquire(Priority.NORMAL, time.time() + 60)
+        lease = await asked.admission.next_slot(Priority.NORMAL, time.time() + 60)
         reasons.append(asked.unavailable_stage)
         lease.close()
         reasons.append(asked.unavailable_stage)

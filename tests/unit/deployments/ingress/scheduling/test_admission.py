@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.ingress.scheduling.admission import MARGIN, MAX_RETRY_AFTER_S, Admission, Lease, Priority
+from deployments.ingress.request import Priority
+from deployments.ingress.scheduling.admission import Admission
 from deployments.ingress.scheduling.ageing_queue import AgeingQueue
 from deployments.ingress.scheduling.forecast import BESIDE_OTHERS
+from deployments.ingress.scheduling.overload import MARGIN, MAX_RETRY_AFTER_S
+from deployments.ingress.scheduling.slots import Lease
 from deployments.ingress.scheduling.throughput import Throughput
 from deployments.ingress.telemetry.statistics import QueueStatistics
 from deployments.shared.contracts import Area
@@ -45,7 +48,7 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
 
 
 async def acquire(queue: Admission, priority: Priority = Priority.NORMAL, seconds: float = SOON) -> Lease:
-    return await queue.acquire(priority, time.time() + seconds)
+    return await queue.next_slot(priority, time.time() + seconds)
 
 
 def test_grants_until_the_slots_are_used_up_then_in_order() -> None:
@@ -98,7 +101,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
             with pytest.raises(QueueFullError) as refused, queue.enter():
                 pass
             assert refused.value.retry_after_s
-            await queue.acquire(Priority.NORMAL, time.time() + SOON, first)
+            await queue.first_slot(first)
             assert queue.waiting == 1
             with pytest.raises(QueueFullError), queue.enter():
                 pass
@@ -113,8 +116,8 @@ def test_a_deadline_ends_the_wait_and_leaves_no_trace() -> None:
     async def scenario() -> None:
         queue = admission(slots=1)
         held = await acquire(queue)
-        with pytest.raises(QueueTimeoutError) as late, queue.enter() as entry:
-            await queue.acquire(Priority.NORMAL, time.time() + 0.01, entry)
+        with pytest.raises(QueueTimeoutError) as late, queue.enter(deadline=time.time() + 0.01) as entry:
+            await queue.first_slot(entry)
         assert (late.value.status, late.value.retry_after_s) == (503, 1)
         with pytest.raises(DeadlineExceededError):
             await acquire(queue, seconds=0.01)  # of a request that has begun
@@ -304,7 +307,7 @@ async def work(queue: Admission, seconds: float, count: int) -> None:
 
     async def one() -> None:
         with queue.enter() as entry:
-            lease = await queue.acquire(Priority.NORMAL, time.time() + 10_000, entry)
+            lease = await queue.first_slot(entry)
         await asyncio.sleep(seconds)
         lease.close()
 
@@ -322,7 +325,7 @@ def test_who_cannot_make_the_deadline_is_refused_at_once_and_told_when_to_come_b
         async def ask(seconds: float, priority: Priority = Priority.NORMAL) -> None:
             deadline = time.time() + seconds
             with queue.enter(priority, deadline) as entry:
-                (await queue.acquire(priority, deadline, entry)).close()
+                (await queue.first_slot(entry)).close()
 
         with pytest.raises(OverloadedError) as refused:
             await ask(4)
@@ -347,8 +350,10 @@ def test_the_priority_of_the_form_counts_once_it_is_known() -> None:
         busy = asyncio.create_task(work(queue, 1.0, 11))
         await asyncio.sleep(0.001)
         deadline = time.time() + 5
-        with pytest.raises(OverloadedError), queue.enter(Priority.HIGH, deadline) as entry:
-            await queue.acquire(Priority.LOW, deadline, entry)
+        with queue.enter(Priority.HIGH, deadline) as entry:
+            queue.move(entry, Priority.LOW)
+            with pytest.raises(OverloadedError):
+                await queue.first_slot(entry)
         await busy
         assert queue.waiting == queue.in_use == 0
 
@@ -362,10 +367,10 @@ def test_nothing_is_refused_before_the_pace_is_known_or_while_a_slot_is_free() -
         busy = asyncio.create_task(work(queue, 100.0, 4))
         await asyncio.sleep(0.001)
         with queue.enter(deadline=deadline) as entry, pytest.raises(QueueTimeoutError):
-            await queue.acquire(Priority.NORMAL, deadline, entry)
+            await queue.first_slot(entry)
         await busy  # the pace is known to be terrible now
         with queue.enter(deadline=time.time() + 0.001) as entry:
-            (await queue.acquire(Priority.NORMAL, time.time() + 0.001, entry)).close()
+            (await queue.first_slot(entry)).close()
 
     virtual_time.run(scenario())
 
@@ -400,8 +405,8 @@ def test_who_would_get_a_slot_too_late_to_use_it_gives_up_before_the_deadline() 
         await work(queue, 2.0, 10)
         held = await acquire(queue)
         began = time.monotonic()
-        with queue.enter() as entry, pytest.raises(QueueTimeoutError) as late:
-            await queue.acquire(Priority.NORMAL, time.time() + 5, entry)
+        with queue.enter(deadline=time.time() + 5) as entry, pytest.raises(QueueTimeoutError) as late:
+            await queue.first_slot(entry)
         assert time.monotonic() - began == pytest.approx(5 - 2)
         assert late.value.retry_after_s == 1
         held.close()
@@ -463,7 +468,7 @@ def test_windows_in_turn_go_before_requests_that_have_not_begun() -> None:
         order: list[str] = []
 
         async def window(name: str, priority: Priority, *, in_turn: bool) -> None:
-            lease = await queue.acquire(priority, time.time() + SOON, in_turn=in_turn)
+            lease = await queue.next_slot(priority, time.time() + SOON, in_turn=in_turn)
             order.append(name)
             lease.close()
 
@@ -525,7 +530,7 @@ def test_a_higher_priority_displaces_the_youngest_of_the_lowest() -> None:
             try:
                 with queue.enter(priority) as entry:
                     await asyncio.sleep(upload_s)
-                    lease = await queue.acquire(priority, time.time() + SOON, entry)
+                    lease = await queue.first_slot(entry)
             except AmanuensisError as error:
                 outcome[name] = error.code
                 retry_after_s.append(error.retry_after_s or 0)
@@ -597,7 +602,7 @@ def test_who_was_granted_a_slot_is_not_displaced_and_a_real_cancellation_stays_o
 
         async def client(priority: Priority) -> None:
             with queue.enter(priority) as entry:
-                leases.append(await queue.acquire(priority, time.time() + SOON, entry))
+                leases.append(await queue.first_slot(entry))
 
         low = asyncio.create_task(client(Priority.LOW))
         await asyncio.sleep(0)

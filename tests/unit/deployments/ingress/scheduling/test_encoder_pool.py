@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -59,6 +61,16 @@ class Scripted:
         return StageProgress(self.stalled_s, 5.0)
 
 
+def pool_of(*encoders: Scripted) -> EncoderPool:
+    """The encoders behind handles: a method is called by its ``remote``."""
+    names = ("encode", "health", "progress")
+    handles: list[Any] = [
+        SimpleNamespace(**{name: SimpleNamespace(remote=getattr(encoder, name)) for name in names})
+        for encoder in encoders
+    ]
+    return EncoderPool(handles)
+
+
 async def encode(pool: EncoderPool) -> str:
     """The encoder that did it."""
     return (await pool.encode(TICKET, ARRAY)).timing.replica
@@ -73,7 +85,7 @@ def test_windows_go_to_the_encoder_that_has_the_fewest_outstanding() -> None:
             await held.wait()
 
         slow, fast = Scripted("slow", hold), Scripted("fast")
-        pool = EncoderPool([slow, fast])
+        pool = pool_of(slow, fast)
         waiting = asyncio.create_task(encode(pool))
         await asyncio.sleep(0)
         assert [await encode(pool) for _ in range(5)] == ["fast"] * 5
@@ -89,7 +101,7 @@ def test_windows_go_to_the_encoder_that_has_the_fewest_outstanding() -> None:
 def test_a_failed_device_costs_no_window_and_gets_no_further_one_until_it_works_again() -> None:
     async def scenario() -> None:
         bad, good = Scripted("bad", error=BROKEN), Scripted("good")
-        pool = EncoderPool([bad, good])
+        pool = pool_of(bad, good)
         assert [await encode(pool) for _ in range(4)] == ["good"] * 4
         assert bad.calls == 1
         bad.error = None
@@ -102,7 +114,7 @@ def test_a_failed_device_costs_no_window_and_gets_no_further_one_until_it_works_
 def test_a_lost_encoder_is_left_to_its_successor_and_the_others_serve() -> None:
     async def scenario() -> None:
         dead, alive = Scripted("dead", error=LOST), Scripted("alive")
-        pool = EncoderPool([dead, alive])
+        pool = pool_of(dead, alive)
         with pytest.raises(StageLostError):
             await encode(pool)
         assert [await encode(pool) for _ in range(3)] == ["alive"] * 3
@@ -118,7 +130,7 @@ async def held() -> None:
 def test_the_windows_of_an_encoder_that_answers_no_probe_are_given_up_to_be_made_again() -> None:
     async def scenario() -> None:
         gone = Scripted("gone", held, status=LOST)
-        pool = EncoderPool([gone, Scripted("alive")])
+        pool = pool_of(gone, Scripted("alive"))
         call = asyncio.create_task(encode(pool))
         for _ in range(UNANSWERED - 1):
             await pool.health()
@@ -135,7 +147,7 @@ def test_the_windows_of_an_encoder_that_answers_no_probe_are_given_up_to_be_made
 def test_an_answer_in_between_starts_the_count_of_unanswered_probes_anew() -> None:
     async def scenario() -> None:
         slow = Scripted("slow", held)
-        pool = EncoderPool([slow, Scripted("alive")])
+        pool = pool_of(slow, Scripted("alive"))
         call = asyncio.create_task(encode(pool))
         for _ in range(3):
             slow.status = LOST
@@ -154,7 +166,7 @@ def test_an_answer_in_between_starts_the_count_of_unanswered_probes_anew() -> No
 @pytest.mark.parametrize("count", [1, 2])
 def test_when_every_device_has_failed_the_caller_hears_it(count: int) -> None:
     async def scenario() -> None:
-        pool = EncoderPool([Scripted(str(number), error=BROKEN) for number in range(count)])
+        pool = pool_of(*(Scripted(str(number), error=BROKEN) for number in range(count)))
         for _ in range(2):
             with pytest.raises(DeviceBrokenError):
                 await encode(pool)
@@ -165,19 +177,19 @@ def test_when_every_device_has_failed_the_caller_hears_it(count: int) -> None:
 class TestHealth:
     def test_of_one_encoder_is_its_own(self) -> None:
         own = EncoderHealth("npu:test", "degraded", "warm", 3)
-        assert asyncio.run(EncoderPool([Scripted("only", status=own)]).health()) == own
+        assert asyncio.run(pool_of(Scripted("only", status=own)).health()) == own
 
     def test_of_several_that_work_is_healthy(self) -> None:
         health = EncoderHealth("npu:test", "healthy", None, 2)
-        pool = EncoderPool([Scripted("a", status=health), Scripted("b", status=health)])
+        pool = pool_of(Scripted("a", status=health), Scripted("b", status=health))
         assert asyncio.run(pool.health()) == EncoderHealth("npu:test", "healthy", None, 4)
 
     def test_of_several_is_as_fast_as_all_that_work_together(self) -> None:
         fast, slow = (EncoderHealth("npu:test", "healthy", window_s=seconds) for seconds in (0.1, 0.4))
         failed = EncoderHealth("npu:test", "failed", "the device is lost", window_s=0.1)
-        pool = EncoderPool([Scripted("a", status=fast), Scripted("b", status=slow), Scripted("c", status=failed)])
+        pool = pool_of(Scripted("a", status=fast), Scripted("b", status=slow), Scripted("c", status=failed))
         assert asyncio.run(pool.health()).window_s == pytest.approx(1 / (10 + 2.5))
-        unmeasured = EncoderPool([Scripted("a", status=fast), Scripted("b")])
+        unmeasured = pool_of(Scripted("a", status=fast), Scripted("b"))
         assert asyncio.run(unmeasured.health()).window_s is None
 
     @pytest.mark.parametrize(
@@ -185,7 +197,7 @@ class TestHealth:
         [(EncoderHealth("npu:test", "failed", "the device is lost"), "the device is lost"), (LOST, "does not answer")],
     )
     def test_is_degraded_while_only_some_work(self, status: EncoderHealth | Exception, reason: str) -> None:
-        health = asyncio.run(EncoderPool([Scripted("a"), Scripted("b", status=status)]).health())
+        health = asyncio.run(pool_of(Scripted("a"), Scripted("b", status=status)).health())
         assert health.status == "degraded"
         assert health.reason is not None
         assert health.reason.startswith("encoder 2 of 2: ")
@@ -193,12 +205,12 @@ class TestHealth:
 
     def test_is_failed_when_none_works(self) -> None:
         failed = EncoderHealth("npu:test", "failed", "the device is lost")
-        health = asyncio.run(EncoderPool([Scripted("a", status=failed), Scripted("b", status=failed)]).health())
+        health = asyncio.run(pool_of(Scripted("a", status=failed), Scripted("b", status=failed)).health())
         assert health.status == "failed"
 
     def test_needs_one_that_answers(self) -> None:
         with pytest.raises(StageLostError):
-            asyncio.run(EncoderPool([Scripted("a", status=LOST), Scripted("b", status=LOST)]).health())
+            asyncio.run(pool_of(Scripted("a", status=LOST), Scripted("b", status=LOST)).health())
 
     def test_one_that_hangs_does_not_hide_the_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("deployments.ingress.scheduling.encoder_pool.PROBE_TIMEOUT_S", 0.01)
@@ -208,7 +220,7 @@ class TestHealth:
                 await asyncio.sleep(10)
                 return await super().health()
 
-        health = asyncio.run(EncoderPool([Hanging("a"), Scripted("b")]).health())
+        health = asyncio.run(pool_of(Hanging("a"), Scripted("b")).health())
         assert (health.status, health.reason) == ("degraded", "encoder 1 of 2: it does not answer")
 
 
@@ -224,7 +236,7 @@ class TestProgress:
                 await held.wait()
 
             busy = [Scripted(str(number), hold, stalled_s=each) for number, each in enumerate(stalled_s)]
-            pool = EncoderPool([*busy, Scripted("idle", hold)])
+            pool = pool_of(*busy, Scripted("idle", hold))
             calls = [asyncio.create_task(encode(pool)) for _ in busy]
             await asyncio.sleep(0)
             try:

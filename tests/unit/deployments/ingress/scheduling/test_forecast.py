@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from deployments.ingress.scheduling.admission import Admission, Priority
+from deployments.ingress.request import Priority
+from deployments.ingress.scheduling.admission import Admission
 from deployments.ingress.scheduling.arrivals import ArrivalRate
 from deployments.ingress.scheduling.forecast import BESIDE_OTHERS, Forecast
 from deployments.ingress.telemetry.statistics import QueueStatistics
@@ -165,7 +166,7 @@ class Simulation:
             with self._admission.enter(priority, deadline) as entry:
                 inside = True
                 await asyncio.sleep(self._random.expovariate(1 / self.UPLOAD_S))
-                lease = await self._admission.acquire(priority, deadline, entry)
+                lease = await self._admission.first_slot(entry)
         except (OverloadedError, QueueFullError):
             self.outcomes["refused after its upload" if inside else "refused"] += 1
         except QueueTimeoutError:

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from ray.exceptions import ActorUnavailableError, RayTaskError
 
-from deployments.ingress.scheduling.handles import _call
+from deployments.ingress.scheduling.serve_call import call_stage
 from deployments.shared.contracts import EncoderHealth
 from deployments.shared.errors import AmanuensisError, DeviceBrokenError, InternalError, StageLostError
 
@@ -31,7 +31,7 @@ def rpc_error(code: grpc.StatusCode) -> grpc.aio.AioRpcError:
 def outcome(error: BaseException) -> AmanuensisError:
     method: Any = _Method(error)
     with pytest.raises(AmanuensisError) as raised:
-        asyncio.run(_call(method, EncoderHealth))
+        asyncio.run(call_stage(method, EncoderHealth))
     return raised.value
 
 

@@ -1,7 +1,6 @@
 """One request through scripted stages: order, fairness, cancellation, time-outs; slots always come back."""
 
 import asyncio
-import time
 from dataclasses import replace
 from typing import NoReturn
 
@@ -9,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.ingress.scheduling.admission import Admission, Priority
-from deployments.ingress.scheduling.pipeline import MAX_RESTS, AudioReady, Budgets, Job, Pipeline, WindowDone
+from deployments.ingress.request import Priority
+from deployments.ingress.scheduling.admission import Admission
+from deployments.ingress.scheduling.pipeline import MAX_RESTS, AudioReady, WindowDone
 from deployments.ingress.telemetry.statistics import Statistics
 from deployments.shared.contracts import (
     ArrayRef,
@@ -19,8 +19,6 @@ from deployments.shared.contracts import (
     DecodeOptions,
     DetectedLanguage,
     EncodedWindow,
-    SpeechOptions,
-    SpooledBlob,
     Ticket,
     Window,
     Word,
@@ -32,10 +30,10 @@ from deployments.shared.errors import (
     ServiceUnavailableError,
     StageTimeoutError,
 )
+from tests.support import requests
+from tests.support.requests import make_pipeline, make_request, make_work
 from tests.support.scripted_stages import TIMING, ScriptedStages
 from tests.support.virtual_time import run
-
-UPLOAD = SpooledBlob("/nonexistent/upload")
 
 
 class Bench:
@@ -44,28 +42,15 @@ class Bench:
     def __init__(self, stages: ScriptedStages, *, slots: int = 8, in_flight: int = 4, budget_s: float = 10) -> None:
         self.statistics = Statistics()
         self.admission = Admission(slots, 100, None, self.statistics.queue, ageing_s=10)
-        self.pipeline = Pipeline(
-            stages,
-            self.admission,
-            self.statistics,
-            budgets=Budgets(budget_s, budget_s, budget_s),
-            max_windows_in_flight=in_flight,
-            slab_path=None,
+        self.pipeline = make_pipeline(
+            stages, self.admission, self.statistics, [budget_s] * 3, max_windows_in_flight=in_flight
         )
 
     async def texts(self, *, seconds: float = 60, detect: bool = False) -> list[str]:
-        job = Job(
-            request_id="r",
-            upload=UPLOAD,
-            speech=SpeechOptions(vad_filter=True, max_window_s=30),
-            decode=DecodeOptions(language=None if detect else "en"),
-            priority=Priority.NORMAL,
-            deadline=time.time() + seconds,
-            detect_language=detect,
-        )
+        request, work = make_request(seconds=seconds), make_work(detect=detect)
         texts: list[str] = []
-        with self.admission.enter() as entry:
-            async for event in self.pipeline.run(job, entry):
+        with self.admission.enter(request.priority, request.time_limit.deadline()) as entry:
+            async for event in requests.run(self.pipeline, entry, request, work):
                 if isinstance(event, WindowDone):
                     texts.append(event.transcript.text)
                 else:

@@ -10,18 +10,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from deployments.ingress.scheduling.admission import Admission, Priority
+from deployments.ingress.scheduling.admission import Admission
 from deployments.ingress.scheduling.breaker import FAILURES
-from deployments.ingress.scheduling.pipeline import Budgets, Job, Pipeline
 from deployments.ingress.telemetry.statistics import Statistics
 from deployments.shared.contracts import (
     ArrayRef,
     BlobRef,
-    DecodeOptions,
     EncodedWindow,
     PreparedAudio,
     SpeechOptions,
-    SpooledBlob,
     StageName,
     StageProgress,
     Ticket,
@@ -29,10 +26,10 @@ from deployments.shared.contracts import (
 from deployments.shared.errors import AmanuensisError
 from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch
-from tests.support import virtual_time
+from tests.support import requests, virtual_time
+from tests.support.requests import make_pipeline, make_request
 from tests.support.scripted_stages import ScriptedStages
 
-UPLOAD = SpooledBlob("/nonexistent/upload")
 HOUR = "hour"
 HOUR_WORK_S = 30.0
 SHORT_WORK_S = 0.05
@@ -96,30 +93,22 @@ class Bench:
         self.admission = Admission(
             settings.slots, settings.max_queue_size, None, self.statistics.queue, ageing_s=settings.priority_ageing_s
         )
-        self.pipeline = Pipeline(
+        budgets_s = settings.mel_budget_s, settings.encoder_budget_s, settings.decoder_budget_s
+        self.pipeline = make_pipeline(
             stages,
             self.admission,
             self.statistics,
-            budgets=Budgets(settings.mel_budget_s, settings.encoder_budget_s, settings.decoder_budget_s),
+            budgets_s,
             max_windows_in_flight=settings.max_windows_in_flight,
-            slab_path=None,
         )
 
     async def ask(self, name: str = "request", seconds: float = 600.0) -> tuple[str, float]:
         """What became of a request, and after how long."""
         began = time.monotonic()
-        job = Job(
-            request_id=name,
-            upload=UPLOAD,
-            speech=SpeechOptions(vad_filter=True, max_window_s=30),
-            decode=DecodeOptions(language="en"),
-            priority=Priority.NORMAL,
-            deadline=time.time() + seconds,
-            detect_language=False,
-        )
+        request = make_request(name, seconds=seconds)
         try:
-            with self.admission.enter() as entry:
-                async for _ in self.pipeline.run(job, entry):
+            with self.admission.enter(request.priority, request.time_limit.deadline()) as entry:
+                async for _ in requests.run(self.pipeline, entry, request):
                     pass
         except AmanuensisError as error:
             return error.code, time.monotonic() - began
@@ -131,7 +120,7 @@ class Bench:
 
     @property
     def breakers(self) -> set[str]:
-        return {stage.breaker.state for stage in self.pipeline.stage_calls}
+        return {stage.breaker.state for stage in self.pipeline.graph.calls}
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -194,7 +183,7 @@ def test_a_stuck_encoder_costs_the_requests_it_holds_and_closes_the_service_unti
         stages.hangs = True
         outcomes = await bench.ask_at_once(*["request"] * FAILURES)
         assert outcomes == {"stage_timeout": FAILURES}
-        encoder = bench.pipeline.encoder
+        encoder = bench.pipeline.graph.encoder
         assert (encoder.hung, encoder.breaker.state) == (True, "open")
         assert bench.admission.in_use == FAILURES
         await asyncio.sleep(10)
@@ -214,7 +203,7 @@ def test_a_request_that_has_begun_waits_for_a_stage_that_is_left_alone_and_a_new
         bench = Bench(BusyStages(window_s=1.0))
         begun = asyncio.create_task(bench.ask())
         await asyncio.sleep(SHORT_WORK_S / 2)
-        for stage in (bench.pipeline.mel, bench.pipeline.encoder):
+        for stage in (bench.pipeline.graph.mel, bench.pipeline.graph.encoder):
             stage.breaker._open_until = time.monotonic() + 5
         assert await bench.ask() == ("circuit_open", 0.0)
         outcome, seconds = await begun

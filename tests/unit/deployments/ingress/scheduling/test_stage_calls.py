@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
-from deployments.ingress.scheduling.admission import Admission, Priority
+from deployments.ingress.request import Priority
+from deployments.ingress.scheduling.admission import Admission
 from deployments.ingress.scheduling.breaker import FAILURES
 from deployments.ingress.scheduling.retries import FULL, MAX_ATTEMPTS, RetryBudget
-from deployments.ingress.scheduling.stage_calls import ANSWER_S, GRACE_S, LOOK_S, PATIENCE_S, StageCalls
+from deployments.ingress.scheduling.slots import Lease
+from deployments.ingress.scheduling.stage_calls import ANSWER_S, GRACE_S, LOOK_S, PATIENCE_S, Hold, StageCalls
+from deployments.ingress.telemetry.record import RequestRecord
 from deployments.ingress.telemetry.statistics import Statistics
-from deployments.shared.contracts import Area, EncodedWindow, SlotArray, StageProgress, StageTiming
+from deployments.shared.contracts import Area, EncodedWindow, SlotArray, StageProgress, StageTiming, Ticket
 from deployments.shared.errors import (
     AmanuensisError,
     CircuitOpenError,
@@ -33,6 +36,11 @@ ENCODED = EncodedWindow(
 
 CALLBACKS = 5
 """Turns of the event loop between the arrival of a result and the end of its call; real ones take a few."""
+
+
+def hold(lease: Lease, deadline: float) -> Hold:
+    ticket = Ticket("r", lease.slot, lease.generation, deadline, None)
+    return Hold(lease, ticket, RequestRecord("r", "ann"), window=0)
 
 
 class Bench:
@@ -55,20 +63,20 @@ class Bench:
         """Each call raises, or takes so many seconds, as ``outcomes`` say; then it succeeds at once."""
         remaining = iter(outcomes)
 
-        async def call() -> EncodedWindow:
+        async def call(_: Ticket) -> EncodedWindow:
             self.made += 1
             outcome = next(remaining, 0.0)
             if isinstance(outcome, AmanuensisError):
                 raise outcome
             await asyncio.sleep(outcome)
-            for _ in range(CALLBACKS):
+            for __ in range(CALLBACKS):
                 await asyncio.sleep(0)
             return ENCODED
 
         deadline = time.time() + deadline_s
-        lease = await self.admission.acquire(Priority.NORMAL, deadline)
+        lease = await self.admission.next_slot(Priority.NORMAL, deadline)
         try:
-            return await self.calls(lease, deadline, call, patient=patient)
+            return await (self.calls if patient else self.calls.call_now)(hold(lease, deadline), call)
         finally:
             lease.close()
 
@@ -281,15 +289,15 @@ def test_the_loss_of_a_hung_replica_gives_its_slots_back_and_its_successor_is_wa
         bench = Bench(budget_s=5)
         killed = asyncio.Event()
 
-        async def stuck() -> EncodedWindow:
+        async def stuck(_: Ticket) -> EncodedWindow:
             await killed.wait()
             raise StageLostError("killed")
 
         deadline = time.time() + 60
         for _ in range(2):
-            lease = await bench.admission.acquire(Priority.NORMAL, deadline)
+            lease = await bench.admission.next_slot(Priority.NORMAL, deadline)
             with pytest.raises(StageTimeoutError):
-                await bench.calls(lease, deadline, stuck)
+                await bench.calls.call_now(hold(lease, deadline), stuck)
             lease.close()
         assert bench.admission.in_use == 1, "the second call was not even made"
         killed.set()

@@ -14,16 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from deployments.ingress.scheduling.admission import Admission, Lease, Priority
-from deployments.ingress.scheduling.pipeline import Budgets, Job, Pipeline, WindowDone
+from deployments.ingress.request import Priority
+from deployments.ingress.scheduling.admission import Admission
+from deployments.ingress.scheduling.pipeline import WindowDone
+from deployments.ingress.scheduling.slots import Lease
 from deployments.ingress.telemetry.statistics import QueueStatistics, Statistics
-from deployments.shared.contracts import Area, DecodeOptions, SpeechOptions, SpooledBlob
+from deployments.shared.contracts import Area, SpooledBlob
 from deployments.shared.errors import AmanuensisError, DeadlineExceededError, StageLostError
 from deployments.shared.memory.handoff import drop
 from deployments.shared.memory.slab import Slab
 from deployments.shared.memory.spool import write_upload
-from tests.support import virtual_time
+from tests.support import requests, virtual_time
 from tests.support.hostile_stages import LAYOUT, REST, SHAPE, Fate, HostileStages, mark
+from tests.support.requests import make_pipeline, make_request, make_work
 
 REQUESTS = 250
 SEEDS = range(6)
@@ -45,11 +48,11 @@ class Rush:
         self.admission = Admission(LAYOUT.slots, 12, self.slab, self.statistics.queue, ageing_s=2.0)
         self.outcomes: Counter[str] = Counter()
         self.rests = 0
-        self._pipeline = Pipeline(
+        self._pipeline = make_pipeline(
             self.stages,
             self.admission,
             self.statistics,
-            budgets=Budgets(BUDGET_S, BUDGET_S, BUDGET_S),
+            [BUDGET_S] * 3,
             max_windows_in_flight=3,
             slab_path=str(self.slab.path),
         )
@@ -73,7 +76,7 @@ class Rush:
 
     @property
     def retries(self) -> int:
-        return self._pipeline.retries.spent
+        return self._pipeline.graph.retries.spent
 
     @property
     def stages_active(self) -> float:
@@ -95,25 +98,20 @@ class Rush:
             self.outcomes["answered"] += 1
 
     async def _ask(self, number: int, *, windows: int, priority: Priority, seconds: float) -> None:
-        job = Job(
-            request_id=str(number),
-            upload=SpooledBlob(str(write_upload(self.spool, b"RIFF"))),
-            speech=SpeechOptions(vad_filter=True, max_window_s=30),
-            decode=DecodeOptions(),
-            priority=priority,
-            deadline=time.time() + seconds,
-            detect_language=True,
-        )
-        self.stages.windows[job.request_id] = windows
+        request = make_request(str(number), priority=priority, seconds=seconds)
+        upload = SpooledBlob(str(write_upload(self.spool, b"RIFF")))
+        self.stages.windows[request.id] = windows
         try:
-            with self.admission.enter(priority, job.deadline) as entry:
+            with self.admission.enter(priority, request.time_limit.deadline()) as entry:
                 await asyncio.sleep(self._chance.uniform(0, 0.1))
-                async with aclosing(self._pipeline.run(job, entry)) as events:
+                async with aclosing(
+                    requests.run(self._pipeline, entry, request, make_work(upload, detect=True))
+                ) as events:
                     async for event in events:
                         if isinstance(event, WindowDone):
-                            self._check(job.request_id, event)
+                            self._check(request.id, event)
         finally:
-            drop(job.upload)
+            drop(upload)
 
     def _check(self, request_id: str, event: WindowDone) -> None:
         number = mark(request_id, event.window.index)
@@ -253,7 +251,7 @@ def single_slot(tmp_path: Path) -> tuple[Slab, Admission]:
 
 
 async def next_owner(admission: Admission, seconds: float) -> Lease:
-    return await admission.acquire(Priority.NORMAL, time.time() + seconds)
+    return await admission.next_slot(Priority.NORMAL, time.time() + seconds)
 
 
 @pytest.mark.parametrize("end", [signal.SIGCONT, signal.SIGKILL])

@@ -1,6 +1,6 @@
 """A deadline grows with the audio unless the client named it."""
 
-from deployments.ingress.scheduling.time_limit import TimeLimit
+from deployments.ingress.time_limit import TimeLimit
 
 
 def test_a_deadline_grows_with_the_audio_once_that_is_longer_than_the_least_time() -> None:

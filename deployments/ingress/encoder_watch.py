@@ -1,0 +1,69 @@
+"""Probes the encoder once a second: whether it answers, what computes, how fast."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from deployments.shared.contracts import EncoderHealth
+from deployments.shared.errors import AmanuensisError
+
+PROBE_TIMEOUT_S = 2.0
+PROBE_PERIOD_S = 1.0
+
+logger = logging.getLogger("ray.serve")
+
+
+class EncoderWatch:
+    """Knows the encoder's latest answer.
+
+    Args:
+        probe: asks the encoder.
+
+    Attributes:
+        health: the answer to the latest probe; None if there was none.
+    """
+
+    def __init__(self, probe: Callable[[], Awaitable[EncoderHealth]]) -> None:
+        self.health: EncoderHealth | None = None
+        self._probe = probe
+        self._has_failed = False
+
+    @property
+    def works(self) -> bool:
+        """Whether the encoder answered the latest probe, and can encode."""
+        return self.health is not None and self.health.status != "failed"
+
+    @property
+    def device(self) -> str | None:
+        """The encoder's device; None if it did not answer the latest probe."""
+        return self.health.device if self.health else None
+
+    async def run(self, on_answer: Callable[[EncoderHealth], None], on_recovery: Callable[[], None]) -> None:
+        """Probe until cancelled.
+
+        Args:
+            on_answer: is called with each answer.
+            on_recovery: is called when the encoder works and did not before.
+        """
+        while True:
+            worked = self.works
+            self.health = await self._ask()
+            if self.health is not None:
+                on_answer(self.health)
+            if self.works and not worked:
+                on_recovery()
+            await asyncio.sleep(PROBE_PERIOD_S)
+
+    async def _ask(self) -> EncoderHealth | None:
+        """Return the encoder's answer; None if there is none, for whatever reason: the next probe has to come."""
+        try:
+            return await asyncio.wait_for(self._probe(), PROBE_TIMEOUT_S)
+        except (AmanuensisError, TimeoutError):
+            return None
+        except Exception:
+            if not self._has_failed:
+                logger.exception("The health probe failed in an unforeseen way; this is logged once")
+            self._has_failed = True
+            return None

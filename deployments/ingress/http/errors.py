@@ -1,0 +1,85 @@
+"""Every error as the client sees it: counted, recorded where it is the service's, in OpenAI's shape."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ExceptionHandler
+
+from deployments.ingress.failures.record import Failure
+from deployments.ingress.http.state import service_of, state_of
+from deployments.shared.errors import (
+    AmanuensisError,
+    ClientDisconnectedError,
+    InternalError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+)
+from deployments.shared.headers import SHOULD_RETRY_HEADER
+
+logger = logging.getLogger("ray.serve")
+
+
+def note_failure(request: Request, error: AmanuensisError) -> None:
+    """Count the error by its code; record it where it is the service that failed a request it had accepted."""
+    service, state = service_of(request), state_of(request)
+    service.sinks.failed(error, state.record)
+    accepted, record = state.request, state.record
+    if accepted is not None and record is not None and error.status >= InternalError.status:
+        service.failures.record(Failure.of(accepted, record, error, datetime.now(UTC)), accepted.audio)
+
+
+def note_abandoned(request: Request) -> None:
+    """End the record of a request that was cancelled: its client is gone. Do nothing if its end was told already."""
+    record = state_of(request).record
+    if record is not None and not record.ended:
+        note_failure(
+            request, ClientDisconnectedError("The client closed the connection before its answer was complete")
+        )
+
+
+def error_response(error: AmanuensisError) -> Response:
+    """Return the error as OpenAI's JSON document."""
+    headers = {} if error.retry_after_s is None else {"retry-after": f"{error.retry_after_s:.0f}"}
+    if error.discourages_retry:
+        headers[SHOULD_RETRY_HEADER] = "false"
+    return JSONResponse(error.body(), error.status, headers)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    known = as_amanuensis_error(request, error)
+    note_failure(request, known)
+    response = error_response(known)
+    if isinstance(error, HTTPException):
+        response.headers.update(error.headers or {})  # `Allow`, with a 405
+    return response
+
+
+def as_amanuensis_error(request: Request, error: Exception) -> AmanuensisError:
+    """Return any exception as one that may be shown; what nobody foresaw is logged and hidden."""
+    if isinstance(error, AmanuensisError):
+        return error
+    if isinstance(error, ClientDisconnect):
+        return ClientDisconnectedError("The client closed the connection before its request was complete")
+    if isinstance(error, HTTPException):
+        return _from_starlette(request, error)
+    logger.error("Request %s failed", state_of(request).id, exc_info=error)
+    return InternalError("An internal error occurred; tell the operator this request's x-request-id")
+
+
+def _from_starlette(request: Request, error: HTTPException) -> AmanuensisError:
+    if error.status_code == NotFoundError.status:
+        return NotFoundError(f"There is no {request.url.path}; see /docs")
+    if error.status_code == MethodNotAllowedError.status:
+        return MethodNotAllowedError(f"{request.url.path} does not answer {request.method}; see /docs")
+    return InvalidRequestError(str(error.detail))
+
+
+EXCEPTION_HANDLERS: dict[type[Exception], ExceptionHandler] = dict.fromkeys(
+    (AmanuensisError, HTTPException, ClientDisconnect, Exception), _on_error
+)

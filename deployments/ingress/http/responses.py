@@ -1,0 +1,26 @@
+"""The finished transcription as the response that the client asked for."""
+
+from __future__ import annotations
+
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from deployments.ingress.form import TranscriptionForm
+from deployments.ingress.http.formats import as_json, as_srt, as_verbose_json, as_vtt
+from deployments.ingress.transcription import Transcription
+from deployments.shared.headers import DEVICE_HEADER
+
+
+def transcription_response(transcription: Transcription, form: TranscriptionForm) -> Response:
+    """Return the response in the format that the form names."""
+    headers = {DEVICE_HEADER: transcription.device} if transcription.device else {}
+    match form.response_format:
+        case "json":
+            return JSONResponse(as_json(transcription), headers=headers)
+        case "verbose_json":
+            return JSONResponse(as_verbose_json(transcription, form.granularities), headers=headers)
+        case "text":
+            return PlainTextResponse(transcription.text + "\n", headers=headers)
+        case "srt":
+            return PlainTextResponse(as_srt(transcription.segments), headers=headers, media_type="application/x-subrip")
+        case "vtt":
+            return PlainTextResponse(as_vtt(transcription.segments), headers=headers, media_type="text/vtt")

@@ -1,0 +1,57 @@
+"""One call of a Serve deployment; Ray's exceptions become ours here."""
+
+from __future__ import annotations
+
+import logging
+from typing import TypeVar
+
+import grpc
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from deployments.shared.contracts import Ticket
+from deployments.shared.errors import REPLICA_LOST, AmanuensisError, InternalError, StageLostError
+
+TRANSPORT_ERRORS = (RayError, RayServeException, grpc.RpcError, RuntimeError)
+"""What is raised where a call or its answer got lost. Serve's gRPC transport passes most errors of a connection on as
+they are, or as a bare RuntimeError; what a stage itself raises comes as ``RayTaskError``."""
+
+logger = logging.getLogger("ray.serve")
+
+Result = TypeVar("Result")
+
+
+async def call_stage(method: DeploymentHandle, result_type: type[Result], *arguments: object) -> Result:
+    """Call a method of a deployment and return its result.
+
+    Raises:
+        StageLostError: the call or its answer got lost.
+        InternalError: the stage raised what nobody foresaw, or returned something else.
+        AmanuensisError: what the stage raised.
+    """
+    try:
+        result = await method.remote(*arguments)
+    except AmanuensisError:
+        raise
+    except RayTaskError as error:
+        raise _cause(error, _caller(arguments)) from error
+    except TRANSPORT_ERRORS as error:
+        logger.warning("%s: a stage call was lost: %s", _caller(arguments), type(error).__name__)
+        raise StageLostError(REPLICA_LOST, retry_after_s=1) from error
+    if not isinstance(result, result_type):
+        raise InternalError("A stage gave an unexpected answer")
+    return result
+
+
+def _caller(arguments: tuple[object, ...]) -> str:
+    """Return who asked, for the log."""
+    return next((f"request {item.request_id}" for item in arguments if isinstance(item, Ticket)), "the health probe")
+
+
+def _cause(error: RayTaskError, caller: str) -> AmanuensisError:
+    cause = error.cause
+    if isinstance(cause, AmanuensisError):
+        return cause
+    logger.error("%s: a stage raised an unexpected error", caller, exc_info=error)
+    return InternalError("An internal error occurred; the log has it under this request's id")

@@ -1,0 +1,50 @@
+"""The finished text of one request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deployments.ingress.request import Request
+from deployments.ingress.scheduling.pipeline import WindowDone
+from deployments.ingress.transcript.joining import join_texts
+from deployments.ingress.transcript.segments import Segment, split_segments
+from deployments.ingress.work import answer_language
+from deployments.shared.contracts import Task
+from deployments.shared.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """All windows of one request.
+
+    Attributes:
+        duration_s: length of the audio in seconds.
+        language: ISO code of the text.
+        device: ran the encoder; None where there was nothing to encode.
+    """
+
+    task: Task
+    duration_s: float
+    language: str
+    windows: Sequence[WindowDone]
+    segments: Sequence[Segment]
+    device: str | None
+
+    @classmethod
+    def of(cls, request: Request, model: Model, duration_s: float, windows: Sequence[WindowDone]) -> Transcription:
+        """Make the transcription of a request whose windows are all done."""
+        texts = [(item.window, item.transcript) for item in windows]
+        return cls(
+            task=request.task,
+            duration_s=duration_s,
+            language=answer_language(request, model, texts),
+            windows=windows,
+            segments=split_segments(texts),
+            device=windows[0].encoder_device if windows else None,
+        )
+
+    @property
+    def text(self) -> str:
+        """The texts of all windows, joined."""
+        return join_texts(window.transcript.text for window in self.windows)

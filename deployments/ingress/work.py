@@ -1,0 +1,87 @@
+"""What the stages are to do for a request: its options, checked against the model that is served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deployments.ingress.request import Request
+from deployments.ingress.transcript.language_choice import spoken_language
+from deployments.shared.contracts import BlobRef, DecodeOptions, SpeechOptions, Transcript, Window
+from deployments.shared.errors import UnsupportedLanguageError
+from deployments.shared.languages import language_code
+from deployments.shared.model import Model
+
+ENGLISH = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The options of the stages.
+
+    Attributes:
+        upload: where the uploaded file lies.
+        detect_language: nobody named the language; see ``deployments.ingress.transcript.language_choice``.
+    """
+
+    upload: BlobRef
+    speech: SpeechOptions
+    decode: DecodeOptions
+    detect_language: bool
+
+
+def speech_options(request: Request, model: Model) -> SpeechOptions:
+    """Return how the audio of a request is cut into windows."""
+    return SpeechOptions(vad_filter=request.form.vad_filter, max_window_s=model.max_window_s)
+
+
+def decode_options(request: Request, model: Model, beam_size: int) -> DecodeOptions:
+    """Return how the text of each window is generated; the language is None where it has to be detected.
+
+    Args:
+        beam_size: where the request names none and does not sample.
+
+    Raises:
+        UnsupportedLanguageError: the model does not know the language, or cannot translate.
+    """
+    form = request.form
+    if request.task == "translate" and not model.multilingual:
+        raise UnsupportedLanguageError(f"The model {model.name} cannot translate: it only knows English")
+    return DecodeOptions(
+        task=request.task,
+        language=asked_language(form.language, model),
+        prompt=form.prompt,
+        hotwords=form.all_hotwords,
+        temperature=form.temperature,
+        beam_size=form.beam_size or (1 if form.temperature else beam_size),
+        word_times=form.needs_word_times,
+    )
+
+
+def asked_language(asked: str | None, model: Model) -> str | None:
+    """Return the ISO code of the language that a client named; None where it has to be detected.
+
+    Raises:
+        UnsupportedLanguageError: it is no language, or the model does not know it.
+    """
+    if asked is None:
+        return None if model.multilingual else model.languages[0]
+    code = language_code(asked)
+    if code is None:
+        raise UnsupportedLanguageError(f"{asked!r} is not a language; use an ISO-639-1 code", param="language")
+    if code not in model.languages:
+        known = ", ".join(model.languages)
+        raise UnsupportedLanguageError(f"The model {model.name} only knows: {known}", param="language")
+    return code
+
+
+def answer_language(request: Request, model: Model, texts: Sequence[tuple[Window, Transcript]]) -> str:
+    """Return the ISO code of an answer's language.
+
+    It is English for a translation, else the one asked for, else the one that most of the speech was in. For silence
+    it is English if the model knows it: OpenAI's answer has to name one, and names that one too.
+    """
+    if request.task == "translate":
+        return ENGLISH
+    found = asked_language(request.form.language, model) or spoken_language(texts)
+    return found or (ENGLISH if ENGLISH in model.languages else model.languages[0])
