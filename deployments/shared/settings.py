@@ -1,26 +1,51 @@
 """Every setting of the service: one frozen, validated object, resolved here and nowhere else.
 
 Sources, strongest first: environment variables, the ``args`` of the application in ``serve_config.yaml``, the
-defaults below. Every field is read from ``AMANUENSIS_<FIELD>``; the prototype's variables (``WHISPER_MODEL``,
-``NUM_LOAD_WORKERS`` and so on) stay valid as aliases. Environment variables are those of the process that started
-Ray.
+defaults below. Every field is read from ``AMANUENSIS_<FIELD>``; the names that the prototype used stay valid.
+Environment variables are those of the process that started Ray.
+
+The descriptions are the text of ``docs/configuration.md``: ``python -m tests.support.configuration_page --update``
+writes that page again.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, create_model, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasGenerator,
+    Field,
+    SecretStr,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from deployments.shared.errors import ConfigurationError
+from deployments.shared.sequential_mode import SEQUENTIAL_SETTINGS
 
-ENV_PREFIX = "AMANUENSIS_"
-SEQUENTIAL_SLOTS = 1
+ENV_PREFIX: Final = "AMANUENSIS_"
 
-LIVE = frozenset(
+OTHER_VARIABLES: Final = {
+    "whisper_model": "WHISPER_MODEL",
+    "hf_token": "HF_TOKEN",
+    "device": "DEVICE",
+    "compute_type": "COMPUTE_TYPE",
+    "mel_replicas": "NUM_LOAD_WORKERS",
+    "decoder_replicas": "NUM_DECODER_WORKERS",
+    "decoder_batch_size": "BATCH_SIZE",
+    "enable_pipeline": "ENABLE_PIPELINE",
+    "max_queue_size": "MAX_QUEUE_SIZE",
+    "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
+}
+"""Field -> the variable that the prototype or another program knows it by. It wins over ``AMANUENSIS_<FIELD>``."""
+
+LIVE: Final = frozenset(
     {
         "max_queue_size",
         "max_upload_bytes",
@@ -38,177 +63,200 @@ Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
+def environment_variable(field: str) -> str:
+    """Return the environment variable that the documentation names for a setting."""
+    return OTHER_VARIABLES.get(field, ENV_PREFIX + field.upper())
+
+
+def _names(field: str) -> Any:
+    """Return the names of a field that has another variable; None: its own and its prefixed name are all it has.
+
+    Its own name comes first, so that errors use it.
+    """
+    variable = OTHER_VARIABLES.get(field)
+    return None if variable is None else AliasChoices(field, variable, ENV_PREFIX + field.upper())
+
+
 def _absolute(path: Path) -> Path:
-    """As seen from where the service is started; replicas may run elsewhere."""
+    """Return the path as seen from where the service is started; replicas may run elsewhere."""
     return path.expanduser().absolute()
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
-def _setting(default: Any, field: str, environment: str, description: str, **bounds: Any) -> Any:
-    """A field that the prototype knew under another environment variable."""
-    names = AliasChoices(field, environment, ENV_PREFIX + field.upper())
-    return Field(default, validation_alias=names, description=description, **bounds)
-
-
 class Settings(BaseSettings):
     """The service's configuration. Times in seconds, sizes in bytes unless the name says otherwise."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=()
+        env_prefix=ENV_PREFIX,
+        alias_generator=AliasGenerator(validation_alias=_names),
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        protected_namespaces=(),
     )
 
     # Model
-    whisper_model: str = _setting(
+    whisper_model: str = Field(
         "base",
-        "whisper_model",
-        "WHISPER_MODEL",
-        "a size name such as `base`, a hub id, or the directory of a CTranslate2 Whisper model",
+        description="the model: a size name such as `base`, a hub id, or the directory of a CTranslate2 Whisper model",
     )
-    model_aliases: tuple[str, ...] = Field(("whisper-1",), description="further names clients may ask for")
-    hf_token: SecretStr | None = _setting(None, "hf_token", "HF_TOKEN", "token for gated hub repositories")
+    model_aliases: tuple[str, ...] = Field(("whisper-1",), description="further names that clients may ask for")
+    hf_token: SecretStr | None = Field(None, description="token for hub repositories that ask for one")
     audio_context: Literal["auto", "full", "trimmed"] = Field(
         "auto",
-        description="`full` encodes 30 s for every window, `trimmed` only the speech; `auto`: as the model was trained",
+        description="`full` encodes 30 s for every window, `trimmed` encodes the speech only; `auto` does what the "
+        "model was trained for",
     )
     align_model: str | None = Field(
         None,
-        description="directory or hub id of a wav2vec2 model: WhisperX word alignment instead of cross-attention",
+        description="directory or hub id of a wav2vec2 model: WhisperX then finds the word times, instead of the "
+        "decoder's cross-attention",
     )
     align_language: str = Field("en", description="ISO code of the language that `align_model` knows")
 
-    # Devices and stages
-    device: Literal["cpu", "npu"] = _setting("cpu", "device", "DEVICE", "device of the encoder")
+    # Text
+    compute_type: Literal["auto", "default", "int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"] = Field(
+        "int8", description="CTranslate2's arithmetic in the decoder"
+    )
+    beam_size: Annotated[int, Field(ge=1, le=10)] = Field(
+        1, description="beams while the temperature is 0; 1 is greedy"
+    )
+    fallback_temperatures: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (),
+        description="temperatures to sample at, in turn, where the deterministic searches leave a text that repeats "
+        "itself or is improbable. Each one loads the model once more for a moment, so that the same audio gives the "
+        "same text; empty: no sampling",
+    )
+
+    # Encoder and device
+    device: Literal["cpu", "npu"] = Field("cpu", description="device of the encoder")
     encoder_backend: Literal["openvino", "ctranslate2"] = Field(
         "openvino", description="library that runs the encoder on the CPU"
     )
     encoder_precision: str = Field(
         "auto",
-        description="`openvino`: `auto` (bf16 where the CPU has it), `bf16`, `f32`; `ctranslate2`: a compute type",
+        description="`openvino`: `auto` (bf16 where the CPU has it), `bf16` or `f32`; `ctranslate2`: a compute type",
     )
-    encoder_threads: Positive = Field(1, description="CPU threads of the encoder")
-    npu_kernels: Path | None = Field(None, description="directory of the NPU's compiled kernels")
-    npu_precision: Literal["auto", "bf16", "int8", "int8-bf16-fc2"] = Field(
-        "auto", description="of the linear layers on the NPU; `auto`: bf16"
-    )
-    npu_contexts: Annotated[int, Field(ge=1, le=16)] = Field(1, description="hardware contexts for each xclbin")
-    npu_simulator: bool = Field(False, description="simulate the NPU; for tests, its speed is a model's")
-    npu_scenario: Path | None = Field(None, description="what the simulated NPU is, and what goes wrong with it")
-    on_device_failure: Literal["fail", "cpu"] = Field(
-        "fail", description="when the NPU has failed for good: refuse requests, or encode on the CPU"
-    )
+    encoder_threads: Positive = Field(1, description="CPU threads of one Encoder")
     encoder_replicas: Positive = Field(
-        1, description="encoders, each pinned to one Ray resource `npu`: as many as there are devices"
+        1, description="number of Encoders, each pinned to one Ray resource `npu`: as many as there are devices"
     )
     encoder_batch_size: Positive = Field(
-        8, description="windows an NPU works on at a time; a CPU works on one per thread"
+        8, description="windows that an NPU works on at the same time; a CPU works on one per thread"
     )
-    compute_type: Literal["auto", "default", "int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"] = _setting(
-        "int8",
-        "compute_type",
-        "COMPUTE_TYPE",
-        "CTranslate2 arithmetic of the decoder",
+    npu_kernels: Path | None = Field(None, description="directory of the NPU's compiled kernels")
+    npu_precision: Literal["auto", "bf16", "int8", "int8-bf16-fc2"] = Field(
+        "auto", description="precision of the linear layers on the NPU; `auto` is bf16"
     )
-    mel_replicas: Positive = _setting(1, "mel_replicas", "NUM_LOAD_WORKERS", "MelPreprocessor replicas")
+    npu_contexts: Annotated[int, Field(ge=1, le=16)] = Field(1, description="hardware contexts per xclbin")
+    npu_simulator: bool = Field(
+        False, description="simulate the NPU, for tests; its speed is that of a model, not measured"
+    )
+    npu_scenario: Path | None = Field(
+        None, description="file that says what the simulated NPU is, and what goes wrong with it"
+    )
+    on_device_failure: Literal["fail", "cpu"] = Field(
+        "fail", description="what follows when the NPU has failed for good: refuse requests, or encode on the CPU"
+    )
+
+    # Replicas and threads
+    mel_replicas: Positive = Field(1, description="number of MelPreprocessor replicas")
     max_mel_replicas: Positive | None = Field(
-        None, description="add MelPreprocessor replicas under load, up to this many; none: always `mel_replicas`"
+        None, description="upper limit to which MelPreprocessor replicas are added under load; none: never add one"
     )
     mel_threads: Positive = Field(
         2,
-        description="audio files one MelPreprocessor replica works on at a time; one of two or more is for short ones",
+        description="audio files that one MelPreprocessor replica works on at the same time; with two or more, one is "
+        "reserved for short files",
     )
-    decoder_replicas: Positive = _setting(1, "decoder_replicas", "NUM_DECODER_WORKERS", "Decoder replicas")
+    decoder_replicas: Positive = Field(1, description="number of Decoder replicas")
     max_decoder_replicas: Positive | None = Field(
-        None, description="add Decoder replicas under load, up to this many; none: always `decoder_replicas`"
+        None, description="upper limit to which Decoder replicas are added under load; none: never add one"
     )
     decoder_threads: Positive = Field(1, description="CPU threads of one Decoder replica")
-    decoder_batch_size: Positive = _setting(
-        8, "decoder_batch_size", "BATCH_SIZE", "windows a decoder batch holds at most"
-    )
-    beam_size: Annotated[int, Field(ge=1, le=10)] = Field(1, description="beams while temperature is 0; 1 is greedy")
-    fallback_temperatures: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        (),
-        description="temperatures sampled in turn where the deterministic searches (beam, no repetition) leave a text"
-        " that repeats itself or is improbable; each loads the model once more for a moment, so that the same audio"
-        " gives the same text; empty: none",
-    )
+    decoder_batch_size: Positive = Field(8, description="most windows in one batch of a Decoder")
 
-    # Flow
-    enable_pipeline: bool = _setting(
-        True, "enable_pipeline", "ENABLE_PIPELINE", "false: sequential mode, the same graph with one slot"
-    )
-    slots: Positive = Field(16, description="windows in flight; each needs room in the shared-memory slab")
-    max_queue_size: Annotated[int, Field(ge=0)] = _setting(
-        256,
-        "max_queue_size",
-        "MAX_QUEUE_SIZE",
-        "requests that may wait for a slot; more are refused with 503",
+    # Queue and slots
+    enable_pipeline: bool = Field(True, description="`false` is sequential mode: the same graph with one slot")
+    slots: Positive = Field(16, description="most windows in flight; each has room in the shared-memory slab")
+    max_queue_size: Annotated[int, Field(ge=0)] = Field(
+        256, description="requests that may wait for a slot; more are refused with 503"
     )
     priority_ageing_s: Seconds = Field(
         10.0, description="waiting time that lifts a request by one priority; up to 40 where the service is slow"
     )
-    max_windows_in_flight: Positive = Field(4, description="slots one request may hold at a time")
+    max_windows_in_flight: Positive = Field(4, description="slots that one request may hold at the same time")
     handoff: Literal["auto", "shared_memory", "object_store"] = Field(
-        "auto", description="how arrays travel between stages; `auto`: shared memory when there is one node"
+        "auto", description="how arrays travel between stages; `auto` is shared memory where there is one node"
     )
     shared_memory_dir: Path = Field(Path("/dev/shm"), description="directory of the slab and of uploads")  # noqa: S108
-    request_timeout_s: Seconds = Field(60.0, description="time for a request that names no timeout, at least")
+
+    # Time
+    request_timeout_s: Seconds = Field(60.0, description="least time for a request that names no timeout")
     timeout_per_audio_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        1.0, description="time for a request that names no timeout, per second of its audio, where that is more"
+        1.0,
+        description="time for a request that names no timeout, per second of its audio, where that is more than "
+        "`request_timeout_s`",
     )
-    max_request_timeout_s: Seconds = Field(7200.0, description="longest `x-timeout-seconds` a client may send")
+    max_request_timeout_s: Seconds = Field(7200.0, description="largest `x-timeout-seconds` that a client may send")
     mel_budget_s: Seconds = Field(
-        10.0,
-        description="a MelPreprocessor that has work and finishes nothing for so long hangs",
+        10.0, description="a MelPreprocessor that has work and finishes nothing for this long hangs"
     )
     encoder_budget_s: Seconds = Field(
         5.0,
-        description="an Encoder that has work and finishes nothing for so long hangs; longer if the model is slow",
+        description="an Encoder that has work and finishes nothing for this long hangs; longer if the model is slow",
     )
     decoder_budget_s: Seconds = Field(
         30.0,
-        description="a Decoder that has work and finishes nothing for so long hangs; longer if the model is slow",
+        description="a Decoder that has work and finishes nothing for this long hangs; longer if the model is slow",
     )
-    drain_timeout_s: Seconds = Field(60.0, description="a service that stops waits so long for what it has accepted")
+    drain_timeout_s: Seconds = Field(
+        60.0, description="longest time that a service which stops waits for the requests it has accepted"
+    )
 
-    # Limits of what a client may send
-    max_upload_bytes: Positive = Field(100 * 2**20, description="of a whole request body")
+    # Limits of an upload
+    max_upload_bytes: Positive = Field(100 * 2**20, description="largest request body")
     upload_timeout_s: Seconds = Field(30.0, description="time for a whole request body to arrive")
-    max_audio_s: Seconds = Field(3660.0, description="of decoded audio: an hour, and what encoders add to it")
-    max_channels: Positive = Field(8, description="audio channels")
+    max_audio_s: Seconds = Field(
+        3660.0, description="longest decoded audio: an hour, and what audio formats add to it at the ends"
+    )
+    max_channels: Positive = Field(8, description="most audio channels")
 
     # Clients
     api_keys_file: AbsolutePath | None = Field(
-        None, description="file of API keys, made with `python -m deployments.commands.keys`; none: everybody may call"
+        None, description="file of API keys, made with `amanuensis keys`; none: everybody may call"
     )
     requests_per_minute: Positive | None = Field(
-        None, description="audio requests one client may send a minute, a sixth of them at once; none: unlimited"
+        None,
+        description="audio requests that one client may send per minute, a sixth of them at once; none: no limit",
     )
     max_concurrent_requests: Positive | None = Field(
-        None, description="audio requests of one client that may run at a time; none: unlimited"
+        None, description="audio requests of one client that may run at the same time; none: no limit"
     )
 
     # Traces
-    otlp_endpoint: str | None = _setting(
+    otlp_endpoint: str | None = Field(
         None,
-        "otlp_endpoint",
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "base URL of an OpenTelemetry collector (OTLP over HTTP, for example `http://localhost:4318`) that gets a trace"
-        " of each request; none: no traces",
+        description="base URL of an OpenTelemetry collector (OTLP over HTTP, for example `http://localhost:4318`) that "
+        "gets a trace of each request; none: no traces",
     )
 
     # Failure log
     failure_log_dir: Path | None = Field(
         None,
-        description="where requests that failed are recorded; none: `amanuensis/failures` in the XDG state directory",
+        description="directory for the records of failed requests; none: `amanuensis/failures` in the XDG state "
+        "directory",
     )
     failure_log_max_records: Annotated[int, Field(ge=0)] = Field(
-        1000, description="records kept, the oldest deleted first; 0: no failure log"
+        1000, description="most records kept, the oldest are deleted first; 0: no failure log"
     )
-    failure_log_max_bytes: Annotated[int, Field(ge=2**20)] = Field(2**30, description="of all records and their audio")
+    failure_log_max_bytes: Annotated[int, Field(ge=2**20)] = Field(
+        2**30, description="largest size of all records and their audio"
+    )
     failure_log_audio: bool = Field(
-        False, description="keep the audio and prompt of failed requests too, so that they can be replayed"
+        False, description="keep the audio and the prompt of failed requests too, so that they can be replayed"
     )
 
     @classmethod
@@ -223,7 +271,7 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.max_windows_in_flight > self.slots:
             raise ValueError("max_windows_in_flight must not exceed slots")
         if self.max_request_timeout_s < self.request_timeout_s:
@@ -238,26 +286,28 @@ class Settings(BaseSettings):
 
     @classmethod
     def resolve(cls, arguments: dict[str, Any]) -> Settings:
-        """The settings from YAML ``arguments`` and the environment.
+        """Return the settings from YAML ``arguments`` and the environment.
 
         Raises:
-            ConfigurationError: an unknown name or a bad value, with every problem listed.
+            ConfigurationError: an unknown name or a bad value; lists every problem.
         """
         try:
             settings = cls(**arguments)
         except ValidationError as error:
             raise ConfigurationError(_readable(error)) from None
-        return settings if settings.enable_pipeline else settings._sequential()
+        return settings if settings.enable_pipeline else settings.model_copy(update=SEQUENTIAL_SETTINGS)
 
     def changed(self, changes: dict[str, Any]) -> Settings:
-        """These settings with ``changes``.
+        """Return these settings with ``changes``.
 
         Raises:
             ConfigurationError: a change that needs a redeployment, or a bad value.
         """
         fixed = changes.keys() - LIVE
         if fixed:
-            raise ConfigurationError(f"{', '.join(sorted(fixed))}: only {', '.join(sorted(LIVE))} can change live")
+            raise ConfigurationError(
+                f"Only {', '.join(sorted(LIVE))} can change in a running service, not {', '.join(sorted(fixed))}"
+            )
         fields: dict[str, Any] = {name: (field.annotation, field) for name, field in type(self).model_fields.items()}
         live = create_model("LiveSettings", **{name: fields[name] for name in LIVE})
         try:
@@ -266,42 +316,12 @@ class Settings(BaseSettings):
             raise ConfigurationError(_readable(error)) from None
         return self.model_copy(update=values)
 
-    def _sequential(self) -> Settings:
-        """One window at a time through one replica of each stage: the baseline pipelining is measured against."""
-        return self.model_copy(
-            update={
-                "slots": SEQUENTIAL_SLOTS,
-                "max_windows_in_flight": SEQUENTIAL_SLOTS,
-                "mel_replicas": 1,
-                "max_mel_replicas": None,
-                "encoder_replicas": 1,
-                "decoder_replicas": 1,
-                "max_decoder_replicas": None,
-                "encoder_batch_size": 1,
-                "decoder_batch_size": 1,
-            }
-        )
-
-    @classmethod
-    def table(cls) -> str:
-        """The Markdown table of all settings that the README shows."""
-        rows = ["| setting | environment | default | meaning |", "| --- | --- | --- | --- |"]
-        rows += [
-            f"| `{name}` | `{_environment_name(name, field)}` | `{_shown(field.default)}` | {field.description} |"
-            for name, field in cls.model_fields.items()
-        ]
-        return "\n".join(rows)
-
-
-def _environment_name(name: str, field: FieldInfo) -> str:
-    alias = field.validation_alias
-    return str(alias.choices[1]) if isinstance(alias, AliasChoices) else ENV_PREFIX + name.upper()
-
-
-def _shown(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
-
 
 def _readable(error: ValidationError) -> str:
-    problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-    return "invalid settings: " + "; ".join(problems)
+    return "Invalid settings: " + "; ".join(_problem(item) for item in error.errors())
+
+
+def _problem(item: ErrorDetails) -> str:
+    setting = ".".join(map(str, item["loc"]))
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{setting}: {message}" if setting else message

@@ -5,10 +5,8 @@ import pickle
 import pytest
 
 from deployments.shared.errors import ConfigurationError
-from deployments.shared.settings import Settings
-from tests.support.paths import ROOT
-
-README = ROOT / "README.md"
+from deployments.shared.settings import LIVE, OTHER_VARIABLES, Settings, environment_variable
+from tests.support.configuration_page import COMMAND, PAGE, is_up_to_date
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +72,28 @@ def test_replicas_get_an_equal_copy() -> None:
     assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301  (our own bytes)
 
 
-def test_the_readme_shows_every_setting() -> None:
-    assert Settings.table() in README.read_text(encoding="utf-8")
+def test_the_page_of_the_configuration_is_what_the_settings_say() -> None:
+    assert is_up_to_date(PAGE), f"write it again: {COMMAND}"
+
+
+def test_other_names_and_live_changes_are_of_settings_that_exist() -> None:
+    assert Settings.model_fields.keys() >= {*OTHER_VARIABLES, *LIVE}
+
+
+@pytest.mark.parametrize("field", ["slots", "mel_replicas", "decoder_batch_size", "encoder_threads"])
+def test_every_setting_has_a_prefixed_variable_and_the_one_that_is_documented(
+    field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"AMANUENSIS_{field.upper()}", "6")
+    assert getattr(Settings.resolve({field: 5}), field) == 6
+    monkeypatch.setenv(environment_variable(field), "7")
+    assert getattr(Settings.resolve({field: 5}), field) == 7
+
+
+def test_a_contradiction_is_told_without_the_words_of_the_library() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        Settings.resolve({"slots": 2, "max_windows_in_flight": 3})
+    assert str(raised.value) == "Invalid settings: max_windows_in_flight must not exceed slots"
 
 
 class TestLiveChanges:

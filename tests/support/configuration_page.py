@@ -1,0 +1,171 @@
+"""``docs/configuration.md``, written from ``Settings``: ``python -m tests.support.configuration_page --update``.
+
+Without ``--update`` the exit status says whether the page is up to date.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from deployments.shared.settings import LIVE, Settings, environment_variable
+from tests.support.paths import ROOT
+
+PAGE = ROOT / "docs" / "configuration.md"
+COMMAND = "python -m tests.support.configuration_page --update"
+
+INTRODUCTION = f"""# Configuration
+
+<!-- Written by `{COMMAND}`; do not edit. -->
+
+A setting is read from the environment, else from `args` in the configuration file (`serve_config.yaml` for
+`make serve`, or the file that `amanuensis serve FILE` names), else it has its default. The environment is that of the
+shell that starts Ray.
+
+```sh
+AMANUENSIS_SLOTS=32 make serve          # from the environment
+```
+```yaml
+# in serve_config.yaml
+applications:
+  - name: amanuensis
+    args:
+      slots: 32
+```
+
+An unknown name in `args` or a bad value stops the start, and the message names it. Every setting is also read from
+`AMANUENSIS_` and its name in capitals; where the tables name another variable, that one wins. A list is written as
+JSON: `AMANUENSIS_MODEL_ALIASES='["whisper-1", "speech"]'`. Times are in seconds, sizes in bytes. A setting marked
+*live* can change while the service runs: [operations](operations.md#live-settings). Ready configurations for several
+machines are in [scaling](scaling.md#which-configuration).
+"""
+
+
+class Theme(NamedTuple):
+    """A section of the page.
+
+    Attributes:
+        title: heading of the section.
+        sentence: what the settings of the section decide.
+        fields: names of the settings, in the order of the page.
+    """
+
+    title: str
+    sentence: str
+    fields: tuple[str, ...]
+
+
+THEMES = (
+    Theme(
+        "Model",
+        "Which model is served, under which names, and how much of each window it sees.",
+        ("whisper_model", "model_aliases", "hf_token", "audio_context", "align_model", "align_language"),
+    ),
+    Theme(
+        "Text",
+        "How the decoder looks for the text of a window: see [decisions](decisions.md#deterministic-text).",
+        ("compute_type", "beam_size", "fallback_temperatures"),
+    ),
+    Theme(
+        "Encoder and device",
+        "What runs the encoder; the settings of the NPU are explained in"
+        " [npu_encoder/README.md](../npu_encoder/README.md).",
+        (
+            *("device", "encoder_backend", "encoder_precision", "encoder_threads", "encoder_replicas"),
+            *("encoder_batch_size", "npu_kernels", "npu_precision", "npu_contexts", "npu_simulator"),
+            *("npu_scenario", "on_device_failure"),
+        ),
+    ),
+    Theme(
+        "Replicas and threads",
+        "How many processes and threads the other two stages have: see [scaling](scaling.md).",
+        (
+            *("mel_replicas", "max_mel_replicas", "mel_threads"),
+            *("decoder_replicas", "max_decoder_replicas", "decoder_threads", "decoder_batch_size"),
+        ),
+    ),
+    Theme(
+        "Queue and slots",
+        "How much work is in flight, how much may wait, and in which order:"
+        " see [architecture](architecture.md#admission-who-gets-a-slot).",
+        (
+            *("enable_pipeline", "slots", "max_queue_size", "priority_ageing_s", "max_windows_in_flight"),
+            *("handoff", "shared_memory_dir"),
+        ),
+    ),
+    Theme(
+        "Time",
+        "How long a request may take, and after which silence a stage counts as hung.",
+        (
+            *("request_timeout_s", "timeout_per_audio_s", "max_request_timeout_s"),
+            *("mel_budget_s", "encoder_budget_s", "decoder_budget_s", "drain_timeout_s"),
+        ),
+    ),
+    Theme(
+        "Limits of an upload",
+        "What is refused before or while it is read: see [security](security.md).",
+        ("max_upload_bytes", "upload_timeout_s", "max_audio_s", "max_channels"),
+    ),
+    Theme(
+        "Clients",
+        "Who may call, and how often: see [clients](clients.md#keys-and-limits).",
+        ("api_keys_file", "requests_per_minute", "max_concurrent_requests"),
+    ),
+    Theme(
+        "Traces and failures",
+        "Where traces go and what is kept of failed requests: see [operations](operations.md).",
+        (
+            *("otlp_endpoint", "failure_log_dir", "failure_log_max_records", "failure_log_max_bytes"),
+            "failure_log_audio",
+        ),
+    ),
+)
+
+
+def page() -> str:
+    """Return the page as it should be.
+
+    Raises:
+        ValueError: a setting belongs to no theme, or to two.
+    """
+    named = sorted(field for theme in THEMES for field in theme.fields)
+    if named != sorted(Settings.model_fields):
+        raise ValueError(f"name each setting in one theme: {set(named) ^ set(Settings.model_fields)}")
+    return "\n".join([INTRODUCTION, *map(_section, THEMES)])
+
+
+def _section(theme: Theme) -> str:
+    rows = map(_row, theme.fields)
+    head = ("| setting | environment | default | meaning |", "| --- | --- | --- | --- |")
+    return "\n".join([f"## {theme.title}", "", theme.sentence, "", *head, *rows, ""])
+
+
+def _row(name: str) -> str:
+    field = Settings.model_fields[name]
+    meaning = f"{field.description} (*live*)" if name in LIVE else field.description
+    return f"| `{name}` | `{environment_variable(name)}` | {_shown(field.default)} | {meaning} |"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(str, value))}]`" if value else "empty"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page where that is asked for; return the exit status."""
+    if arguments == ["--update"]:
+        PAGE.write_text(page(), encoding="utf-8")
+    return int(not is_up_to_date(PAGE))
+
+
+def is_up_to_date(path: Path) -> bool:
+    """Return whether the file holds the page as it should be."""
+    return path.is_file() and path.read_text(encoding="utf-8") == page()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
