@@ -1,6 +1,6 @@
 """Requests made from the OpenAPI document, right and wrong ones: every answer is one that the document names.
 
-The README has the same command for a running service.
+docs/security.md has the same command for a running service.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ NPU = "npu:xdna2-bf16-simulated"
 CPU = "cpu:openvino"
 
 EXTRA_WER = 0.02
-"""What bf16 on the NPU may cost on 14 clips; the larger set of the README shows none."""
+"""What bf16 on the NPU may cost on 14 clips; the larger set of docs/performance.md shows none."""
 
 ONCE = (
     "run_hangs",

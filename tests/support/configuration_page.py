@@ -6,6 +6,7 @@ Without ``--update`` the exit status says whether the page is up to date.
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from deployments.shared.settings import LIVE, Settings, environment_variable
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "configuration.md"
+LINE_LENGTH = 120
 COMMAND = "python -m tests.support.configuration_page --update"
 
 INTRODUCTION = f"""# Configuration
@@ -138,7 +140,8 @@ def page() -> str:
 def _section(theme: Theme) -> str:
     rows = map(_row, theme.fields)
     head = ("| setting | environment | default | meaning |", "| --- | --- | --- | --- |")
-    return "\n".join([f"## {theme.title}", "", theme.sentence, "", *head, *rows, ""])
+    sentence = textwrap.fill(theme.sentence, LINE_LENGTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([f"## {theme.title}", "", sentence, "", *head, *rows, ""])
 
 
 def _row(name: str) -> str:
