@@ -43,14 +43,14 @@ class Ingress:
             logger.warning("%s", model.notice)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Changes live settings; a mistake is logged and changes nothing, so that it stops no running service."""
+        """Change live settings; a mistake is logged and changes nothing, so that it stops no running service."""
         try:
             self._service.change(user_config)
         except ConfigurationError as error:
             logger.error("user_config of Ingress: %s", error)  # noqa: TRY400  (a mistake of the operator, not a fault)
 
     async def drain(self) -> bool:
-        """Takes nothing new; true once all that was accepted is answered, false if that takes too long."""
+        """Take nothing new; return whether all that was accepted was answered in time."""
         return await self._service.drain()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:

@@ -26,7 +26,7 @@ class SharedDirectory:
 
     @classmethod
     def create(cls, base: Path) -> SharedDirectory:
-        """Makes a new directory below ``base``, after removing those whose owners are gone.
+        """Make a new directory below ``base``, after removing those whose owners are gone.
 
         Raises:
             ConfigurationError: ``base`` cannot be written to.

@@ -1,80 +1,81 @@
-"""One running service for all tests here: Ray, HTTP and the demo model, started as a user starts it.
-
-It serves the graph several times: pipelined at ``/``, in sequential mode, with arrays in Ray's object store, and on a
-simulated NPU, with and without the CPU to stand in for it.
-"""
+"""One running service for all tests here; see ``tests/support/shared_service.py``."""
 
 from __future__ import annotations
 
-import time
+import traceback
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
-import requests
 from openai import OpenAI
 
-from loadtests.common.service_process import Application, running
-from tests.support.service_helpers import AUDIO, MAX_UPLOAD_BYTES, SimulatedNpu, client_of
-from tests.support.trace_collector import Collector, collecting
+from tests.support.service_helpers import AUDIO, SimulatedNpu, client_of
+from tests.support.shared_service import NPU_ROUTES, SharedService, serving
+from tests.support.trace_collector import RemoteCollector
+
+HERE = Path(__file__).parent
+SERVICE = pytest.StashKey[ExitStack]()
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process was started by another pytest, which has the service."""
+    return hasattr(config, "workerinput")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the service before any worker starts."""
+    if is_worker(session.config) or session.config.option.collectonly:
+        return
+    session.config.stash[SERVICE] = stack = ExitStack()
+    stack.enter_context(serving())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop the service; a service that does not stop as it should fails the tests."""
+    stack = session.config.stash.get(SERVICE, None)
+    if stack is None:
+        return
+    try:
+        stack.close()
+    except Exception:  # noqa: BLE001  (whatever it is, it is the finding)
+        traceback.print_exc()
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of the simulated NPU beside all others: most of their time they wait for an encoder to start.
+
+    The tests of one group run in one process, in their order: they share what they do to their applications.
+    """
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("npu" if item.path.stem == "test_npu" else "service"))
 
 
 @pytest.fixture(scope="session")
-def npus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SimulatedNpu]:
+def shared() -> SharedService:
+    """The running service."""
+    return SharedService.find()
+
+
+@pytest.fixture(scope="session")
+def service(shared: SharedService) -> str:
+    """The base URL of the running service."""
+    return shared.url
+
+
+@pytest.fixture(scope="session")
+def npus(shared: SharedService) -> dict[str, SimulatedNpu]:
     """The simulated devices, by the route of their application."""
-    directory = tmp_path_factory.mktemp("npu")
-    return {route: SimulatedNpu(directory / f"{route[1:]}.json") for route in ("/npu", "/npu-or-cpu")}
+    return {route: shared.npu(route) for route in NPU_ROUTES}
 
 
 @pytest.fixture(scope="session")
-def collector() -> Iterator[Collector]:
+def collector(shared: SharedService) -> RemoteCollector:
     """Gets the traces of the application at ``/object-store``."""
-    with collecting() as collector:
-        yield collector
-
-
-@pytest.fixture(scope="session")
-def service(
-    tmp_path_factory: pytest.TempPathFactory, npus: dict[str, SimulatedNpu], collector: Collector
-) -> Iterator[str]:
-    """The base URL of a ready service; afterwards it must stop cleanly."""
-    shared_memory = tmp_path_factory.mktemp("shm")
-    limits = {"max_upload_bytes": MAX_UPLOAD_BYTES, "failure_log_dir": str(tmp_path_factory.mktemp("failures"))}
-    # The simulator computes on the cores that all these services share: to encode again takes it longer than a device.
-    simulated = {"device": "npu", "npu_simulator": True, "encoder_budget_s": 15.0}
-    npu = {route: {**simulated, "npu_scenario": str(npus[route].path)} for route in npus}
-    applications = [
-        Application("amanuensis", "/", {**limits, "shared_memory_dir": str(shared_memory)}),
-        Application("sequential", "/sequential", {**limits, "enable_pipeline": False}),
-        Application(
-            "object-store",
-            "/object-store",
-            {**limits, "handoff": "object_store", "encoder_replicas": 2, "otlp_endpoint": collector.url},
-        ),
-        Application("npu", "/npu", {**npu["/npu"], "decoder_replicas": 2}),
-        Application("npu-or-cpu", "/npu-or-cpu", {**npu["/npu-or-cpu"], "on_device_failure": "cpu"}),
-        Application("base", "/base", {**limits, "whisper_model": "base", "max_upload_bytes": 64 * 2**20}),
-    ]
-    with ThreadPoolExecutor() as clients:
-        with running(applications) as base_url:
-            assert list(shared_memory.iterdir()), "the slab lives in the configured directory"
-            yield base_url
-            before = enqueued(base_url)
-            last = [clients.submit(transcribe_long_file, base_url) for _ in range(8)]
-            while enqueued(base_url) < before + len(last):
-                time.sleep(0.005)
-        assert all(request.result() for request in last), "what was accepted before Ctrl-C is answered"
-    assert list(shared_memory.iterdir()) == [], "a stopped service leaves nothing in shared memory"
-
-
-def transcribe_long_file(base_url: str) -> str:
-    with client_of(base_url) as client, (AUDIO / "12_flite-rms-long.wav").open("rb") as file:
-        return client.audio.transcriptions.create(file=file, model="whisper-1").text
-
-
-def enqueued(base_url: str) -> int:
-    """Requests that were let in since the start."""
-    return int(requests.get(f"{base_url}/stats/pipeline", timeout=5).json()["queue"]["total_enqueued"])
+    return RemoteCollector(shared.collector)
 
 
 @pytest.fixture(scope="session")

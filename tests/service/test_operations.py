@@ -8,7 +8,7 @@ from openapi_spec_validator import validate
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.support.service_helpers import AUDIO, wait_until
-from tests.support.trace_collector import Collector, attributes
+from tests.support.trace_collector import RemoteCollector, attributes
 
 
 def get(service: str, path: str) -> requests.Response:
@@ -81,7 +81,7 @@ def test_the_documentation_is_served_and_valid(service: str) -> None:
     assert "/v1/audio/transcriptions" in page.text
 
 
-def test_a_trace_begins_at_the_client_and_shows_every_stage(service: str, collector: Collector) -> None:
+def test_a_trace_begins_at_the_client_and_shows_every_stage(service: str, collector: RemoteCollector) -> None:
     trace, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     with (AUDIO / "01_espeak-plain.wav").open("rb") as file:
         url = f"{service}/object-store/v1/audio/transcriptions"

@@ -14,6 +14,7 @@ from openai import OpenAI
 from loadtests.load.prometheus import Prometheus, ray_session, watching, with_variables
 from tests.support.observability import alerts, dashboard, rules
 from tests.support.service_helpers import AUDIO
+from tests.support.shared_service import SharedService
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="Prometheus is not installed (Debian: apt-get install prometheus)"
@@ -28,9 +29,9 @@ SELECTORS = sorted({selector for rule in rules() for selector in SELECTOR.findal
 
 
 @pytest.fixture(scope="module")
-def prometheus(service: str, client: OpenAI) -> Iterator[Prometheus]:
+def prometheus(shared: SharedService, client: OpenAI) -> Iterator[Prometheus]:
     """One that has seen the service at work for several scrapes."""
-    with watching(service, ray_session(psutil.Process()), scrape_interval_s=SCRAPE_S) as server:
+    with watching(shared.url, ray_session(psutil.Process(shared.launcher)), scrape_interval_s=SCRAPE_S) as server:
         until = time.monotonic() + 6 * SCRAPE_S
         while time.monotonic() < until:
             with (AUDIO / "12_flite-rms-long.wav").open("rb") as file:

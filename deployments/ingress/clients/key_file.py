@@ -98,15 +98,15 @@ def read_keys(path: Path) -> tuple[KeyEntry, ...]:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read()
     except OSError as error:
-        raise ConfigurationError(f"the key file {path} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"The key file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"the key file {path} is not UTF-8 text") from None
+        raise ConfigurationError(f"The key file {path} is not UTF-8 text") from None
     if mode & FORBIDDEN_MODE:
-        raise ConfigurationError(f"the key file {path} is open to others; close it: chmod 600 {path}")
+        raise ConfigurationError(f"The key file {path} is open to others; close it: chmod 600 {path}")
     try:
         return parse_keys(text)
     except ValueError as error:
-        raise ConfigurationError(f"the key file {path}, {error}") from None
+        raise ConfigurationError(f"The key file {path}, {error}") from None
 
 
 def parse_keys(text: str) -> tuple[KeyEntry, ...]:

@@ -41,7 +41,7 @@ class TokenBucket:
         return max(0, self.full_in(now_ns) - (self.capacity - 1) * self._interval_ns)
 
     def take(self, now_ns: int) -> None:
-        """Takes a token, which must be there."""
+        """Take a token, which must be there."""
         self._full_at_ns = now_ns + self.full_in(now_ns) + self._interval_ns
 
 
@@ -110,7 +110,7 @@ class ClientLimits:
             usage.running -= 1
 
     def quota(self, client: str) -> Quota | None:
-        """None where there is no rate limit."""
+        """Return where the client stands; None where there is no rate limit."""
         bucket = self._usage_of(client).bucket
         if bucket is None or self._requests_per_minute is None:
             return None

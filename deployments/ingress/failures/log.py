@@ -1,4 +1,4 @@
-"""The failure log on disk: one file a record, there whole or not at all, the oldest deleted first.
+"""The failure log on disk: one file per record, there whole or not at all, the oldest deleted first.
 
 A file is one line of JSON, the record, and after it the audio's bytes where they are kept. Its name is the record's id,
 so names sort by time. Records are not synced: a power cut may cost the latest, and leave files that are torn.
@@ -27,7 +27,7 @@ MAX_LINE_BYTES = 2**20
 
 
 def state_directory() -> Path:
-    """Where a service of this user keeps its failure log unless told otherwise.
+    """Return where a service of this user keeps its failure log unless told otherwise.
 
     Raises:
         ConfigurationError: the user has no home directory.
@@ -35,12 +35,12 @@ def state_directory() -> Path:
     try:
         state = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
     except RuntimeError as error:
-        raise ConfigurationError("there is no home directory; set AMANUENSIS_FAILURE_LOG_DIR") from error
+        raise ConfigurationError("There is no home directory; set AMANUENSIS_FAILURE_LOG_DIR") from error
     return Path(state) / "amanuensis" / "failures"
 
 
 class FailureLog:
-    """A directory of records that any number of processes may share. Synchronous; one writing thread a process.
+    """A directory of records that any number of processes may share. Synchronous; one writing thread per process.
 
     A process looks at what others wrote each time it has itself written a tenth of the bounds: n processes exceed them
     by n - 1 tenths at most.
@@ -57,7 +57,7 @@ class FailureLog:
         self._bytes_left = 0
 
     def add(self, failure: Failure, audio: bytes = b"") -> None:
-        """Writes one record and deletes the oldest that it leaves no room for.
+        """Write one record and delete the oldest that it leaves no room for.
 
         Args:
             failure: says with ``audio_kept`` whether there is audio.
@@ -76,19 +76,19 @@ class FailureLog:
         self._write(failure.id, line, audio)
 
     def page(self, limit: int, before: str | None = None) -> tuple[list[Failure], bool]:
-        """The newest ``limit`` records, all older than the id ``before``, and whether there are more."""
+        """Return the newest ``limit`` records, all older than the id ``before``, and whether there are more."""
         ids = [name for name in reversed(self._ids()) if before is None or name < before]
         readable = (failure for failure in map(self.get, ids) if failure is not None)
         found = list(islice(readable, limit + 1))
         return found[:limit], len(found) > limit
 
     def get(self, failure_id: str) -> Failure | None:
-        """One record; None where there is none, or a torn one."""
+        """Return one record; None where there is none, or a torn one."""
         found = self._read(failure_id)
         return found and found[0]
 
     def audio(self, failure_id: str) -> bytes | None:
-        """One record's audio; None where it was not kept."""
+        """Return the audio of one record; None where it was not kept."""
         found = self._read(failure_id)
         if found is None or not found[0].audio_kept:
             return None
@@ -100,7 +100,7 @@ class FailureLog:
         return content[offset : offset + failure.audio_bytes]
 
     def delete(self, failure_id: str) -> bool:
-        """Whether there was such a record."""
+        """Delete a record; return whether there was one."""
         if not is_id(failure_id):
             return False
         try:
@@ -110,7 +110,7 @@ class FailureLog:
         return True
 
     def _read(self, failure_id: str) -> tuple[Failure, int] | None:
-        """The record and the length of its line."""
+        """Return the record and the length of its line."""
         if not is_id(failure_id):
             return None
         try:
@@ -130,7 +130,7 @@ class FailureLog:
         self._bytes_left -= size
 
     def _make_room(self, size: int) -> None:
-        """Deletes the oldest until a tenth of both bounds is free, and at least one record of ``size``."""
+        """Delete the oldest until a tenth of both bounds is free, and at least one record of ``size``."""
         self._records_left = max(1, self.max_records // 10)
         self._bytes_left = max(size, self.max_bytes // 10)
         self._delete_abandoned_parts()
@@ -162,7 +162,7 @@ class FailureLog:
             raise
 
     def _ids(self) -> list[str]:
-        """Of every record, torn ones too, oldest first."""
+        """Return the ids of all records, torn ones too, oldest first."""
         try:
             names = [path.name for path in self.directory.iterdir()]
         except FileNotFoundError:  # nothing failed yet

@@ -19,7 +19,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class FailureRecorder:
-    """What stands between the event loop and a ``FailureLog``. Never blocks; counts what it loses.
+    """The writer between the event loop and a ``FailureLog``. Never blocks; counts what it loses.
 
     Attributes:
         recorded: failures on disk.
@@ -40,7 +40,7 @@ class FailureRecorder:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="failure-log")
 
     def record(self, failure: Failure, audio: bytes) -> None:
-        """Hands one failure to the writer; with the audio, and what else is user data, only where those are kept."""
+        """Hand one failure to the writer; with the audio, and what else is user data, only where those are kept."""
         if not self.log.max_records:
             return
         if not 0 < len(audio) <= self._max_audio_bytes:
@@ -49,14 +49,14 @@ class FailureRecorder:
             self._writer.submit(self._write, failure, audio)
             return
         self.dropped += 1
-        self._complain(f"requests fail faster than they can be recorded: {self.dropped} are not in the failure log")
+        self._complain(f"Requests fail faster than they can be recorded: {self.dropped} are not in the failure log")
 
     def close(self) -> None:
-        """Blocks until everything in the backlog is written."""
+        """Wait until everything in the backlog is written."""
         self._writer.shutdown(wait=True)
 
     def as_json(self) -> dict[str, int]:
-        """The counters, and how many failures wait to be written."""
+        """Return the counters, and how many failures wait to be written."""
         return {
             "recorded": self.recorded,
             "dropped": self.dropped,
@@ -84,16 +84,16 @@ class FailureRecorder:
                 self.recorded += 1
         except Exception as error:  # noqa: BLE001  (nobody waits for this thread's exceptions)
             self.errors += 1
-            self._complain(f"the failure log {self.log.directory} takes no records, {self.errors} are lost: {error!r}")
+            self._complain(f"The failure log {self.log.directory} takes no records, {self.errors} are lost: {error!r}")
         finally:
             self._leave(len(audio))
 
     def _is_known(self, failure: Failure) -> bool:
-        """A request that was replayed and failed again is in the log already."""
+        """Return whether a request that was replayed and failed again is in the log already."""
         return failure.replay_of is not None and self.log.get(failure.replay_of) is not None
 
     def _complain(self, message: str) -> None:
-        """At most once a minute, so that a storm of failures does not become one of log lines."""
+        """Write to the log at most once per minute, so that a storm of failures does not become one of log lines."""
         now = self._clock()
         if now - self._complained >= COMPLAINT_PERIOD_S:
             self._complained = now

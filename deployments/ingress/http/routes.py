@@ -48,7 +48,7 @@ ROUTES = [*CLIENT, *OPERATOR, *PUBLIC]
 
 
 def create_app(service: TranscriptionService) -> ASGIApp:
-    """The ASGI application that serves ``service``, and watches over it from start to shutdown.
+    """Return the ASGI application that serves ``service``, and watches over it from start to shutdown.
 
     Raises:
         ConfigurationError: the file of API keys is not as it must be.

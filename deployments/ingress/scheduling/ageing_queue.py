@@ -29,7 +29,7 @@ class AgeingQueue(Generic[Item]):
         return sum(map(len, self._levels))
 
     def push(self, item: Item, level: int, now: float) -> None:
-        """Adds an item at the end of a level."""
+        """Add an item at the end of a level."""
         self._lift(now)
         self._levels[level][item] = now
 
@@ -39,7 +39,7 @@ class AgeingQueue(Generic[Item]):
         return next((number for number, level in enumerate(self._levels) if level), len(self._levels))
 
     def pop(self, now: float) -> Item:
-        """Takes the first item of the highest level.
+        """Take the first item of the highest level.
 
         Raises:
             IndexError: the queue is empty.
@@ -51,18 +51,18 @@ class AgeingQueue(Generic[Item]):
         raise IndexError("pop from an empty queue")
 
     def remove(self, item: Item) -> None:
-        """Takes an item out, wherever it stands; does nothing if it is not there."""
+        """Take an item out, wherever it stands; do nothing if it is not there."""
         for level in self._levels:
             if level.pop(item, None) is not None:
                 return
 
     def ahead_of(self, level: int, now: float) -> int:
-        """How many items would be ahead of one that came to ``level`` now."""
+        """Return how many items would be ahead of one that came to ``level`` now."""
         self._lift(now)
         return sum(map(len, self._levels[: level + 1]))
 
     def last_below(self, level: int, now: float, kept: int = 0) -> Item | None:
-        """The last item below ``level``, of the lowest level that has more than ``kept``; None if no level has."""
+        """Return the last item of the lowest level below ``level`` with more than ``kept`` items, if any has."""
         self._lift(now)
         for lower in reversed(self._levels[level + 1 :]):
             if len(lower) > kept:
@@ -70,7 +70,7 @@ class AgeingQueue(Generic[Item]):
         return None
 
     def lacking_below(self, level: int, now: float, kept: int) -> int:
-        """How many items the levels below ``level`` lack to have ``kept`` each."""
+        """Return how many items the levels below ``level`` lack to have ``kept`` each."""
         self._lift(now)
         return sum(max(0, kept - len(lower)) for lower in self._levels[level + 1 :])
 

@@ -16,12 +16,12 @@ class ArrivalRate:
         self._counted_at = 0.0
 
     def arrived(self, now: float, memory_s: float) -> None:
-        """One more."""
+        """Count one more."""
         self._fade(now, memory_s)
         self._count += 1
 
     def per_second(self, now: float, memory_s: float) -> float:
-        """The mean rate of the latest ``memory_s``."""
+        """Return the mean rate over the latest ``memory_s`` seconds."""
         self._fade(now, memory_s)
         return self._count / memory_s
 

@@ -9,7 +9,7 @@ from typing import Literal
 from deployments.shared.errors import AmanuensisError, CircuitOpenError, ServiceUnavailableError, StageTimeoutError
 
 FAILURES = 5
-"""In a row, without a success in between: what opens the breaker."""
+"""Failures in a row, without a success in between, that open the breaker."""
 
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 30.0
@@ -63,7 +63,7 @@ class CircuitBreaker:
             )
 
     def begin(self) -> None:
-        """A call is about to be made. When half open, it is the trial.
+        """Note that a call is about to be made. When half open, it is the trial.
 
         Raises:
             CircuitOpenError: the stage is not to be called now.
@@ -72,12 +72,12 @@ class CircuitBreaker:
         self._trial = self.state == "half_open"
 
     def succeeded(self) -> None:
-        """A call gave a result, or a probe found the stage well again."""
+        """Note that a call gave a result, or that a probe found the stage well again."""
         self._failures, self._pause_s = 0, FIRST_PAUSE_S
         self._open_until, self._trial, self.reason = None, False, None
 
     def failed(self, error: BaseException) -> None:
-        """A call failed for good, its retries included, or was given up by its request."""
+        """Note that a call failed for good, its retries included, or was given up by its request."""
         if not _is_the_stages(error):
             self._trial = False
             return

@@ -7,11 +7,12 @@ from deployments.ingress.scheduling.arrivals import ArrivalRate
 from deployments.ingress.scheduling.throughput import TURNS, Throughput
 
 SHORTEST_MEMORY_S = 3.0
-"""Of arrivals: enough of them for a steady rate, few enough to follow a rise. A service that is slow remembers longer,
-for as many turns of its slots as its pace is measured over: there one arrival in 3 s would look like a flood."""
+"""Arrivals of so many seconds count: enough for a steady rate, few enough to follow a rise. A service that is slow
+remembers longer, for as many turns of its slots as its pace is measured over: there one arrival in 3 s would look like
+a flood."""
 
 LATEST_REQUESTS = 32
-"""Over about so many the mean length of a turn is taken."""
+"""The mean length of a turn is taken over about so many requests."""
 
 BESIDE_OTHERS = 1.5
 """A cautious guess: a window takes the encoder so much longer while the other stages work on the same cores than at
@@ -55,21 +56,21 @@ class Forecast:
         self._arrivals = [ArrivalRate() for _ in range(levels)]
 
     def foresee(self, window_s: float) -> None:
-        """The encoder alone was found to need ``window_s`` seconds per window."""
+        """Take note that the encoder alone needs ``window_s`` seconds per window."""
         self.window_s = window_s
         self.throughput.foreseen_s = BESIDE_OTHERS * window_s
 
     def began(self, turn: int) -> None:
-        """A request turned out to need slots for ``turn`` windows before it goes to the end of the queue."""
+        """Take note that a request needs slots for ``turn`` windows before it goes to the end of the queue."""
         self._begun = min(self._begun + 1, LATEST_REQUESTS)
         self.turn += (turn - self.turn) / self._begun
 
     def asked(self, level: int, now: float) -> None:
-        """A slot was asked for."""
+        """Take note that a slot was asked for."""
         self._arrivals[level].arrived(now, self._memory_s(now))
 
     def hold_s(self, now: float) -> float:
-        """How long a slot is held: those in flight times the pace (Little's law); 0 while the pace is unknown."""
+        """Return how long a slot is held: slots in flight times the pace (Little's law); 0 while it is unknown."""
         return self.in_flight(now) * self._seconds_per_slot(now)
 
     def ageing_s(self, now: float) -> float:
@@ -83,7 +84,7 @@ class Forecast:
         return min(self._slots, most)
 
     def answer_s(self, now: float) -> float:
-        """How long a newcomer takes from its first slot to its answer; 0 as long as the pace is not known.
+        """Return how long a newcomer takes from its first slot to its answer; 0 while the pace is unknown.
 
         The windows after the first pass the stages together, behind it.
         """
@@ -106,7 +107,7 @@ class Forecast:
         return waited_s + left * seconds_per_slot
 
     def rest_s(self, ahead: float, windows: int, now: float) -> float:
-        """How long ``windows`` more windows of a request that has begun take, behind ``ahead`` others."""
+        """Return how long ``windows`` more windows of a request that has begun take, behind ``ahead`` others."""
         measured = self._seconds_per_slot(now) if self.throughput.is_measured else 0.0
         return ahead * self._seconds_per_slot(now) + windows * max(measured, self.window_s)
 

@@ -16,7 +16,7 @@ class Promises:
         self._passed = 0
 
     def add(self, time: float) -> None:
-        """One more was told to try again at ``time``."""
+        """Add one that was told to try again at ``time``."""
         heapq.heappush(self._times, time)
 
     def outstanding(self, now: float) -> int:

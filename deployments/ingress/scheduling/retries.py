@@ -24,11 +24,11 @@ class RetryBudget:
         self.spent = 0
 
     def earn(self) -> None:
-        """A call succeeded."""
+        """Note that a call succeeded."""
         self._tokens = min(FULL, self._tokens + REFILL)
 
     def spend(self) -> bool:
-        """Whether one more retry is allowed; it is counted then."""
+        """Return whether one more retry is allowed; it is counted then."""
         if self._tokens < 1:
             return False
         self._tokens -= 1
@@ -37,5 +37,5 @@ class RetryBudget:
 
 
 def backoff_s(attempt: int) -> float:
-    """The pause after the failed ``attempt``, counted from 1."""
+    """Return the seconds to pause after the failed ``attempt``, counted from 1."""
     return float(BACKOFF_S * 2 ** (attempt - 1))

@@ -30,11 +30,11 @@ class Throughput:
         return self._observed >= self._slots
 
     def all_in_use(self, now: float) -> None:
-        """The last free slot was granted."""
+        """Note that the last free slot was granted."""
         self._full_since = now
 
     def freed(self, now: float) -> None:
-        """A slot became free."""
+        """Note that a slot became free."""
         if self._full_since is None:
             return
         self._frees = self._frees * self._keep + 1

@@ -34,7 +34,7 @@ class WindowLanguages:
         return LanguageChoice(before) if before is not None else None
 
     async def _pass_on(self, index: int) -> str | None:
-        """The language after the window before: that of the last sure one."""
+        """Return the language after the window before: that of the last sure one."""
         # A waiter that is cancelled must not take the other windows' answer with it.
         before = await asyncio.shield(self._after[index - 1]) if index else None
         self._after[index].set_result(before)

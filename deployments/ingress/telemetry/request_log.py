@@ -1,4 +1,4 @@
-"""The request log: a line of JSON for each request that was worked on, and one a second for all that were turned away.
+"""The request log: a line of JSON for each request that got a slot, and one per second that counts all others.
 
 A request that got no slot is only counted: refusing costs the service nearly nothing, and the log must not cost more.
 No line holds what was said, a prompt or a key. The lines reach Serve's log of the ingress replica, as those of every
@@ -30,11 +30,11 @@ class RequestLog:
         self._flush: asyncio.TimerHandle | None = None
 
     def answered(self, record: RequestRecord) -> None:
-        """A request that got its whole text."""
+        """Write the line of a request that got its whole text."""
         _write(_line(record, ANSWERED_STATUS, ANSWERED_CODE))
 
     def failed(self, error: AmanuensisError, record: RequestRecord | None) -> None:
-        """A request that was answered with an error; ``record`` is of an audio request."""
+        """Write the line of a request that was answered with an error, or count it; an audio request has a record."""
         if record is not None and record.queue_s is not None:
             _write(_line(record, error.status, error.code))
             return
@@ -43,7 +43,7 @@ class RequestLog:
             self._flush = asyncio.get_running_loop().call_later(PERIOD_S, self.flush)
 
     def flush(self) -> None:
-        """Writes what was counted since the last line of the kind."""
+        """Write what was counted since the last line of the kind."""
         if self._flush is None:
             return
         self._flush.cancel()

@@ -39,7 +39,7 @@ class Traces:
         self._propagator = TraceContextTextMapPropagator()
 
     def ended(self, record: RequestRecord, error: AmanuensisError | None) -> None:
-        """A request was answered, with ``error`` if there is one. Below the client's own span if it sent one."""
+        """Trace a request that was answered, with ``error`` if any, below the client's own span if it sent one."""
         if record.queue_s is None:
             return
         caller = {} if record.traceparent is None else {"traceparent": record.traceparent}

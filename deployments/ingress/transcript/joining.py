@@ -87,6 +87,6 @@ def join_transcripts(parts: Sequence[Transcript]) -> Transcript:
 
 
 def _mean_logprob(parts: Sequence[Transcript]) -> float:
-    """The mean log probability a token over all parts; each counts one token for its end."""
+    """Return the mean log probability per token over all parts; each counts one token for its end."""
     weights = [len(part.tokens) + 1 for part in parts]
     return sum(weight * part.avg_logprob for weight, part in zip(weights, parts, strict=True)) / sum(weights)

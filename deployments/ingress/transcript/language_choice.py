@@ -30,7 +30,7 @@ class LanguageChoice:
 
 
 def is_sure(detected: DetectedLanguage) -> bool:
-    """Whether a window's language is believed, for itself and for what follows."""
+    """Return whether a window's language is believed, for itself and for what follows."""
     return detected.probability >= SURE
 
 
@@ -61,5 +61,5 @@ def spoken_language(windows: Iterable[tuple[Window, Transcript]]) -> str | None:
 
 
 def _spoken_s(window: Window) -> float:
-    """Seconds of speech; of the whole window where none was heard that nevertheless has a text."""
+    """Return the seconds of speech; those of the whole window where none was heard although it has a text."""
     return sum(end - start for start, end in window.speech or ()) or window.duration_s

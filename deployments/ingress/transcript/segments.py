@@ -108,7 +108,7 @@ class _PlacedWords:
         self._offsets.append(len(self._text))
 
     def text(self, start: int, end: int) -> str:
-        """Of the words ``start`` to ``end``, exclusive."""
+        """Return the text of the words ``start`` to ``end``, exclusive."""
         return self._text[self._offsets[start] : self._offsets[end]].strip()
 
     def subtitles(self, start: int, end: int) -> list[tuple[int, int]]:
@@ -123,7 +123,7 @@ class _PlacedWords:
         return duration_s <= MAX_DURATION_S and _width(self.text(start, end)) <= MAX_WIDTH
 
     def _break(self, start: int, end: int) -> int:
-        """The word to begin the second half with: after a clause or pause if the middle half has one."""
+        """Return the word to begin the second half with: after a clause or pause if the middle half has one."""
         first, last = self._offsets[start], self._offsets[end]
         middle, quarter = (first + last) / 2, (last - first) / 4
         everywhere = range(start + 1, end)

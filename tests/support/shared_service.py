@@ -1,0 +1,124 @@
+"""One running service for all service tests, whichever process runs them.
+
+``pytest --numprocesses 2`` runs tests in two processes. The one that started them starts the service, tells them its
+address through the environment, and stops it at the end.
+
+It serves the graph several times: pipelined at ``/``, in sequential mode, with arrays in Ray's object store, with the
+real Whisper base, and on a simulated NPU, with and without the CPU as its replacement.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import requests
+
+from loadtests.common.service_process import Application, started
+from tests.support.service_helpers import AUDIO, MAX_UPLOAD_BYTES, SimulatedNpu, client_of
+from tests.support.trace_collector import collecting
+
+VARIABLE = "AMANUENSIS_TEST_SERVICE"
+NPU_ROUTES = ("/npu", "/npu-or-cpu")
+LAST_REQUESTS = 8
+
+
+@dataclass(frozen=True)
+class SharedService:
+    """What a test needs to know of the service.
+
+    Attributes:
+        url: its base URL.
+        launcher: process id of the program that started it.
+        npu_scenarios: directory of the scenario files of the simulated NPUs.
+        collector: base URL of the collector that gets the traces of the application at ``/object-store``.
+    """
+
+    url: str
+    launcher: int
+    npu_scenarios: str
+    collector: str
+
+    @classmethod
+    def find(cls) -> SharedService:
+        """Return the service that was started for these tests.
+
+        Raises:
+            RuntimeError: none was: the tests were not named on the command line.
+        """
+        if VARIABLE not in os.environ:
+            raise RuntimeError("no service runs for the tests: name their directory, as in `pytest tests/service`")
+        return cls(**json.loads(os.environ[VARIABLE]))
+
+    def npu(self, route: str) -> SimulatedNpu:
+        """Return the simulated device of the application at ``route``."""
+        return SimulatedNpu(scenario(Path(self.npu_scenarios), route))
+
+
+@contextmanager
+def serving() -> Iterator[SharedService]:
+    """Start the service; afterwards it must stop cleanly, answer what it accepted, and leave nothing behind."""
+    with tempfile.TemporaryDirectory(prefix="amanuensis-tests-") as name, collecting() as collector:
+        directory = Path(name)
+        for part in ("shm", "npu", "failures"):
+            (directory / part).mkdir()
+        with ThreadPoolExecutor() as clients:
+            with started(applications(directory, collector.url)) as service:
+                assert list((directory / "shm").iterdir()), "the slab lives in the configured directory"
+                shared = SharedService(service.url, service.process.pid, str(directory / "npu"), collector.url)
+                os.environ[VARIABLE] = json.dumps(asdict(shared))
+                try:
+                    yield shared
+                finally:
+                    del os.environ[VARIABLE]
+                before = enqueued(service.url)
+                last = [clients.submit(transcribe_long_file, service.url) for _ in range(LAST_REQUESTS)]
+                while enqueued(service.url) < before + len(last):
+                    time.sleep(0.005)
+            assert all(request.result() for request in last), "what was accepted before Ctrl-C is answered"
+        assert list((directory / "shm").iterdir()) == [], "a stopped service leaves nothing in shared memory"
+
+
+def applications(directory: Path, collector: str) -> list[Application]:
+    """Return what the service serves."""
+    limits = {"max_upload_bytes": MAX_UPLOAD_BYTES, "failure_log_dir": str(directory / "failures")}
+    # The simulator computes on the cores that all these services share: to encode again takes it longer than a device.
+    simulated = {"device": "npu", "npu_simulator": True, "encoder_budget_s": 15.0}
+    npu = {route: {**simulated, "npu_scenario": str(scenario(directory / "npu", route))} for route in NPU_ROUTES}
+    for route in NPU_ROUTES:
+        SimulatedNpu(scenario(directory / "npu", route))
+    return [
+        Application("amanuensis", "/", {**limits, "shared_memory_dir": str(directory / "shm")}),
+        Application("sequential", "/sequential", {**limits, "enable_pipeline": False}),
+        Application(
+            "object-store",
+            "/object-store",
+            {**limits, "handoff": "object_store", "encoder_replicas": 2, "otlp_endpoint": collector},
+        ),
+        Application("npu", "/npu", {**npu["/npu"], "decoder_replicas": 2}),
+        Application("npu-or-cpu", "/npu-or-cpu", {**npu["/npu-or-cpu"], "on_device_failure": "cpu"}),
+        Application("base", "/base", {**limits, "whisper_model": "base", "max_upload_bytes": 64 * 2**20}),
+    ]
+
+
+def scenario(directory: Path, route: str) -> Path:
+    """Return the scenario file of the simulated device at ``route``."""
+    return directory / f"{route[1:]}.json"
+
+
+def transcribe_long_file(base_url: str) -> str:
+    """Return the text of a clip of several windows."""
+    with client_of(base_url) as client, (AUDIO / "12_flite-rms-long.wav").open("rb") as file:
+        return client.audio.transcriptions.create(file=file, model="whisper-1").text
+
+
+def enqueued(base_url: str) -> int:
+    """Return how many requests were let in since the start."""
+    return int(requests.get(f"{base_url}/stats/pipeline", timeout=5).json()["queue"]["total_enqueued"])
