@@ -142,7 +142,7 @@ class Decoder:
 
     def _refusal(self, job: _Job) -> AmanuensisError | None:
         try:
-            self._handoff.check(job.ticket)
+            self._handoff.check_ticket(job.ticket)
             self._generator.check(job.options)
         except AmanuensisError as error:
             return error
@@ -161,7 +161,7 @@ class Decoder:
         if not job.is_done:
             return UNFINISHED
         try:
-            self._handoff.check(job.ticket)
+            self._handoff.check_ticket(job.ticket)
         except AmanuensisError as error:
             return error
         self._align_phonemes(job)

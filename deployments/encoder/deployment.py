@@ -149,7 +149,7 @@ class Encoder:
 
     def _open(self, fed: FedItem[_Job, EncodedWindow]) -> _Window:
         job = fed.item
-        self._handoff.check(job.ticket)
+        self._handoff.check_ticket(job.ticket)
         log_mel = self._handoff.input(job.ticket, job.log_mel)
         shape = (log_mel.shape[1] // FRAMES_PER_STATE, self._d_model)
         with ExitStack() as slot:

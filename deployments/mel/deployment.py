@@ -101,7 +101,7 @@ class MelPreprocessor:
         self, ticket: Ticket, upload: BlobRef, options: SpeechOptions, limits: AudioLimits, asked: float
     ) -> PreparedAudio:
         began = time.monotonic()
-        self._handoff.check(ticket)
+        self._handoff.check_ticket(ticket)
         with self._watch.work() as work:
             with open_upload(upload) as file:
                 pcm = decode(file, limits, work.progressed)
@@ -115,7 +115,7 @@ class MelPreprocessor:
 
     def _later(self, ticket: Ticket, pcm: BlobRef, window: Window, asked: float) -> WindowMel:
         began = time.monotonic()
-        self._handoff.check(ticket)
+        self._handoff.check_ticket(ticket)
         with self._watch.work():
             samples = load_pcm(pcm, _sample(window.start_s), _sample(window.end_s))
             log_mel = self._write(ticket, samples)

@@ -53,7 +53,7 @@ class NullMel(NullStage):
     """Reads the upload, hands on an unwritten log-mel."""
 
     async def prepare(self, ticket: Ticket, upload: BlobRef, _options: SpeechOptions) -> PreparedAudio:
-        self._handoff.check(ticket)
+        self._handoff.check_ticket(ticket)
         with open_upload(upload) as file:
             file.read()
         with self._handoff.output(ticket, Area.LOG_MEL, MEL_SHAPE) as array:

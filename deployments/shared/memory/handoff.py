@@ -40,7 +40,7 @@ class Handoff:
     def __init__(self) -> None:
         self._slab: Slab | None = None
 
-    def check(self, ticket: Ticket) -> None:
+    def check_ticket(self, ticket: Ticket) -> None:
         """Called before work begins, so that nothing is computed for a request that was given up.
 
         Raises:
@@ -99,7 +99,7 @@ class Handoff:
         Raises:
             DeadlineExceededError, RequestCancelledError, SlotViolationError: nobody needs it any more.
         """
-        self.check(ticket)
+        self.check_ticket(ticket)
         match upload:
             case SpooledBlob():
                 return SpooledBlob(str(write_pcm(Path(upload.path), pcm)))

@@ -30,7 +30,7 @@ class ArraysAtHand:
     def __init__(self) -> None:
         self.states: dict[int, Any] = {}
 
-    def check(self, ticket: Ticket) -> None:
+    def check_ticket(self, ticket: Ticket) -> None:
         if ticket.deadline < time.time():
             raise DeadlineExceededError("too late")
 

@@ -193,14 +193,14 @@ class TestHandoff:
     def test_nothing_begins_for_a_request_that_was_given_up(self, slab: Slab) -> None:
         now = ticket(slab, 0, slab.grant(0))
         handoff = Handoff()
-        handoff.check(now)
+        handoff.check_ticket(now)
         slab.cancel(0, now.generation)
         with pytest.raises(RequestCancelledError):
-            handoff.check(now)
+            handoff.check_ticket(now)
         later = ticket(slab, 0, slab.grant(0))
-        handoff.check(later)
+        handoff.check_ticket(later)
         with pytest.raises(DeadlineExceededError):
-            handoff.check(ticket(slab, 0, later.generation, seconds=-1))
+            handoff.check_ticket(ticket(slab, 0, later.generation, seconds=-1))
 
     def test_a_result_that_comes_too_late_is_not_published(self, slab: Slab) -> None:
         now = ticket(slab, 0, slab.grant(0))
@@ -221,7 +221,7 @@ class TestHandoff:
         handoff = Handoff()
         for name in ("one", "two"):
             slab = Slab.create(tmp_path / name, LAYOUT)
-            handoff.check(ticket(slab, 0, slab.grant(0)))
+            handoff.check_ticket(ticket(slab, 0, slab.grant(0)))
 
     def test_decoded_audio_is_read_back_in_parts(self, slab: Slab, upload: Path) -> None:
         now = ticket(slab, 0, slab.grant(0))
