@@ -51,7 +51,7 @@ class Handoff:
         if ticket.slab is None:
             return
         slab = self._slab_of(ticket.slab)
-        slab.check(ticket.slot, ticket.generation)
+        slab.check_generation(ticket.slot, ticket.generation)
         if slab.is_cancelled(ticket.slot, ticket.generation):
             raise RequestCancelledError("the request was cancelled")
 
@@ -77,7 +77,7 @@ class Handoff:
         """
         if ticket.slab is None:
             return Stored(array)
-        self._slab_of(ticket.slab).check(ticket.slot, ticket.generation)
+        self._slab_of(ticket.slab).check_generation(ticket.slot, ticket.generation)
         rows, columns = array.shape
         return SlotArray(ticket.slot, ticket.generation, area, (rows, columns))
 

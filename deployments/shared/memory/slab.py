@@ -145,7 +145,7 @@ class Slab:
     def is_cancelled(self, slot: int, generation: int) -> bool:
         return bool(self._records[slot, CANCELLED] == generation)
 
-    def check(self, slot: int, generation: int) -> None:
+    def check_generation(self, slot: int, generation: int) -> None:
         """
         Raises:
             SlotViolationError: the slot has passed to another request.
@@ -160,7 +160,7 @@ class Slab:
             SlotViolationError: the slot has passed to another request.
             ValueError: ``shape`` does not fit into the area.
         """
-        self.check(slot, generation)
+        self.check_generation(slot, generation)
         size = shape[0] * shape[1]
         if size > self.layout.capacity(area):
             raise ValueError(f"{shape} does not fit into a slot's {area}")

@@ -133,7 +133,7 @@ class TestSlab:
             slab.view(0, generation, Area.LOG_MEL, (80, 400))
         slab.grant(0)
         with pytest.raises(SlotViolationError):
-            slab.check(0, generation)
+            slab.check_generation(0, generation)
 
     def test_a_slot_has_one_writer_at_a_time_and_everybody_can_tell(self, slab: Slab) -> None:
         generation = slab.grant(0)
