@@ -103,7 +103,7 @@ class Decoder:
 
     async def check_health(self) -> None:
         """Raise when the decoder hangs, so that Serve replaces this replica."""
-        self._watch.check()
+        self._watch.check_progress()
 
     async def decode(
         self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None

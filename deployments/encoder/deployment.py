@@ -108,7 +108,7 @@ class Encoder:
 
     async def check_health(self) -> None:
         """Raise when the encoder hangs, so that Serve replaces this replica."""
-        self._watch.check()
+        self._watch.check_progress()
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         """Encodes one window, together with whatever other windows are in progress."""

@@ -95,7 +95,7 @@ class MelPreprocessor:
 
     async def check_health(self) -> None:
         """Raise when a thread hangs, so that Serve replaces this replica."""
-        self._watch.check()
+        self._watch.check_progress()
 
     def _prepare(
         self, ticket: Ticket, upload: BlobRef, options: SpeechOptions, limits: AudioLimits, asked: float

@@ -84,7 +84,7 @@ class ProgressWatch:
             budget_s = self._budget_s()
         return StageProgress(stalled_s, budget_s)
 
-    def check(self) -> None:
+    def check_progress(self) -> None:
         """For Serve, which replaces a replica whose check fails three times in a row.
 
         Raises:
