@@ -143,7 +143,6 @@ class Decoder:
     def _refusal(self, job: _Job) -> AmanuensisError | None:
         try:
             self._handoff.check_ticket(job.ticket)
-            self._generator.check(job.options)
         except AmanuensisError as error:
             return error
         return None

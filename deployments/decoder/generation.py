@@ -191,21 +191,13 @@ class TextGenerator:
         self.languages = self._vocabulary.languages
         self.device = f"cpu:ctranslate2-{self._model.compute_type}"
 
-    def check(self, options: DecodeOptions) -> None:
-        """Refuse options the model cannot honour; worth calling before a window joins the windows of others.
-
-        Raises:
-            UnsupportedLanguageError: the model does not know the language, or cannot translate.
-        """
-        self._vocabulary.check(options)
-
     def generate(self, items: Sequence[DecodeItem]) -> list[Transcript]:
         """The transcript of each window, in order.
 
         The text of a window does not depend on the windows beside it.
 
         Raises:
-            UnsupportedLanguageError: as ``check``; no window is decoded then.
+            UnsupportedLanguageError: as ``begin``; no window is decoded then.
             ValueError: not ``[frames, d_model]``, or as many frames as a log-mel has bins.
         """
         decodings = [self.begin(item) for item in items]
@@ -218,10 +210,10 @@ class TextGenerator:
         """The window before its first step.
 
         Raises:
-            UnsupportedLanguageError: as ``check``.
+            UnsupportedLanguageError: the model does not know the language, or cannot translate.
             ValueError: the states are not ``[frames, d_model]``, or have as many frames as a log-mel has bins.
         """
-        self.check(item.options)
+        self._vocabulary.check_options(item.options)
         self._check_states(item.states)
         decoding = Decoding(item)
         if item.options.language is not None or not self.multilingual:

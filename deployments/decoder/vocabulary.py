@@ -49,7 +49,7 @@ class Vocabulary:
         self.languages = self._known_languages() if multilingual else ("en",)
         self.tokenizer = cache(self._tokenizer)
 
-    def check(self, options: DecodeOptions) -> None:
+    def check_options(self, options: DecodeOptions) -> None:
         """Refuse what the model cannot do.
 
         Raises:

@@ -361,7 +361,8 @@ def test_transcripts_hold_text_tokens_only(multilingual_dir: Path, multilingual:
 def test_english_only_model_refuses(
     demo: TextGenerator, items: list[DecodeItem], options: DecodeOptions, param: str
 ) -> None:
-    for refuse in (lambda: demo.check(options), lambda: demo.generate([replace(items[0], options=options)])):
+    item = replace(items[0], options=options)
+    for refuse in (lambda: demo.begin(item), lambda: demo.generate([item])):
         with pytest.raises(UnsupportedLanguageError) as refusal:
             refuse()
         assert refusal.value.param == param
