@@ -24,7 +24,6 @@ from deployments.shared.contracts import (
     Window,
 )
 from deployments.shared.errors import AmanuensisError
-from deployments.shared.frames import SAMPLE_RATE
 from deployments.shared.memory.handoff import Handoff, load_pcm
 from deployments.shared.model import Model
 from deployments.shared.replica import give_way_to_ingress, replica_name
@@ -173,8 +172,7 @@ class Decoder:
             return
         if decoding is None or decoding.transcript is None or decoding.transcript.language != aligner.language:
             return
-        start, stop = (round(seconds * SAMPLE_RATE) for seconds in (job.window.start_s, job.window.end_s))
-        words = aligner.align(load_pcm(job.pcm, start, stop), job.window, decoding.transcript)
+        words = aligner.align(load_pcm(job.pcm, job.window.samples), job.window, decoding.transcript)
         decoding.transcript = replace(decoding.transcript, words=words)
 
     def _timing(self, job: _Job) -> StageTiming:

@@ -12,7 +12,7 @@ from ray import serve
 from deployments.mel.decoding import AudioLimits, decode
 from deployments.mel.lanes import Lanes
 from deployments.mel.log_mel import log_mel
-from deployments.mel.speech import find_windows, window_samples
+from deployments.mel.speech import find_windows
 from deployments.shared.contracts import (
     Area,
     ArrayRef,
@@ -108,7 +108,7 @@ class MelPreprocessor:
             work.progressed(allowance_s=LISTENING_PER_SECOND * len(pcm) / SAMPLE_RATE)
             windows = find_windows(pcm, options)
             work.progressed()
-            first = self._write(ticket, window_samples(pcm, windows[0])) if windows else None
+            first = self._write(ticket, pcm[windows[0].samples]) if windows else None
             kept = self._handoff.store_pcm(ticket, upload, pcm) if windows else None
         timing = self._timing(began - asked, began)
         return PreparedAudio(len(pcm) / SAMPLE_RATE, windows, kept, first, timing)
@@ -117,7 +117,7 @@ class MelPreprocessor:
         began = time.monotonic()
         self._handoff.check_ticket(ticket)
         with self._watch.work():
-            samples = load_pcm(pcm, _sample(window.start_s), _sample(window.end_s))
+            samples = load_pcm(pcm, window.samples)
             log_mel = self._write(ticket, samples)
         return WindowMel(log_mel, self._timing(began - asked, began))
 
@@ -135,7 +135,3 @@ class MelPreprocessor:
         second = np.zeros(SAMPLE_RATE, np.int16)
         find_windows(second, SpeechOptions(vad_filter=True, max_window_s=30.0))
         log_mel(second, np.empty((self._n_mels, frames_for(len(second), self._buckets)), np.float32))
-
-
-def _sample(seconds: float) -> int:
-    return round(seconds * SAMPLE_RATE)

@@ -80,11 +80,6 @@ def find_windows(pcm: NDArray[np.int16], options: SpeechOptions) -> tuple[Window
     return tuple(_window(index, span, heard.stretches) for index, span in enumerate(spans))
 
 
-def window_samples(pcm: NDArray[np.int16], window: Window) -> NDArray[np.int16]:
-    """The samples of one window: a view, no copy."""
-    return pcm[round(window.start_s * SAMPLE_RATE) : round(window.end_s * SAMPLE_RATE)]
-
-
 def speech_probabilities(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
     """The probability of speech in every 512 samples: ``[ceil(n_samples / 512)]``, the last one padded with silence.
 

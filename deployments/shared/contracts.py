@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from deployments.shared.frames import SAMPLE_RATE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from ray import ObjectRef
@@ -96,6 +98,11 @@ class Window:
     @property
     def duration_s(self) -> float:
         return self.end_s - self.start_s
+
+    @property
+    def samples(self) -> slice:
+        """Where the window lies in the decoded audio, in samples."""
+        return slice(round(self.start_s * SAMPLE_RATE), round(self.end_s * SAMPLE_RATE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class HostileStages:
 
     async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
         async def later(replica: Handoff) -> ArrayRef:
-            (sample,) = load_pcm(pcm, window.index, window.index + 1)
+            (sample,) = load_pcm(pcm, slice(window.index, window.index + 1))
             is_rest = window.start_s != window.index
             return await self._mel(replica, ticket, float(sample) + REST * is_rest)
 

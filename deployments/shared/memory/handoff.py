@@ -124,14 +124,14 @@ def open_upload(blob: BlobRef) -> BinaryIO:
     assert_never(blob)
 
 
-def load_pcm(blob: BlobRef, start: int, stop: int) -> Int16:
-    """Samples ``[start, stop)`` of decoded audio that ``store_pcm`` kept."""
+def load_pcm(blob: BlobRef, wanted: slice) -> Int16:
+    """Return some samples of decoded audio that ``store_pcm`` kept, for example ``Window.samples``."""
     match blob:
         case SpooledBlob():
-            return read_pcm(Path(blob.path), start, stop)
+            return read_pcm(Path(blob.path), wanted.start, wanted.stop)
         case Stored():
             samples: Int16 = ray.get(blob.content)
-            return samples[start:stop]
+            return samples[wanted]
     assert_never(blob)
 
 

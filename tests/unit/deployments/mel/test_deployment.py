@@ -87,7 +87,7 @@ def kept(prepared: PreparedAudio) -> BlobRef:
 def test_the_audio_of_one_window_is_kept_for_what_its_text_leaves_out(bench: Bench) -> None:
     prepared = prepare(bench, bench.ticket(0), CLIP.read_bytes())
     (window,) = prepared.windows
-    samples = load_pcm(kept(prepared), 0, round(prepared.duration_s * SAMPLE_RATE))
+    samples = load_pcm(kept(prepared), slice(0, round(prepared.duration_s * SAMPLE_RATE)))
     with wave.open(str(CLIP)) as file:
         np.testing.assert_array_equal(samples, np.frombuffer(file.readframes(file.getnframes()), np.int16))
     assert window.speech

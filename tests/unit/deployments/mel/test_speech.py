@@ -29,7 +29,6 @@ from deployments.mel.speech import (
     SPEECH_THRESHOLD,
     find_windows,
     speech_probabilities,
-    window_samples,
 )
 from deployments.shared.contracts import SpeechOptions, Window
 from deployments.shared.frames import SAMPLE_RATE
@@ -116,7 +115,7 @@ def test_long_clips_are_covered_by_windows(clip: Path, max_window_s: float) -> N
     windows = windows_of(pcm, max_window_s)
     assert len(windows) >= len(pcm) / SAMPLE_RATE // max_window_s
     assert all(window.duration_s <= max_window_s + 1e-9 for window in windows)
-    heard = sum(len(window_samples(pcm, window)) for window in windows) / len(pcm)
+    heard = sum(len(pcm[window.samples]) for window in windows) / len(pcm)
     assert heard > 0.85
 
 
@@ -134,7 +133,7 @@ def fixed_windows(pcm: NDArray[np.int16], max_window_s: float) -> tuple[Window, 
 def test_without_vad_the_windows_cover_everything_and_end_in_pauses() -> None:
     pcm = pcm_of(AUDIO / "12_flite-rms-long.wav")
     windows = fixed_windows(pcm, 10)
-    np.testing.assert_array_equal(np.concatenate([window_samples(pcm, window) for window in windows]), pcm)
+    np.testing.assert_array_equal(np.concatenate([pcm[window.samples] for window in windows]), pcm)
     for window in windows[:-1]:
         assert 10 * 2 / 3 <= window.duration_s <= 10
         end = round(window.end_s * SAMPLE_RATE)
@@ -161,7 +160,7 @@ def test_properties_of_windows_without_vad(seconds: float, max_window_s: float, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(speech, "speech_probabilities", lambda pcm: np.zeros(-(-len(pcm) // CHUNK), np.float32))
         windows = fixed_windows(pcm, max_window_s)
-    spans = [(round(w.start_s * SAMPLE_RATE), round(w.end_s * SAMPLE_RATE)) for w in windows]
+    spans = [(window.samples.start, window.samples.stop) for window in windows]
     assert [window.index for window in windows] == list(range(len(windows)))
     assert (spans[0][0], spans[-1][1]) == (0, len(pcm))
     assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
@@ -273,7 +272,7 @@ def test_properties_of_windows(probabilities: NDArray[np.float32], max_window_s:
         patch.setattr(speech, "speech_probabilities", lambda pcm: np.resize(probabilities, -(-len(pcm) // CHUNK)))
         windows = windows_of(np.zeros(n_samples, np.int16), max_window_s)
 
-    spans = [(round(w.start_s * SAMPLE_RATE), round(w.end_s * SAMPLE_RATE)) for w in windows]
+    spans = [(window.samples.start, window.samples.stop) for window in windows]
     assert [window.index for window in windows] == list(range(len(windows)))
     assert all(0 <= start < end <= n_samples for start, end in spans)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
@@ -291,7 +290,7 @@ def test_properties_of_windows(probabilities: NDArray[np.float32], max_window_s:
 def spans_of(probabilities: list[float], max_window_s: float, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     monkeypatch.setattr(speech, "speech_probabilities", lambda _: np.array(probabilities, np.float32))
     windows = windows_of(np.zeros(len(probabilities) * CHUNK, np.int16), max_window_s)
-    return [(round(w.start_s * SAMPLE_RATE), round(w.end_s * SAMPLE_RATE)) for w in windows]
+    return [(window.samples.start, window.samples.stop) for window in windows]
 
 
 def test_neighbours_share_a_window_until_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
