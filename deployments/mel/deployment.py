@@ -12,7 +12,7 @@ from ray import serve
 from deployments.mel.decoding import AudioLimits, decode
 from deployments.mel.lanes import Lanes
 from deployments.mel.log_mel import log_mel
-from deployments.mel.speech import find_windows
+from deployments.mel.windows import find_windows
 from deployments.shared.contracts import (
     Area,
     ArrayRef,

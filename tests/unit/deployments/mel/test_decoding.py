@@ -8,7 +8,6 @@ import io
 import struct
 import time
 import tracemalloc
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from deployments.mel.decoding import AudioLimits, decode
 from deployments.shared.errors import AmanuensisError, AudioTooLongError, AudioTooSlowError, InvalidAudioError
 from deployments.shared.frames import SAMPLE_RATE
 from tests.support.paths import AUDIO
+from tests.support.spoken_clips import pcm_of
 
 CLIPS = sorted(AUDIO.glob("*.wav"))
 CLIP = AUDIO / "11_flite-slt-long.wav"  # 16 s
@@ -51,11 +51,6 @@ FORMATS: dict[str, Format] = {
 }
 # Formats without a length of their own: a cut between two frames cannot be seen.
 UNMEASURED = {"mp3 without a frame count", "webm, live"}
-
-
-def pcm_of(path: Path) -> NDArray[np.int16]:
-    with wave.open(str(path)) as file:
-        return np.frombuffer(file.readframes(file.getnframes()), np.int16)
 
 
 @pytest.fixture(scope="module")
