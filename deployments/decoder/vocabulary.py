@@ -56,12 +56,9 @@ class Vocabulary:
             UnsupportedLanguageError: the model does not know the language, or cannot translate.
         """
         if options.language is not None and options.language not in self.languages:
-            raise UnsupportedLanguageError(
-                f"The model does not know the language '{options.language}'. It knows: {', '.join(self.languages)}.",
-                param="language",
-            )
+            raise UnsupportedLanguageError.unknown_to_model(options.language, self.languages)
         if options.task == "translate" and not self.multilingual:
-            raise UnsupportedLanguageError("The model is English-only and cannot translate.", param="model")
+            raise UnsupportedLanguageError.cannot_translate()
 
     def prompt(self, options: DecodeOptions, search: Search) -> list[int]:
         """``[<|startofprev|> hotwords text] <|startoftranscript|> [language task] <|notimestamps|>``.

@@ -5,7 +5,11 @@ A message tells the client what to do and never holds paths, stack traces or oth
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final, Self
+
+AUDIO_FORMATS: Final = "wav, flac, mp3, m4a/aac, ogg/opus, webm or mp4"
+"""The formats that an upload may have, as messages name them."""
 
 
 class AmanuensisError(Exception):
@@ -68,6 +72,11 @@ class InvalidAudioError(InvalidRequestError):
 
     code = "invalid_audio"
 
+    @classmethod
+    def empty_file(cls) -> Self:
+        """Say that an upload has no bytes."""
+        return cls(f"The file is empty. Upload a recording as {AUDIO_FORMATS}.", param="file")
+
 
 class AudioTooLongError(InvalidAudioError):
     """The decoded audio is longer than the service accepts."""
@@ -83,6 +92,18 @@ class UnsupportedLanguageError(InvalidRequestError):
     """The model does not know the language, or cannot translate."""
 
     code = "unsupported_language"
+
+    @classmethod
+    def unknown_to_model(cls, language: str, known: Sequence[str]) -> Self:
+        """Say that the model does not know a language, and which ones it knows."""
+        return cls(
+            f"The model does not know the language '{language}'. It knows: {', '.join(known)}.", param="language"
+        )
+
+    @classmethod
+    def cannot_translate(cls) -> Self:
+        """Say that the model knows only English."""
+        return cls("The model is English-only and cannot translate", param="model")
 
 
 class TimeoutTooShortError(InvalidRequestError):

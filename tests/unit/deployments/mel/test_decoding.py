@@ -18,7 +18,7 @@ import pytest
 from faster_whisper import decode_audio
 from numpy.typing import NDArray
 
-from deployments.mel import decoding
+from deployments.mel import opening
 from deployments.mel.decoding import AudioLimits, decode
 from deployments.shared.errors import AmanuensisError, AudioTooLongError, AudioTooSlowError, InvalidAudioError
 from deployments.shared.frames import SAMPLE_RATE
@@ -299,7 +299,7 @@ def test_no_upload_makes_ffmpeg_open_another_file(tmp_path: Path, monkeypatch: p
         assert sum(frame.samples for frame in container.decode(audio=0)) == len(pcm_of(CLIP))
     with pytest.raises(InvalidAudioError):
         decoded(script)
-    monkeypatch.setitem(decoding._OPTIONS, "format_whitelist", "concat,wav")  # and were its format allowed:
+    monkeypatch.setitem(opening.OPTIONS, "format_whitelist", "concat,wav")  # and were its format allowed:
     with pytest.raises(InvalidAudioError):
         decoded(script)
 
