@@ -11,7 +11,9 @@ from ray import serve
 
 from deployments.decoder.alignment import PhonemeAligner
 from deployments.decoder.batcher import UNFINISHED, NaturalBatcher, Outcome
-from deployments.decoder.generation import DecodeItem, Decoding, Language, TextGenerator
+from deployments.decoder.generation import TextGenerator
+from deployments.decoder.language import Language
+from deployments.decoder.steps import DecodeItem, Decoding
 from deployments.shared.contracts import (
     ArrayRef,
     BlobRef,

@@ -13,7 +13,9 @@ import pytest
 
 from deployments.decoder import deployment as decoder_module
 from deployments.decoder.deployment import Decoder
-from deployments.decoder.generation import SURE_LANGUAGE, DecodeItem, TextGenerator
+from deployments.decoder.generation import TextGenerator
+from deployments.decoder.language import SURE_LANGUAGE
+from deployments.decoder.steps import DecodeItem
 from deployments.shared.contracts import Area, ArrayRef, DecodeOptions, SlotArray, Ticket, Window
 from deployments.shared.errors import DeadlineExceededError, UnsupportedLanguageError
 from deployments.shared.model import load_model

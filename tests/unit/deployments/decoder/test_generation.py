@@ -16,10 +16,12 @@ import jiwer
 import numpy as np
 import pytest
 
-from deployments.decoder import generation, quality
-from deployments.decoder.generation import DecodeItem, Language, TextGenerator, max_new_tokens
+from deployments.decoder import language, quality
+from deployments.decoder.generation import TextGenerator
+from deployments.decoder.language import Language, competitors
 from deployments.decoder.quality import Attempt
 from deployments.decoder.search import Search
+from deployments.decoder.steps import DecodeItem, max_new_tokens
 from deployments.decoder.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
 from deployments.shared.contracts import DecodeOptions, Window
 from deployments.shared.errors import ConfigurationError, UnsupportedLanguageError
@@ -309,7 +311,7 @@ def test_multilingual_prompt(multilingual_dir: Path) -> None:
 def test_language_is_detected_from_the_states(
     multilingual_dir: Path, multilingual: TextGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "SURE_LANGUAGE", 0.0)  # none competes with the likeliest
+    monkeypatch.setattr(language, "SURE_LANGUAGE", 0.0)  # none competes with the likeliest
     items = random_items(12)
     model = ctranslate2.models.Whisper(str(multilingual_dir), compute_type="int8", intra_threads=1)
     detected = multilingual.generate(items)
@@ -324,7 +326,7 @@ def test_language_is_detected_from_the_states(
 
 def test_a_doubtful_language_competes_with_the_other_likely_ones() -> None:
     def tried(*probabilities: float, heard_s: float = 8.0) -> int:
-        return len(generation._competitors(tuple(Language("de", each) for each in probabilities), heard_s))
+        return len(competitors(tuple(Language("de", each) for each in probabilities), heard_s))
 
     assert tried(0.8, 0.15, 0.03) == 1
     assert tried(0.66, 0.30, 0.01, 0.0, heard_s=0.6) == 1

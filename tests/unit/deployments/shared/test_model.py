@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployments.decoder.generation import DecodeItem, TextGenerator
+from deployments.decoder.generation import TextGenerator
+from deployments.decoder.steps import DecodeItem
 from deployments.mel.log_mel import log_mel
 from deployments.shared.contracts import DecodeOptions, Window
 from deployments.shared.errors import ConfigurationError
