@@ -12,7 +12,7 @@ from deployments.ingress.clients.key_file import read_keys
 from deployments.ingress.deployment import INGRESS_MAX_ONGOING, STAGE_HEADROOM, Ingress
 from deployments.mel.deployment import MelPreprocessor
 from deployments.placement import Placement, replicas
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 
 SELF_HEALING = {"health_check_period_s": 1.0, "health_check_timeout_s": 10.0}

@@ -23,7 +23,7 @@ import psutil
 import yaml
 
 from deployments.shared.errors import ConfigurationError
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 
 FAST_PATHS = {

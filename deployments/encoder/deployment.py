@@ -26,7 +26,7 @@ from deployments.shared.contracts import (
 )
 from deployments.shared.errors import DeviceBrokenError, DeviceUnreliableError
 from deployments.shared.memory.handoff import Float32, Handoff
-from deployments.shared.model import Model
+from deployments.shared.model.description import Model
 from deployments.shared.replica import give_way_to_ingress, replica_name
 from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch

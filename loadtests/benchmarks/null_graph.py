@@ -28,7 +28,7 @@ from deployments.shared.contracts import (
     Window,
 )
 from deployments.shared.memory.handoff import Handoff, open_upload
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 
 SECONDS = 4.0

@@ -18,7 +18,7 @@ from deployments.decoder.language import SURE_LANGUAGE
 from deployments.decoder.steps import DecodeItem
 from deployments.shared.contracts import Area, ArrayRef, DecodeOptions, SlotArray, Ticket, Window
 from deployments.shared.errors import DeadlineExceededError, UnsupportedLanguageError
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from tests.support.tiny_whisper import D_MODEL, make_multilingual_model
 

@@ -27,7 +27,7 @@ from deployments.shared.frames import SAMPLE_RATE
 from deployments.shared.memory.handoff import load_pcm
 from deployments.shared.memory.slab import Slab, SlabLayout
 from deployments.shared.memory.spool import write_upload
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from tests.support.paths import AUDIO
 from tests.support.spoken_clips import DEMO_MODEL
