@@ -25,10 +25,11 @@ from deployments.shared.contracts import (
     Ticket,
     Window,
 )
+from deployments.shared.cpu_priority import give_way_to_ingress
 from deployments.shared.errors import AmanuensisError
 from deployments.shared.memory.handoff import Handoff, load_pcm
 from deployments.shared.model.description import Model
-from deployments.shared.replica import give_way_to_ingress, replica_name
+from deployments.shared.replica_name import replica_name
 from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch
 

@@ -24,10 +24,11 @@ from deployments.shared.contracts import (
     StageTiming,
     Ticket,
 )
+from deployments.shared.cpu_priority import give_way_to_ingress
 from deployments.shared.errors import DeviceBrokenError, DeviceUnreliableError
 from deployments.shared.memory.handoff import Float32, Handoff
 from deployments.shared.model.description import Model
-from deployments.shared.replica import give_way_to_ingress, replica_name
+from deployments.shared.replica_name import replica_name
 from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch
 from npu_encoder.backend import EncoderBackend, encode_silence

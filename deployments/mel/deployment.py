@@ -25,11 +25,12 @@ from deployments.shared.contracts import (
     Window,
     WindowMel,
 )
+from deployments.shared.cpu_priority import give_way_to_ingress
 from deployments.shared.errors import AudioTooLongError, AudioTooSlowError
 from deployments.shared.frames import SAMPLE_RATE, frames_for
 from deployments.shared.memory.handoff import Handoff, load_pcm, open_upload
 from deployments.shared.model.description import Model
-from deployments.shared.replica import give_way_to_ingress, replica_name
+from deployments.shared.replica_name import replica_name
 from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch
 
