@@ -1,4 +1,4 @@
-"""MelPreprocessor: the first deployment of the graph. Bytes -> windows of speech -> log-mel in the slot."""
+"""MelPreprocessor: the first stage of the graph. Uploaded bytes -> windows of speech -> log-mel in the slot."""
 
 from __future__ import annotations
 
@@ -36,21 +36,25 @@ from deployments.shared.watchdog import ProgressWatch
 
 DEVICE = "cpu"
 MAX_CPU_S = 2.0
-"""Of decoding, beyond what the length of the audio explains."""
+"""CPU seconds that decoding may take beyond what the length of the audio explains."""
 
 SHORT_S = 120.0
-"""An upload is taken for a short one until this much of it is decoded. Then it starts again among the long ones: that
-costs a thirtieth of an hour's decoding, and nobody's word is taken for how long a file is."""
+"""Seconds of audio after which an upload is no longer taken for a short one.
+
+It then starts again among the long ones. That costs a thirtieth of the decoding of an hour, and no file has to be
+believed about its length.
+"""
 
 LISTENING_PER_SECOND = 0.02
-"""The voice detection may take so long for each second of audio: on an idle core it takes a twentieth of that."""
+"""Seconds that the voice detection may take per second of audio; on an idle core it takes a twentieth of that."""
 
 SLACK = 5.0
+"""How many times slower than the slowest step seen the next one may be: other processes need the cores too."""
 
 
 @serve.deployment
 class MelPreprocessor:
-    """CPU replicas. A few threads each, one of which no long file ever has, so that short ones pass."""
+    """A replica on the CPU with a few threads, one of which never works on a long file, so that short files pass."""
 
     def __init__(self, settings: Settings, model: Model) -> None:
         give_way_to_ingress()
@@ -66,7 +70,7 @@ class MelPreprocessor:
         self._warm_up()
 
     async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
-        """Decodes an upload, finds its windows, computes the first one's log-mel.
+        """Decode an upload, find its windows, and compute the log-mel of the first one.
 
         Raises:
             InvalidAudioError, AudioTooLongError: the upload is at fault.
@@ -86,16 +90,16 @@ class MelPreprocessor:
         )
 
     async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
-        """Computes the log-mel of a later window from the audio that ``prepare`` kept."""
+        """Compute the log-mel of a later window from the audio that ``prepare`` kept."""
         asked = time.monotonic()
         return await self._lanes(lambda: self._later(ticket, pcm, window, asked), ticket.priority)
 
     async def progress(self) -> StageProgress:
-        """Whether the files here get on."""
+        """Tell whether the work of this replica makes progress."""
         return self._watch.progress()
 
     async def check_health(self) -> None:
-        """Raise when a thread hangs, so that Serve replaces this replica."""
+        """Raise an error when a thread hangs, so that Serve replaces this replica."""
         self._watch.check_progress()
 
     def _prepare(
@@ -132,7 +136,7 @@ class MelPreprocessor:
         return StageTiming(queue_s, time.monotonic() - began, 1, self._replica, DEVICE)
 
     def _warm_up(self) -> None:
-        """Loads the VAD model and the mel filters now, not in the first request."""
+        """Load the voice detection and the mel filters now, not in the first request."""
         second = np.zeros(SAMPLE_RATE, np.int16)
         find_windows(second, SpeechOptions(vad_filter=True, max_window_s=30.0))
         log_mel(second, np.empty((self._n_mels, frames_for(len(second), self._buckets)), np.float32))

@@ -1,4 +1,4 @@
-"""Uploads opened with FFmpeg (PyAV) so that a hostile one can do no harm.
+"""Uploads, opened with FFmpeg (PyAV) so that a hostile one can do no harm.
 
 Only the listed demuxers and decoders may run, nothing but the upload is ever opened, and no block of memory is large.
 """
