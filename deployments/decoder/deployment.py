@@ -101,7 +101,7 @@ class Decoder:
         self._replica = replica_name()
 
     async def progress(self) -> StageProgress:
-        """Tell whether the work of this replica makes progress."""
+        """Return whether the work of this replica makes progress."""
         return self._watch.progress()
 
     async def check_health(self) -> None:

@@ -48,7 +48,7 @@ def likeliest(ranking: Iterable[tuple[str, float]], known: Collection[str]) -> t
 
 
 def is_sure(candidates: tuple[Language, ...]) -> bool:
-    """Tell whether the likeliest candidate needs no second look."""
+    """Return whether the likeliest candidate needs no second look."""
     return candidates[0].probability >= SURE_LANGUAGE
 
 

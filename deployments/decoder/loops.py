@@ -42,7 +42,7 @@ def compression_ratio(text: str) -> float:
 
 
 def is_repetitive(text: str) -> bool:
-    """Tell whether the text compresses too well, if each letter of any script counts as one byte.
+    """Return whether the text compresses too well, if each letter of any script counts as one byte.
 
     In UTF-8 the letters of Tamil or Hindi take three bytes, two of which repeat themselves whatever is said.
     """
@@ -63,7 +63,7 @@ def until_first_pass(tokens: Sequence[int], text_of: Callable[[tuple[int, ...]],
 
 
 def ends_in_loop(tokens: Sequence[int]) -> bool:
-    """Tell whether the longest loop goes on to the last token.
+    """Return whether the longest loop goes on to the last token.
 
     In a long text such a loop may compress too little to be noticed by ``is_repetitive``.
     """

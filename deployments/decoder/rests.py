@@ -41,7 +41,7 @@ def speech_s(window: Window) -> float:
 
 
 def may_end_early(window: Window, text: str) -> bool:
-    """Tell whether the text may end in a long pause: enough speech follows, and the text is short for its speech."""
+    """Return whether the text may end in a long pause: enough speech follows, and the text is short for its speech."""
     if len(text) >= USUAL_PACE * speech_s(window):
         return False
     pauses = [after[0] for before, after in pairwise(stretches_of(window)) if after[0] - before[1] >= LONG_PAUSE_S]

@@ -58,5 +58,5 @@ def ladder(options: DecodeOptions, languages: Sequence[str], temperatures: tuple
 
 
 def has_prompt(options: DecodeOptions) -> bool:
-    """Tell whether the request gives the model any text that came before, or words to expect."""
+    """Return whether the request gives the model any text that came before, or words to expect."""
     return bool((options.prompt or "").strip() or (options.hotwords or "").strip())

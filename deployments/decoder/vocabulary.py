@@ -97,7 +97,7 @@ class Vocabulary:
         return end[next(begins, 0) :]
 
     def echoes(self, text: str, options: DecodeOptions) -> bool:
-        """Tell whether all words of a text are in the request's prompt or hotwords, in this order."""
+        """Return whether all words of a text are in the request's prompt or hotwords, in this order."""
         words = _bare_words(text)
         given = f"{options.hotwords or ''} {options.prompt or ''}"
         return bool(words) and f" {' '.join(words)} " in f" {' '.join(_bare_words(given))} "

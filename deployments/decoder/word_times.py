@@ -85,7 +85,7 @@ def word_spans(
 
 
 def is_spaced(tokenizer: Any) -> bool:
-    """Tell whether spaces separate the words of a text: a translation is English, whatever was spoken."""
+    """Return whether spaces separate the words of a text: a translation is English, whatever was spoken."""
     return tokenizer.task == tokenizer.translate or tokenizer.language_code not in WITHOUT_SPACES
 
 

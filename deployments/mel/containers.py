@@ -117,7 +117,7 @@ def check_complete(file: BinaryIO, size: int) -> None:
 
 
 def declares_mp3_frames(file: BinaryIO) -> bool:
-    """Tell whether an mp3 file starts with a frame count (Xing or LAME), so that its duration is more than a guess."""
+    """Return whether an mp3 file starts with a frame count (Xing or LAME), so that its length is more than a guess."""
     file.seek(0)
     tag = file.read(ID3_HEADER.size)
     is_tagged = len(tag) == ID3_HEADER.size and tag.startswith(b"ID3")
@@ -137,7 +137,7 @@ def _data_length(declared: int, present: int) -> int:
 
 
 def _ends_with_page(tail: bytes) -> bool:
-    """Tell whether the last page that starts in ``tail`` also ends there (RFC 3533, section 6)."""
+    """Return whether the last page that starts in ``tail`` also ends there (RFC 3533, section 6)."""
     page = tail[tail.rfind(OGG_PAGE) :]
     if len(page) < OGG_HEADER or not page.startswith(OGG_PAGE):
         return False

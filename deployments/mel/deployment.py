@@ -95,7 +95,7 @@ class MelPreprocessor:
         return await self._lanes(lambda: self._later(ticket, pcm, window, asked), ticket.priority)
 
     async def progress(self) -> StageProgress:
-        """Tell whether the work of this replica makes progress."""
+        """Return whether the work of this replica makes progress."""
         return self._watch.progress()
 
     async def check_health(self) -> None:

@@ -58,7 +58,7 @@ class Heard(NamedTuple):
 
 
 def _is_a_word(pcm: NDArray[np.int16]) -> bool:
-    """Tell whether short audio in which nothing was heard holds speech after all.
+    """Return whether short audio in which nothing was heard holds speech after all.
 
     The model remembers what it heard, so it hears the audio twice: the first time serves as the context that speech at
     the very beginning lacks. The answer says whether somebody speaks, not where.

@@ -1,7 +1,7 @@
-"""How a stage gets its input arrays and hands on its output, whatever lies between: the slab or the object store.
+"""How a stage gets its input arrays and hands on its output, through the slab or through the object store.
 
 A stage sees NumPy arrays. In shared memory they are views of a slot, so handing on costs nothing; through the object
-store an input arrives read-only and without a copy, an output is copied once.
+store an input arrives read-only and without a copy, and an output is copied once.
 """
 
 from __future__ import annotations
@@ -35,32 +35,34 @@ Int16 = NDArray[np.int16]
 
 
 class Handoff:
-    """One stage replica's end of the hand-over. Thread-safe: two threads that race to attach a slab both succeed."""
+    """One stage replica's end of the handoff. Thread-safe: two threads that race to attach a slab both succeed."""
 
     def __init__(self) -> None:
         self._slab: Slab | None = None
 
     def check_ticket(self, ticket: Ticket) -> None:
-        """Called before work begins, so that nothing is computed for a request that was given up.
+        """Refuse work for a request that nobody waits for any more; called before the work begins.
 
         Raises:
-            DeadlineExceededError, RequestCancelledError, SlotViolationError: as their names say.
+            DeadlineExceededError: the request's deadline has passed.
+            RequestCancelledError: the request was given up.
+            SlotViolationError: the slot has passed to another request.
         """
         if time.time() > ticket.deadline:
-            raise DeadlineExceededError("the request's deadline passed before this stage began")
+            raise DeadlineExceededError.before("this stage began")
         if ticket.slab is None:
             return
         slab = self._slab_of(ticket.slab)
         slab.check_generation(ticket.slot, ticket.generation)
         if slab.is_cancelled(ticket.slot, ticket.generation):
-            raise RequestCancelledError("the request was cancelled")
+            raise RequestCancelledError.given_up()
 
     @contextmanager
     def output(self, ticket: Ticket, area: Area, shape: tuple[int, int]) -> Iterator[Float32]:
-        """An uninitialised float32 array of ``shape`` to write the stage's result into, within the context.
+        """Yield an uninitialised float32 array of ``shape`` to write the stage's result into, within the context.
 
         Raises:
-            StageLostError: an earlier call for the same slot, taken for dead, still writes.
+            StageLostError: an earlier call for the same slot, which seemed dead, still writes.
             SlotViolationError: the slot has passed to another request.
         """
         if ticket.slab is None:
@@ -70,10 +72,10 @@ class Handoff:
             yield array
 
     def publish(self, ticket: Ticket, area: Area, array: Float32) -> ArrayRef:
-        """Hands on an array that ``output`` gave out, filled and still within its context.
+        """Hand on an array that ``output`` yielded, filled and still within its context.
 
         Raises:
-            SlotViolationError: the slot passed to another request while it was being filled.
+            SlotViolationError: the slot passed to another request while the array was being filled.
         """
         if ticket.slab is None:
             return Stored(array)
@@ -82,11 +84,11 @@ class Handoff:
         return SlotArray(ticket.slot, ticket.generation, area, (rows, columns))
 
     def input(self, ticket: Ticket, array: ArrayRef) -> Float32:
-        """The array behind a reference: a view of the slot, or read-only from the object store."""
+        """Return the array behind a reference: a view of the slot, or read-only from the object store."""
         match array:
             case SlotArray():
                 if ticket.slab is None:
-                    raise SlotViolationError("an array in shared memory arrived without its slab")
+                    raise SlotViolationError("An array in shared memory arrived without its slab")
                 return self._slab_of(ticket.slab).view(array.slot, array.generation, array.area, array.shape)
             case Stored():
                 stored: Float32 = ray.get(array.content)
@@ -94,10 +96,11 @@ class Handoff:
         assert_never(array)
 
     def store_pcm(self, ticket: Ticket, upload: BlobRef, pcm: Int16) -> BlobRef:
-        """Keeps decoded audio for the later windows of a request.
+        """Keep decoded audio for the later windows of a request.
 
         Raises:
-            DeadlineExceededError, RequestCancelledError, SlotViolationError: nobody needs it any more.
+            DeadlineExceededError, RequestCancelledError, SlotViolationError: as ``check_ticket``.
+            OutOfSpaceError: the audio does not fit into the spool.
         """
         self.check_ticket(ticket)
         match upload:
@@ -115,7 +118,7 @@ class Handoff:
 
 
 def open_upload(blob: BlobRef) -> BinaryIO:
-    """The bytes a client sent, as a seekable file."""
+    """Open the bytes that a client sent, as a seekable file."""
     match blob:
         case SpooledBlob():
             return Path(blob.path).open("rb")
@@ -136,6 +139,6 @@ def load_pcm(blob: BlobRef, wanted: slice) -> Int16:
 
 
 def drop(upload: BlobRef) -> None:
-    """Frees an upload and the audio decoded from it; an object in Ray's store goes with its last reference."""
+    """Free an upload and the audio decoded from it; an object in Ray's store goes with its last reference."""
     if isinstance(upload, SpooledBlob):
         remove(Path(upload.path))

@@ -21,7 +21,7 @@ WANTED: Final = ("config.json", PREPROCESSOR_FILE, MODEL_FILE, TOKENIZER_FILE, "
 
 
 def is_wanted(file: str, source: Source) -> bool:
-    """Tell whether a file of the source's repository belongs to the model."""
+    """Return whether a file of the source's repository belongs to the model."""
     return file in source.sums if source.sums else any(fnmatch(file, pattern) for pattern in WANTED)
 
 

@@ -66,7 +66,7 @@ def find(name: str) -> Path | None:
 
 
 def is_directory(name: str) -> bool:
-    """Tell whether ``name`` is taken for a path."""
+    """Return whether ``name`` is taken for a path."""
     return _directory(name) is not None
 
 

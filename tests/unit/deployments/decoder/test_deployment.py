@@ -26,8 +26,8 @@ WINDOW = Window(0, 0.0, 4.0)
 GERMAN = DecodeOptions(language="de")
 
 
-class ArraysAtHand:
-    """A hand-over whose slots are a dictionary."""
+class DictionaryHandoff:
+    """A handoff whose slots are a dictionary."""
 
     def __init__(self) -> None:
         self.states: dict[int, Any] = {}
@@ -49,7 +49,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def replica(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A Decoder in this process, with states of random windows in slots 0 to 7."""
-    monkeypatch.setattr(decoder_module, "Handoff", ArraysAtHand)
+    monkeypatch.setattr(decoder_module, "Handoff", DictionaryHandoff)
     monkeypatch.setattr(decoder_module, "give_way_to_ingress", lambda: None)
     monkeypatch.setattr(decoder_module, "replica_name", lambda: "decoder#1")
     settings = Settings.resolve({"whisper_model": str(model_dir)})

@@ -360,14 +360,14 @@ def test_transcripts_hold_text_tokens_only(multilingual_dir: Path, multilingual:
 @pytest.mark.parametrize(
     ("options", "param"), [(DecodeOptions(language="de"), "language"), (DecodeOptions(task="translate"), "model")]
 )
-def test_english_only_model_refuses(
+def test_an_english_only_model_rejects_other_languages(
     demo: TextGenerator, items: list[DecodeItem], options: DecodeOptions, param: str
 ) -> None:
     item = replace(items[0], options=options)
-    for refuse in (lambda: demo.begin(item), lambda: demo.generate([item])):
-        with pytest.raises(UnsupportedLanguageError) as refusal:
-            refuse()
-        assert refusal.value.param == param
+    for attempt in (lambda: demo.begin(item), lambda: demo.generate([item])):
+        with pytest.raises(UnsupportedLanguageError) as rejection:
+            attempt()
+        assert rejection.value.param == param
 
 
 def test_model_that_is_not_there(tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_a_prompt_has_room_for_hotwords_and_text() -> None:
     assert vocabulary.prompt(DecodeOptions(prompt=text, hotwords=many), Search("en")) == prompt[-2:]
 
 
-def test_a_prompt_that_says_one_thing_for_ever_says_it_once() -> None:
+def test_a_prompt_that_says_one_thing_again_and_again_says_it_once() -> None:
     vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
     once = vocabulary.prompt(DecodeOptions(prompt="Kubernetes"), PROMPTED)
     assert vocabulary.prompt(DecodeOptions(prompt="Kubernetes " * 3000), PROMPTED) == once

@@ -1,4 +1,4 @@
-"""Shared memory: the private directory, the slab, the hand-over."""
+"""Shared memory: the private directory, the slab, the handoff."""
 
 import os
 import signal
