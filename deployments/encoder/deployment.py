@@ -26,7 +26,8 @@ from deployments.shared.contracts import (
 )
 from deployments.shared.cpu_priority import give_way_to_ingress
 from deployments.shared.errors import DeviceBrokenError, DeviceUnreliableError
-from deployments.shared.memory.handoff import Float32, Handoff
+from deployments.shared.memory.handoff import Handoff
+from deployments.shared.memory.slab import Float32
 from deployments.shared.model.description import Model
 from deployments.shared.replica_name import replica_name
 from deployments.shared.settings import Settings

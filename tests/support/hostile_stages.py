@@ -30,8 +30,8 @@ from deployments.shared.contracts import (
     WindowMel,
 )
 from deployments.shared.errors import InternalError, StageLostError
-from deployments.shared.memory.handoff import Float32, Handoff, load_pcm
-from deployments.shared.memory.slab import SlabLayout
+from deployments.shared.memory.handoff import Handoff, load_pcm
+from deployments.shared.memory.slab import Float32, SlabLayout
 
 T = TypeVar("T")
 

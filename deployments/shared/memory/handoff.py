@@ -27,10 +27,9 @@ from deployments.shared.contracts import (
     Ticket,
 )
 from deployments.shared.errors import DeadlineExceededError, RequestCancelledError, SlotViolationError
-from deployments.shared.memory.slab import Slab
+from deployments.shared.memory.slab import Float32, Slab
 from deployments.shared.memory.spool import read_pcm, remove, write_pcm
 
-Float32 = NDArray[np.float32]
 Int16 = NDArray[np.int16]
 
 
