@@ -12,21 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deployments.shared.errors import ConfigurationError
-from deployments.shared.model import Model, describe, read_vocabulary
-from deployments.shared.model_files import (
-    MODEL_FILE,
-    SIZES,
-    Source,
-    cached_path,
-    find,
-    hub_snapshot,
-    installed_packages,
-    is_directory,
-    model_cache,
-    resolve,
-    sha256,
-    source_of,
-)
+from deployments.shared.model.cache import cached_path, model_cache
+from deployments.shared.model.description import Model, describe, read_vocabulary
+from deployments.shared.model.files import MODEL_FILE, sha256
+from deployments.shared.model.finding import find, is_directory, resolve, source_of
+from deployments.shared.model.hub import hub_snapshot
+from deployments.shared.model.packages import installed_packages
+from deployments.shared.model.sources import SIZES, Source
 from deployments.shared.settings import Settings
 from npu_encoder.model_file import ModelFile
 

@@ -23,7 +23,7 @@ import psutil
 import yaml
 
 from deployments.shared.errors import ConfigurationError
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 
 FAST_PATHS = {
@@ -33,7 +33,7 @@ FAST_PATHS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # The controller looks after every replica at every turn: ten turns a second, as by default, are 2% of two cores.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
-    # By default Ray's workers are all equally nice. The stages are nicer than the ingress: `replica.py`.
+    # By default Ray's workers are all equally nice. The stages are nicer than the ingress: `cpu_priority.py`.
     "RAY_worker_niceness": "0",
 }
 """Ray reads these where it starts, so they cannot be part of the configuration file. The user's own values win."""

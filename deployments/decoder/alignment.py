@@ -1,4 +1,4 @@
-"""When each word was spoken, by WhisperX's forced alignment: finer than cross-attention, where its model is at hand.
+"""When each word was spoken, by WhisperX's forced alignment: finer than cross-attention, for a language with a model.
 
 A wav2vec2 CTC model gives the probability of each letter in each 20 ms frame, and the best path through the letters
 of a text gives their times. Loading and path search are WhisperX's. Its ``align`` around them is not used: it
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from deployments.decoder.word_times import place
 from deployments.shared.contracts import Transcript, Window, Word
 from deployments.shared.errors import ConfigurationError
+from deployments.shared.frames import SAMPLE_RATE
 from deployments.shared.languages import WITHOUT_SPACES
 
-SAMPLE_RATE: Final = 16_000
 INT16_SCALE: Final = 32_768.0
 MIN_SAMPLES: Final = 400
-"""The receptive field of wav2vec2's feature encoder: shorter audio is padded."""
+"""Samples that wav2vec2's feature encoder needs at least: shorter audio is padded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class _Letter:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Seconds from the start of the window, and a probability."""
+    """Where a word is, in seconds from the start of the window, and its probability."""
 
     start_s: float
     end_s: float
@@ -49,9 +49,9 @@ class _Span:
 
 
 class PhonemeAligner:
-    """Aligns words with the audio of their window, for one language.
+    """A wav2vec2 model that aligns words with the audio of their window, for one language.
 
-    Costs about 13 s of imports and the memory of torch: only for replicas configured to use it.
+    It costs about 13 s of imports and the memory of torch, so only replicas that are configured to use it make one.
 
     Attributes:
         language: ISO code of the texts it can align.
@@ -66,10 +66,12 @@ class PhonemeAligner:
             language: ISO code.
 
         Raises:
-            ConfigurationError: the model is neither here nor to be had from the network.
+            ConfigurationError: the model is neither on this machine nor available over the network.
         """
         if model is not None and _is_path(model) and not Path(model).is_dir():
-            raise ConfigurationError(f"No alignment model in {model}: put a wav2vec2 CTC model's files there.")
+            raise ConfigurationError(
+                f"There is no alignment model in {model}; put the files of a wav2vec2 CTC model there"
+            )
         # Imported here because it takes 13 s, and only replicas with an aligner need it.
         from whisperx import alignment  # noqa: PLC0415
 
@@ -78,8 +80,8 @@ class PhonemeAligner:
             self._model, metadata = alignment.load_align_model(language, "cpu", model_name=model)
         except (OSError, ValueError) as error:
             raise ConfigurationError(
-                f"Cannot load the alignment model '{model or 'default'}' for language '{language}': save a wav2vec2 "
-                f"CTC model to a directory and configure its path instead ({error})."
+                f"Cannot load the alignment model '{model or 'default'}' for language '{language}'; save a wav2vec2 "
+                f"CTC model to a directory and configure its path instead ({error})"
             ) from error
         self._is_torchaudio = metadata["type"] == "torchaudio"
         self._tokens: dict[str, int] = metadata["dictionary"]
@@ -88,10 +90,10 @@ class PhonemeAligner:
         self.language = language
 
     def align(self, pcm: NDArray[np.int16], window: Window, transcript: Transcript) -> tuple[Word, ...]:
-        """The words of ``transcript`` with their times.
+        """Return the words of ``transcript`` with their times.
 
         Args:
-            pcm: audio of the window, ``[samples]`` at 16 kHz mono.
+            pcm: audio of the window, ``[samples]``, 16 kHz mono.
             window: where the audio comes from.
             transcript: its text.
 
@@ -108,7 +110,7 @@ class PhonemeAligner:
         )
 
     def _spans(self, pcm: NDArray[np.int16], words: list[str]) -> list[_Span | None]:
-        """Where each word is, None where it cannot be told."""
+        """Find where each word is; None where it cannot be told."""
         log_probs = self._log_probs(pcm)
         letters = self._letters(words, wildcard=log_probs.shape[1] - 1)
         path = self._path(log_probs, [letter.token for letter in letters])
@@ -120,7 +122,7 @@ class PhonemeAligner:
         return [_span(found[word], frame_s) if word in found else None for word in range(len(words))]
 
     def _letters(self, words: list[str], *, wildcard: int) -> list[_Letter]:
-        """What to look for: known characters, unknown letters and digits as a wildcard, spaces between words."""
+        """List what to look for: known characters, unknown letters and digits as a wildcard, spaces between words."""
         separator = self._tokens.get("|") if self._spaced else None
         letters: list[_Letter] = []
         for index, word in enumerate(words):
@@ -134,7 +136,10 @@ class PhonemeAligner:
         return letters
 
     def _log_probs(self, pcm: NDArray[np.int16]) -> Any:
-        """``[frames, tokens + 1]`` log probabilities; the last column, the wildcard, is the best but the blank."""
+        """Compute log probabilities ``[frames, tokens + 1]``.
+
+        The last column, the wildcard, is the best of all tokens but the blank.
+        """
         import torch  # noqa: PLC0415
 
         samples = np.zeros((1, max(len(pcm), MIN_SAMPLES)), np.float32)
@@ -147,7 +152,7 @@ class PhonemeAligner:
             return torch.cat([log_probs, log_probs[:, spoken].amax(dim=1, keepdim=True)], dim=1)
 
     def _path(self, log_probs: Any, tokens: list[int]) -> list[Any]:
-        """WhisperX's segment (start and end frame, score) of each token; empty where there is no path."""
+        """Return WhisperX's segment (start and end frame, score) of each token; empty where there is no path."""
         if not tokens:
             return []
         trellis = self._whisperx.get_trellis(log_probs, tokens, self._blank)
@@ -168,7 +173,7 @@ def _span(letters: list[Any], frame_s: float) -> _Span:
 
 
 def _filled(spans: list[_Span | None], duration_s: float) -> list[_Span]:
-    """Words that were not found share the time between the found ones evenly."""
+    """Share the time between two found words evenly among the words between them that were not found."""
     filled: list[_Span] = []
     left_s = 0.0
     for index, span in enumerate(spans):

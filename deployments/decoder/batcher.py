@@ -22,7 +22,7 @@ class _Unfinished(enum.Enum):
 
 
 UNFINISHED: Final = _Unfinished.UNFINISHED
-"""In place of a result: the item needs another batch."""
+"""An outcome that is no result: the item needs another batch."""
 
 
 class Batchable(Protocol):
@@ -35,12 +35,12 @@ class Batchable(Protocol):
 
     @property
     def asked(self) -> float:
-        """When it arrived, in seconds; it keeps this place in the queue from batch to batch."""
+        """When the item arrived, in seconds; it keeps this place in the queue from batch to batch."""
         ...
 
     @property
     def kind(self) -> Hashable:
-        """Items of one batch share it. Read only while no batch runs."""
+        """What items must have in common to share a batch; read only while no batch runs."""
         ...
 
 
@@ -56,11 +56,12 @@ class _Waiting(Generic[Item, Result]):
 
 
 class NaturalBatcher(Generic[Item, Result]):
-    """Runs ``work`` on batches of at most ``max_size`` items of one kind, one batch at a time, in ``executor``.
+    """A queue whose waiting items are the next batch: at most ``max_size`` items of one kind, one batch at a time.
 
-    The most urgent item decides the kind. Lives in one event loop. ``work`` returns one outcome per item, in order: its
-    result; or the exception to raise to its caller; or ``UNFINISHED``, and the item waits for a batch of its next kind.
-    Where ``work`` raises an exception, it is run on each item of the batch alone, so that only the item at fault fails.
+    ``work`` runs on each batch in ``executor``. The most urgent item decides the kind. A batcher belongs to one event
+    loop. ``work`` returns one outcome per item, in order: its result; or the exception to raise to its caller; or
+    ``UNFINISHED``, and the item waits for a batch of its next kind. Where ``work`` raises an exception, it is run again
+    on each item of the batch alone, so that only the item at fault fails.
     """
 
     def __init__(

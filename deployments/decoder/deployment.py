@@ -1,4 +1,4 @@
-"""Decoder: the third deployment of the graph. Encoder states in the slot -> text, word times. Never encodes."""
+"""Decoder: the third stage of the graph. Encoder states in the slot -> text and word times. It never encodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from ray import serve
 
 from deployments.decoder.alignment import PhonemeAligner
 from deployments.decoder.batcher import UNFINISHED, NaturalBatcher, Outcome
-from deployments.decoder.generation import DecodeItem, Decoding, Language, TextGenerator
+from deployments.decoder.generation import TextGenerator
+from deployments.decoder.language import Language
+from deployments.decoder.steps import DecodeItem, Decoding
 from deployments.shared.contracts import (
     ArrayRef,
     BlobRef,
@@ -23,16 +25,17 @@ from deployments.shared.contracts import (
     Ticket,
     Window,
 )
+from deployments.shared.cpu_priority import give_way_to_ingress
 from deployments.shared.errors import AmanuensisError
-from deployments.shared.frames import SAMPLE_RATE
 from deployments.shared.memory.handoff import Handoff, load_pcm
-from deployments.shared.model import Model
-from deployments.shared.replica import give_way_to_ingress, replica_name
+from deployments.shared.model.description import Model
+from deployments.shared.replica_name import replica_name
 from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch
 
 SLACK = 20.0
-"""A full batch of texts that run to the token limit, in five beams, takes so many times longer than a usual one."""
+"""How many times slower than the slowest step seen the next one may be: a full batch of texts that run to the token
+limit, in five beams, takes so much longer than a usual one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,9 +44,9 @@ class _Job:
 
     Attributes:
         asked: when it arrived, on the monotonic clock.
-        detects: only its language is wanted.
+        detects: whether only its language is wanted.
         decoding: None until its slot has been opened.
-        run_s: seconds of the batches it was in.
+        run_s: seconds of all batches it was in.
         together: windows in the largest of these batches, itself included.
     """
 
@@ -79,7 +82,7 @@ class _Job:
 
 @serve.deployment
 class Decoder:
-    """CPU replicas. Windows that wait for the same kind of work while a batch runs are the next batch."""
+    """A replica on the CPU. Windows that wait for the same kind of work while a batch runs are the next batch."""
 
     def __init__(self, settings: Settings, model: Model) -> None:
         give_way_to_ingress()
@@ -98,28 +101,28 @@ class Decoder:
         self._replica = replica_name()
 
     async def progress(self) -> StageProgress:
-        """Whether the batches here get on."""
+        """Return whether the work of this replica makes progress."""
         return self._watch.progress()
 
     async def check_health(self) -> None:
-        """Raise when the decoder hangs, so that Serve replaces this replica."""
-        self._watch.check()
+        """Raise an error when the decoder hangs, so that Serve replaces this replica."""
+        self._watch.check_progress()
 
     async def decode(
         self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
     ) -> DecodedWindow:
-        """Generate the text of one window, together with whatever other windows wait."""
+        """Generate the text of one window, together with other windows that wait."""
         job = await self._batcher(_Job(ticket, states, window, options, pcm, time.monotonic()))
         if job.decoding is None or job.decoding.transcript is None:
-            raise ValueError("The window left the batches without a transcript.")
+            raise ValueError("The window left the batches without a transcript")
         return DecodedWindow(job.decoding.transcript, self._timing(job))
 
     async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
-        """Detect the language of one window, together with whatever other windows wait for the same."""
+        """Detect the language of one window, together with other windows that wait for the same."""
         asked = time.monotonic()
         job = await self._batcher(_Job(ticket, states, window, DecodeOptions(), None, asked, detects=True))
         if job.language is None:
-            raise ValueError("The window left the batches without a language.")
+            raise ValueError("The window left the batches without a language")
         return DetectedLanguage(job.language.code, job.language.probability, self._timing(job))
 
     def _run_watched(self, jobs: Sequence[_Job]) -> list[Outcome[_Job]]:
@@ -129,7 +132,7 @@ class Decoder:
         return results
 
     def _run(self, jobs: Sequence[_Job]) -> list[Outcome[_Job]]:
-        """Take the next step of each job, but of those that nobody waits for any more."""
+        """Take the next step of each job, except for jobs that nobody waits for any more."""
         began = time.monotonic()
         refusals = [self._refusal(job) for job in jobs]
         ready = [job for job, refusal in zip(jobs, refusals, strict=True) if refusal is None and not job.is_done]
@@ -142,8 +145,7 @@ class Decoder:
 
     def _refusal(self, job: _Job) -> AmanuensisError | None:
         try:
-            self._handoff.check(job.ticket)
-            self._generator.check(job.options)
+            self._handoff.check_ticket(job.ticket)
         except AmanuensisError as error:
             return error
         return None
@@ -161,21 +163,20 @@ class Decoder:
         if not job.is_done:
             return UNFINISHED
         try:
-            self._handoff.check(job.ticket)
+            self._handoff.check_ticket(job.ticket)
         except AmanuensisError as error:
             return error
         self._align_phonemes(job)
         return job
 
     def _align_phonemes(self, job: _Job) -> None:
-        """Word times from WhisperX's aligner where it is configured and knows the language."""
+        """Replace the word times by those of WhisperX's aligner, where it is configured and knows the language."""
         aligner, decoding = self._aligner, job.decoding
         if aligner is None or job.pcm is None or not job.options.word_times:
             return
         if decoding is None or decoding.transcript is None or decoding.transcript.language != aligner.language:
             return
-        start, stop = (round(seconds * SAMPLE_RATE) for seconds in (job.window.start_s, job.window.end_s))
-        words = aligner.align(load_pcm(job.pcm, start, stop), job.window, decoding.transcript)
+        words = aligner.align(load_pcm(job.pcm, job.window.samples), job.window, decoding.transcript)
         decoding.transcript = replace(decoding.transcript, words=words)
 
     def _timing(self, job: _Job) -> StageTiming:

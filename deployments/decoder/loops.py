@@ -1,4 +1,4 @@
-"""Text that says the same over and over: where it does, and what is left when each loop is said once."""
+"""Text that says the same over and over: where it loops, and what is left when each loop is said once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 COMPRESSION_RATIO_THRESHOLD: Final = 2.4
-"""Above it a text repeats itself, by Whisper's rule. Repeated words of less than some 40 letters stay below."""
+"""Ratio above which a text repeats itself, by Whisper's rule. Repeated words of less than 40 letters are below."""
 
 LEAST_PASSES: Final = 3
 LEAST_SUPERFLUOUS: Final = 6
-"""Tokens beyond the first pass. Less is "very, very" or the digits of a number, whatever else repeats itself."""
+"""Tokens beyond the first pass that make a loop. Fewer are "very, very" or the digits of a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class Loop:
 
 
 def compression_ratio(text: str) -> float:
-    """UTF-8 length of the text over its zlib length; 0.0 for no text."""
+    """Return the UTF-8 length of the text over its zlib length; 0.0 for no text."""
     data = text.encode()
     return len(data) / len(zlib.compress(data))
 
 
 def is_repetitive(text: str) -> bool:
-    """Whether the text compresses too well, each letter counted as one byte in whatever script.
+    """Return whether the text compresses too well, if each letter of any script counts as one byte.
 
     In UTF-8 the letters of Tamil or Hindi take three bytes, two of which repeat themselves whatever is said.
     """
@@ -52,9 +52,9 @@ def is_repetitive(text: str) -> bool:
 
 
 def until_first_pass(tokens: Sequence[int], text_of: Callable[[tuple[int, ...]], str]) -> tuple[int, ...]:
-    """The tokens up to the end of the first pass of a loop, so that no loop is left at the end.
+    """Return the tokens up to the end of the first pass of a loop, so that no loop is left at the end.
 
-    Arguments and the case without a loop as ``first_passes``.
+    Arguments, and the result without a loop, are those of ``first_passes``.
     """
     kept = tuple(tokens)
     while (loop := longest_loop(kept)) is not None and (ends_in_loop(kept) or is_repetitive(text_of(kept))):
@@ -63,20 +63,23 @@ def until_first_pass(tokens: Sequence[int], text_of: Callable[[tuple[int, ...]],
 
 
 def ends_in_loop(tokens: Sequence[int]) -> bool:
-    """Whether the longest loop goes on to the last token: in a long text it may compress too little to be noticed."""
+    """Return whether the longest loop goes on to the last token.
+
+    In a long text such a loop may compress too little to be noticed by ``is_repetitive``.
+    """
     loop = longest_loop(tokens)
     return loop is not None and loop.start + loop.length == len(tokens)
 
 
 def first_passes(tokens: Sequence[int], text_of: Callable[[tuple[int, ...]], str]) -> tuple[int, ...]:
-    """The tokens with the worst loops cut to their first pass, until the text no longer repeats itself.
+    """Cut the worst loops to their first pass, until the text no longer repeats itself.
 
     Args:
         tokens: text token ids.
-        text_of: the text of token ids.
+        text_of: returns the text of token ids.
 
     Returns:
-        The tokens as they are if the text does not repeat itself, or not literally.
+        The tokens that are left: all of them if the text does not repeat itself, or not literally.
     """
     kept = tuple(tokens)
     while is_repetitive(text_of(kept)) and (loop := longest_loop(kept)) is not None:
@@ -85,14 +88,14 @@ def first_passes(tokens: Sequence[int], text_of: Callable[[tuple[int, ...]], str
 
 
 def longest_loop(tokens: Sequence[int]) -> Loop | None:
-    """The loop with the most superfluous tokens, of these the one with the shortest pass; None without any."""
+    """Return the loop with the most superfluous tokens, of several the one with the shortest pass; None without one."""
     periods = range(1, len(tokens) // LEAST_PASSES + 1)
     loops = [loop for period in periods if (loop := _longest_of(tokens, period)) is not None]
     return max(loops, key=lambda loop: loop.superfluous, default=None)
 
 
 def _longest_of(tokens: Sequence[int], period: int) -> Loop | None:
-    """The longest loop with passes of ``period`` tokens: each token equals the one a pass before."""
+    """Return the longest loop with passes of ``period`` tokens: each token equals the one a pass before."""
     best: Loop | None = None
     least = max((LEAST_PASSES - 1) * period, LEAST_SUPERFLUOUS)
     equal = 0

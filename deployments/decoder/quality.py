@@ -1,4 +1,4 @@
-"""When to believe what was generated: Whisper's rules on silence, repetition and low confidence, and what they miss.
+"""Whether to believe what was generated: Whisper's rules on silence, repetition and confidence, and what they miss.
 
 Thresholds without a comment are those of openai/whisper's ``transcribe``.
 """
@@ -16,34 +16,35 @@ NO_SPEECH_THRESHOLD: Final = 0.6
 LOGPROB_THRESHOLD: Final = -1.0
 
 SURE_NO_SPEECH: Final = 0.9
-"""Above it a text of a word or two is silence, however likely it is: in silence Whisper hears "you"."""
+"""Probability of no speech above which a text of a word or two is silence: in silence Whisper hears "you"."""
 
 FEW_WORDS: Final = 2
 
 FASTEST_SPEECH: Final = 25.0
-"""Characters of text for each second of speech; people who speak fast reach 20, loops have twice as many."""
+"""Characters of text per second of speech; people who speak fast reach 20, loops have twice as many."""
 
 SURE_LOGPROB: Final = -0.5
-"""Of speech that does repeat itself the model is surer than this; of a text that only resembles it, it is not."""
+"""Mean log probability above which a repetitive text may have been spoken; the texts that the model made up are below
+it."""
 
 ECHO_NO_SPEECH: Final = 0.5
 ECHO_LOGPROB: Final = -0.7
-"""A piece of the prompt is believed where the model is surer than this that somebody spoke, and said it."""
+"""Bounds within which a piece of the prompt is believed: the model is sure that somebody spoke, and said it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one generation gave for one window.
+    """What one generation found for one window.
 
     Attributes:
-        text: without surrounding white space.
+        text: the text without surrounding white space.
         tokens: text token ids.
-        avg_logprob: mean log probability a token, ``<|endoftext|>`` included; 0.0 where there is no token.
-        no_speech_prob: of ``<|nospeech|>`` at the start of the transcript.
-        search: that it was found with.
+        avg_logprob: mean log probability per token, ``<|endoftext|>`` included; 0.0 where there is no token.
+        no_speech_prob: probability of ``<|nospeech|>`` at the start of the transcript.
+        search: the search that found it.
         ended: whether the model ended it; otherwise the token limit did.
         speech_s: seconds of speech in the window, as far as is known; 0.0 where nothing was heard.
-        echoes: it is a piece of the prompt.
+        echoes: whether the text is a piece of the prompt.
         written: the tokens before a loop, or half a word, was cut off.
     """
 
@@ -63,7 +64,11 @@ class Attempt:
 
     @property
     def is_silence(self) -> bool:
-        """The model doubts both that anybody speaks and what it wrote; or one doubt adds to that of the detection."""
+        """Whether nobody speaks.
+
+        The model doubts that anybody speaks and doubts its text; or it has one of the doubts, and the voice detection
+        heard nothing; or it is sure of silence, and the text is a word or two.
+        """
         doubts_speech = self.no_speech_prob > NO_SPEECH_THRESHOLD
         doubts_text = self.avg_logprob < LOGPROB_THRESHOLD
         if self.speech_s == 0.0 and (doubts_speech or doubts_text):
@@ -74,33 +79,36 @@ class Attempt:
 
     @property
     def loops(self) -> bool:
-        """It repeats itself, and more than somebody can have spoken."""
+        """Whether it repeats itself, and more than somebody can have spoken."""
         if not self.ended and ends_in_loop(self.tokens):
             return True
         return is_repetitive(self.text) and not self._may_be_spoken
 
     @property
     def _may_be_spoken(self) -> bool:
-        """People do say the same again and again: at the pace of speech, to an end, and the model is sure of it."""
+        """Whether a repetitive text may be real: it has the pace of speech and an end, and the model is sure of it."""
         at_most = FASTEST_SPEECH * self.speech_s
         return self.ended and len(self.text) <= at_most and self.avg_logprob > SURE_LOGPROB
 
     @property
     def is_echo(self) -> bool:
-        """It says what the prompt says, and there is little evidence that anybody spoke it."""
+        """Whether it says what the prompt says, with little evidence that anybody spoke it."""
         doubted = self.no_speech_prob > ECHO_NO_SPEECH or self.avg_logprob < ECHO_LOGPROB
         return self.echoes and (doubted or self.loops or self.speech_s == 0.0)
 
     @property
     def needs_another(self) -> bool:
-        """Worth another search."""
+        """Whether another search is worth its time."""
         if self.is_silence and not self.echoes:
             return False
         return self.is_echo or self.loops or self.avg_logprob < LOGPROB_THRESHOLD
 
 
 def best_attempt(attempts: Sequence[Attempt]) -> Attempt:
-    """The likeliest good attempt; where none is good the likeliest, if possible of those that neither echo nor loop."""
+    """Return the likeliest good attempt.
+
+    If none is good, it is the likeliest of those that neither echo nor loop, of those that do not echo, or of all.
+    """
     good = [attempt for attempt in attempts if not attempt.needs_another]
     own = [attempt for attempt in attempts if not attempt.is_echo]
     fluent = [attempt for attempt in own if not attempt.loops]

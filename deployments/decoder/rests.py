@@ -11,34 +11,37 @@ from deployments.shared.contracts import Window
 Stretches = Sequence[tuple[float, float]]
 
 LONG_PAUSE_S: Final = 0.7
-"""Whisper takes a pause of this length for the end now and then."""
+"""Pause that Whisper takes for the end of speech now and then."""
 
 USUAL_PACE: Final = 15.5
-"""Characters of text for each second of speech. Three quarters of whole texts are denser, none that lacks a fifth is:
-they need no alignment. Scripts with more in a character never are."""
+"""Characters of text per second of speech above which a text lacks nothing, so that it need not be aligned.
+
+Three quarters of the complete texts are denser, and no text that lacks a fifth is. A text in a script
+whose characters say more never is.
+"""
 
 LEAST_REST_S: Final = 1.0
-"""Less speech than this after the end of the text is within the error of word times."""
+"""Seconds of speech after the end of the text that count; less is within the error of word times."""
 
 LEAST_PIECE_S: Final = 0.4
-"""A shorter piece of a stretch after the end of the text belongs to the last word."""
+"""Seconds of a piece of a stretch after the end of the text that count; a shorter piece belongs to the last word."""
 
 MARGIN_S: Final = 0.2
-"""Kept before speech: the voice detection misses quiet consonants."""
+"""Seconds kept before speech: the voice detection misses quiet consonants."""
 
 
 def stretches_of(window: Window) -> Stretches:
-    """Where in the window somebody speaks: everywhere, where nobody listened."""
+    """Return where in the window somebody speaks: the whole window, if the voice detection did not run."""
     return ((window.start_s, window.end_s),) if window.speech is None else window.speech
 
 
 def speech_s(window: Window) -> float:
-    """Seconds of speech in the window."""
+    """Return the seconds of speech in the window."""
     return _seconds_after(window, window.start_s)
 
 
 def may_end_early(window: Window, text: str) -> bool:
-    """Whether the text may end in a long pause: enough speech follows one, and the text is short for its speech."""
+    """Return whether the text may end in a long pause: enough speech follows, and the text is short for its speech."""
     if len(text) >= USUAL_PACE * speech_s(window):
         return False
     pauses = [after[0] for before, after in pairwise(stretches_of(window)) if after[0] - before[1] >= LONG_PAUSE_S]
@@ -46,13 +49,14 @@ def may_end_early(window: Window, text: str) -> bool:
 
 
 def rest_after_end(window: Window, end_s: float) -> float | None:
-    """Where the rest of a window begins whose text ended by itself.
+    """Return where the rest of a window begins if the model ended its text.
 
     Args:
+        window: the window.
         end_s: end of the last word, in seconds from the start of the audio.
 
     Returns:
-        Seconds from the start of the audio; None if no speech of note follows.
+        Seconds from the start of the audio; None if too little speech follows.
     """
     if window.speech is None or _seconds_after(window, end_s) < LEAST_REST_S:
         return None
@@ -62,7 +66,7 @@ def rest_after_end(window: Window, end_s: float) -> float | None:
 
 
 def rest_after_cut(window: Window, end_s: float) -> float | None:
-    """Where the rest of a window begins whose text was cut while somebody spoke; arguments as ``rest_after_end``."""
+    """Return where the rest of a window begins if its text was cut while somebody spoke; else as ``rest_after_end``."""
     if _seconds_after(window, end_s) < LEAST_REST_S:
         return None
     return _inside(window, end_s)
@@ -73,6 +77,6 @@ def _seconds_after(window: Window, time_s: float) -> float:
 
 
 def _inside(window: Window, time_s: float) -> float | None:
-    """The time, unless nearly the whole window would be decoded again, and perhaps again and again."""
+    """Return the time; None if nearly the whole window would be decoded again, and perhaps again and again."""
     rounded_s = round(time_s, 3)
     return rounded_s if window.start_s + LEAST_REST_S <= rounded_s < window.end_s else None

@@ -9,10 +9,10 @@ from typing import Final
 from deployments.shared.contracts import DecodeOptions
 
 WIDE_BEAM: Final = 5
-"""Whisper's own beam size, for texts that the search that was asked for did not find."""
+"""Whisper's own beam size, for a window in which the search that was asked for finds no good text."""
 
 NO_REPEAT_NGRAM: Final = 5
-"""Tokens in a row that the last deterministic search lets appear only once."""
+"""Length of the runs of tokens that the last deterministic search lets appear only once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,11 @@ class Search:
 
     Attributes:
         language: ISO code.
-        beam_size: 1 is greedy.
-        no_repeat_ngram_size: as many tokens in a row appear only once; 0 allows everything.
-        temperature: above 0 samples.
-        seeded: sample what the audio alone decides, not something else each time. It costs the time to load the model.
+        beam_size: hypotheses kept; 1 is greedy.
+        no_repeat_ngram_size: length of the runs of tokens that appear only once; 0 allows every repetition.
+        temperature: 0 takes the likeliest token; above 0 tokens are sampled.
+        seeded: whether the audio alone decides the samples, so that they are the same each time. Costs the time to load
+            the model.
         prompted: whether the model sees the request's prompt and hotwords.
     """
 
@@ -37,12 +38,12 @@ class Search:
 
 
 def ladder(options: DecodeOptions, languages: Sequence[str], temperatures: tuple[float, ...]) -> tuple[Search, ...]:
-    """The searches for one window: as asked for, then other deterministic ones, then sampling.
+    """Return the searches for one window: as asked for, then other deterministic ones, then sampling.
 
     Args:
         options: what the request asked for.
-        languages: that the window may be in, the likeliest first; the first searches are one for each.
-        temperatures: for the last searches; those not above the request's own are left out.
+        languages: languages that the window may be in, the likeliest first; each has one of the first searches.
+        temperatures: temperatures of the last searches; those not above the request's own are left out.
     """
     language = languages[0]
     asked = Search(language, options.beam_size, temperature=options.temperature, prompted=has_prompt(options))
@@ -57,5 +58,5 @@ def ladder(options: DecodeOptions, languages: Sequence[str], temperatures: tuple
 
 
 def has_prompt(options: DecodeOptions) -> bool:
-    """Whether the request gives the model any text that came before, or words to expect."""
+    """Return whether the request gives the model any text that came before, or words to expect."""
     return bool((options.prompt or "").strip() or (options.hotwords or "").strip())

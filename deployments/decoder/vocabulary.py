@@ -17,13 +17,13 @@ from deployments.shared.errors import ConfigurationError, UnsupportedLanguageErr
 from deployments.shared.languages import LANGUAGES
 
 MAX_PROMPT_TOKENS: Final = 223
-"""Of the text that came before: half of the decoder's 448 positions, less ``<|startofprev|>``."""
+"""Tokens that the text before may have: half of the decoder's 448 positions, less ``<|startofprev|>``."""
 
 MAX_HOTWORD_TOKENS: Final = 111
-"""Half of that room, so that hotwords and a prompt both find some."""
+"""Tokens that hotwords may have: half of that room, so that the prompt has some too."""
 
 REPLACEMENT: Final = "\ufffd"
-"""What bytes decode to that are no character."""
+"""What bytes are decoded to if they are no character."""
 
 
 class Vocabulary:
@@ -44,31 +44,29 @@ class Vocabulary:
         try:
             self._tokens = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing narrower
-            raise ConfigurationError(f"Cannot read {path}: put the model's tokenizer.json there ({error}).") from error
+            raise ConfigurationError(f"Cannot read {path}; put the model's tokenizer.json there ({error})") from error
         self.multilingual = multilingual
         self.languages = self._known_languages() if multilingual else ("en",)
         self.tokenizer = cache(self._tokenizer)
 
-    def check(self, options: DecodeOptions) -> None:
-        """Refuse what the model cannot do.
+    def check_options(self, options: DecodeOptions) -> None:
+        """Reject options that the model cannot honour.
 
         Raises:
             UnsupportedLanguageError: the model does not know the language, or cannot translate.
         """
         if options.language is not None and options.language not in self.languages:
-            raise UnsupportedLanguageError(
-                f"The model does not know the language '{options.language}'. It knows: {', '.join(self.languages)}.",
-                param="language",
-            )
+            raise UnsupportedLanguageError.unknown_to_model(options.language, self.languages)
         if options.task == "translate" and not self.multilingual:
-            raise UnsupportedLanguageError("The model is English-only and cannot translate.", param="model")
+            raise UnsupportedLanguageError.cannot_translate()
 
     def prompt(self, options: DecodeOptions, search: Search) -> list[int]:
-        """``[<|startofprev|> hotwords text] <|startoftranscript|> [language task] <|notimestamps|>``.
+        """Return ``[<|startofprev|> hotwords text] <|startoftranscript|> [language task] <|notimestamps|>``.
 
-        As faster-whisper builds it, but special tokens spelled out in the caller's text are dropped: they would move
-        the start of the transcript. No timestamps: with them ``base`` makes more errors, on short foreign
-        clips (27.1% of words against 22.3) as on pairs of utterances with a pause between them (12.6 against 12.3).
+        faster-whisper builds the same, but here special tokens that are spelled out in the caller's text are dropped:
+        they would move the start of the transcript. There are no timestamps: with them ``base`` makes more errors, on
+        short foreign clips (27.1% of words against 22.3) as on pairs of utterances with a pause between them (12.6
+        against 12.3).
         """
         tokenizer = self.tokenizer(search.language, options.task)
         start = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
@@ -76,22 +74,22 @@ class Vocabulary:
         return [tokenizer.sot_prev, *previous, *start] if previous else start
 
     def _previous(self, options: DecodeOptions) -> list[int]:
-        """The hotwords, then the end of the prompt, in ``MAX_PROMPT_TOKENS``.
+        """Return the hotwords, then the end of the prompt, in ``MAX_PROMPT_TOKENS``.
 
-        Each loop in them is said once: the model would carry it on.
+        Each loop in them is said once: the model would continue it.
         """
         hotwords = self._given(options.hotwords)[:MAX_HOTWORD_TOKENS]
         prompt = self._end(self._given(options.prompt), MAX_PROMPT_TOKENS - len(hotwords))
         return [*first_passes(hotwords, self.text), *first_passes(prompt, self.text)]
 
     def _given(self, text: str | None) -> list[int]:
-        """The tokens of text from a request."""
+        """Return the tokens of text from a request."""
         stripped = (text or "").strip()
         ids = self._tokens.encode(f" {stripped}", add_special_tokens=False).ids if stripped else []
         return [token for token in ids if token < self.end]
 
     def _end(self, tokens: list[int], at_most: int) -> list[int]:
-        """The last tokens, from the beginning of a word on where there is one."""
+        """Return the last tokens, from the first beginning of a word on if there is one."""
         end = tokens[-at_most:]
         if len(end) == len(tokens):
             return end
@@ -99,22 +97,22 @@ class Vocabulary:
         return end[next(begins, 0) :]
 
     def echoes(self, text: str, options: DecodeOptions) -> bool:
-        """Whether all words of a text stand in the request's prompt or hotwords, in this order."""
+        """Return whether all words of a text are in the request's prompt or hotwords, in this order."""
         words = _bare_words(text)
         given = f"{options.hotwords or ''} {options.prompt or ''}"
         return bool(words) and f" {' '.join(words)} " in f" {' '.join(_bare_words(given))} "
 
     def text_tokens(self, tokens: Sequence[int]) -> tuple[int, ...]:
-        """``tokens`` without special tokens, timestamps, and pieces of characters that never become whole."""
+        """Return ``tokens`` without special tokens, timestamps, and pieces of characters that never become whole."""
         text = tuple(token for token in tokens if token < self.end)
         if REPLACEMENT not in self.text(text):
             return text
         return tuple(token for run in self._characters(text) if REPLACEMENT not in self.text(run) for token in run)
 
     def without_last_word(self, tokens: tuple[int, ...], *, spaced: bool) -> tuple[int, ...]:
-        """``tokens`` without the last word, or character where there are no spaces; as they are if it is the only one.
+        """Return ``tokens`` without the last word, or without the last character where there are no spaces.
 
-        Where a text was cut the last word may be half a word.
+        Where a text was cut, the last word may be half a word. A text of a single word stays as it is.
         """
         runs = self._characters(tokens)
         begins = [i for i, run in enumerate(runs) if not spaced or self._tokens.decode(run)[:1].isspace()]
@@ -122,12 +120,12 @@ class Vocabulary:
         return tuple(token for run in kept for token in run) or tokens
 
     def _characters(self, tokens: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """The shortest runs of tokens that decode to whole characters."""
+        """Split tokens into the shortest runs that decode to whole characters."""
         _, runs = self.tokenizer("en", "transcribe").split_tokens_on_unicode(list(tokens))
         return [tuple(run) for run in runs]
 
     def text(self, tokens: tuple[int, ...]) -> str:
-        """The text of ``tokens`` without surrounding white space."""
+        """Return the text of ``tokens`` without surrounding white space."""
         return str(self._tokens.decode(tokens)).strip()
 
     @cached_property
@@ -137,7 +135,7 @@ class Vocabulary:
 
     @cached_property
     def suppressed(self) -> list[int]:
-        """Never generated, as in faster-whisper: symbols nobody speaks, prompt tokens, the model's list (-1)."""
+        """Tokens never generated, as in faster-whisper: symbols nobody speaks, prompt tokens, the model's list (-1)."""
         tokenizer = self.tokenizer("en", "transcribe")
         control = (
             tokenizer.transcribe,
@@ -156,10 +154,10 @@ class Vocabulary:
         return tuple(code for code in LANGUAGES if self._tokens.token_to_id(f"<|{code}|>") is not None)
 
     def _tokenizer(self, language: str, task: Task) -> Any:
-        """faster-whisper's tokenizer for a language and a task (untyped library)."""
+        """Make faster-whisper's tokenizer for a language and a task; the library is not typed."""
         return WhisperTokenizer(self._tokens, multilingual=self.multilingual, task=task, language=language)
 
 
 def _bare_words(text: str) -> list[str]:
-    """Words in lower case without punctuation."""
+    """Return the words in lower case, without punctuation."""
     return "".join(character if character.isalnum() else " " for character in text.lower()).split()

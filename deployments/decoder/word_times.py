@@ -1,8 +1,8 @@
 """When each word was spoken, from the decoder's cross-attention (openai/whisper's ``timing.py``).
 
 ``Whisper.align`` follows the attended encoder frames from token to token by dynamic time warping; here tokens become
-words. One window at a time: CTranslate2 normalises attention over a batch's padding, so that a window's times would
-depend on its neighbours, and a batch is slower (1.3 ms against 2 ms a window).
+words. Each window is aligned alone: CTranslate2 normalises attention over a batch's padding, so a window's times would
+depend on its neighbours, and a batch is slower (2 ms per window against 1.3 ms).
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from deployments.shared.languages import WITHOUT_SPACES
 from deployments.shared.punctuation import OPENING_MARKS, ends_sentence
 
 FRAMES_PER_S: Final = 50
-"""Of encoder states: one each 20 ms, two mel frames."""
+"""Encoder states per second: one per 20 ms, or per two mel frames."""
 
 MEDIAN_FILTER_WIDTH: Final = 7
 LONGEST_MEDIAN_S: Final = 0.7
 
 LEAST_WORD_S: Final = 0.02
-"""No word is shorter: one frame of the encoder."""
+"""Seconds of the shortest word: one frame of the encoder."""
 
 SPEECH_MARGIN_S: Final = 0.2
-"""Around a stretch of speech: the voice detection misses quiet consonants."""
+"""Seconds around a stretch of speech that may belong to it: the voice detection misses quiet consonants."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Span:
-    """A run of tokens or a whole word; times in seconds from the start of the window."""
+    """A run of tokens, or a whole word, with its times in seconds from the start of the window."""
 
     text: str
     start_s: float
@@ -46,7 +46,7 @@ class Span:
 
     @property
     def is_spoken(self) -> bool:
-        """Holds a letter or digit; punctuation takes the time of a pause, not of a word."""
+        """Whether it holds a letter or digit; punctuation takes the time of a pause, not of a word."""
         return any(character.isalnum() for character in self.text)
 
 
@@ -58,7 +58,7 @@ def word_spans(
     window: Window,
     kept: int | None = None,
 ) -> list[Span]:
-    """The words of one window with their times, before any is adjusted for people to read.
+    """Return the words of one window with their times, before these are adjusted for people to read.
 
     Args:
         model: ``ctranslate2.models.Whisper``.
@@ -66,8 +66,8 @@ def word_spans(
         states: encoder states ``[frames, d_model]``.
         tokens: text token ids, not empty.
         window: where the states come from; its length hides padding from the alignment.
-        kept: tokens at the beginning whose words are wanted; None for all. The rest is aligned with them, or the last
-            word would take its time.
+        kept: number of tokens at the beginning whose words are wanted; None for all. The other tokens are aligned too,
+            or the last word would take their time.
 
     Returns:
         Words in order, without surrounding white space, punctuation attached. Where the text cannot be aligned, they
@@ -85,12 +85,12 @@ def word_spans(
 
 
 def is_spaced(tokenizer: Any) -> bool:
-    """Whether spaces separate the words of a text: a translation is English, whatever was spoken."""
+    """Return whether spaces separate the words of a text: a translation is English, whatever was spoken."""
     return tokenizer.task == tokenizer.translate or tokenizer.language_code not in WITHOUT_SPACES
 
 
 def timed_words(spans: list[Span], window: Window) -> tuple[Word, ...]:
-    """The words as they are given out: monotone, inside the window, none of zero length, none with a pause in it."""
+    """Return the words for the client: monotone, inside the window, none of zero length, none with a pause in it."""
     cut_pauses(spans)
     cut_to_speech(spans, window)
     make_room(spans, window.duration_s)
@@ -101,7 +101,7 @@ def timed_words(spans: list[Span], window: Window) -> tuple[Word, ...]:
 
 
 def cut_to_speech(words: list[Span], window: Window) -> None:
-    """Keep of each word what lies in the stretch of speech that holds most of it, if it touches any."""
+    """Shorten each word to its part in the stretch of speech that holds most of it, if it touches one."""
     stretches = [
         (start - window.start_s - SPEECH_MARGIN_S, end - window.start_s + SPEECH_MARGIN_S)
         for start, end in window.speech or ()
@@ -114,7 +114,7 @@ def cut_to_speech(words: list[Span], window: Window) -> None:
 
 
 def make_room(words: list[Span], duration_s: float) -> None:
-    """Give every word ``LEAST_WORD_S``, or its even share of a window too short for that; neighbours give way."""
+    """Give every word ``LEAST_WORD_S``, or an even share of a window too short for that; neighbours give way."""
     least_s = min(LEAST_WORD_S, duration_s / max(1, len(words)))
     from_s = 0.0
     for word in words:
@@ -127,7 +127,7 @@ def make_room(words: list[Span], duration_s: float) -> None:
 
 
 def place(window: Window, time_s: float) -> float:
-    """Seconds from the start of the window -> from the start of the audio, to the millisecond, inside the window."""
+    """Turn seconds from the start of the window into seconds of the audio, to the millisecond, inside the window."""
     return min(max(round(window.start_s + time_s, 3), window.start_s), window.end_s)
 
 
@@ -139,7 +139,7 @@ def _align(
     runs: list[list[int]],
     duration_s: float,
 ) -> list[Span]:
-    """Times of ``runs``, the shortest runs of tokens that decode to whole characters, and ``texts``."""
+    """Return the times of ``runs``, the shortest runs of tokens that decode to whole characters, and of their texts."""
     mel_frames = max(2, min(round(duration_s * 2 * FRAMES_PER_S), 2 * len(states)))
     result = model.align(
         ctranslate2.StorageView.from_array(np.stack([states], dtype=np.float32)),
@@ -149,7 +149,7 @@ def _align(
         median_filter_width=MEDIAN_FILTER_WIDTH,
     )[0]
     if not result.alignments:
-        raise ValueError("no path through the attention")
+        raise ValueError("There is no path through the attention")
     # The path visits each token, <|endoftext|> too; a token begins at the first frame it is paired with.
     path_tokens, path_frames = np.array(result.alignments).T
     bounds = np.cumsum([0, *map(len, runs)])
@@ -165,7 +165,7 @@ def _evenly(texts: list[str], duration_s: float) -> list[Span]:
 
 
 def join_words(spans: list[Span], *, spaced: bool) -> list[Span]:
-    """Words: up to the next space, or single characters where a language has none, with their punctuation."""
+    """Join runs to words: up to the next space, or single characters where a language has none, with punctuation."""
     words: list[list[Span]] = []
     for span in spans:
         if words and not _begins_word(span, words[-1][-1], spaced=spaced):
@@ -194,7 +194,7 @@ def _word(spans: list[Span]) -> Span:
 
 
 def cut_pauses(words: list[Span]) -> None:
-    """Take the pause off a sentence's first word, to which the alignment gives it (faster-whisper's rule)."""
+    """Take the pause before a sentence off its first word, to which the alignment gives it (faster-whisper's rule)."""
     durations = [word.end_s - word.start_s for word in words if word.end_s > word.start_s]
     if not durations:
         return

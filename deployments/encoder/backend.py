@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployments.shared.model import Model
+from deployments.shared.model.description import Model
 from deployments.shared.settings import Settings
 from npu_encoder.backend import EncoderBackend
 from npu_encoder.failover import FailoverBackend

@@ -24,10 +24,12 @@ from deployments.shared.contracts import (
     StageTiming,
     Ticket,
 )
+from deployments.shared.cpu_priority import give_way_to_ingress
 from deployments.shared.errors import DeviceBrokenError, DeviceUnreliableError
-from deployments.shared.memory.handoff import Float32, Handoff
-from deployments.shared.model import Model
-from deployments.shared.replica import give_way_to_ingress, replica_name
+from deployments.shared.memory.handoff import Handoff
+from deployments.shared.memory.slab import Float32
+from deployments.shared.model.description import Model
+from deployments.shared.replica_name import replica_name
 from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch
 from npu_encoder.backend import EncoderBackend, encode_silence
@@ -108,7 +110,7 @@ class Encoder:
 
     async def check_health(self) -> None:
         """Raise when the encoder hangs, so that Serve replaces this replica."""
-        self._watch.check()
+        self._watch.check_progress()
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         """Encodes one window, together with whatever other windows are in progress."""
@@ -149,7 +151,7 @@ class Encoder:
 
     def _open(self, fed: FedItem[_Job, EncodedWindow]) -> _Window:
         job = fed.item
-        self._handoff.check(job.ticket)
+        self._handoff.check_ticket(job.ticket)
         log_mel = self._handoff.input(job.ticket, job.log_mel)
         shape = (log_mel.shape[1] // FRAMES_PER_STATE, self._d_model)
         with ExitStack() as slot:

@@ -14,7 +14,7 @@ from deployments.ingress.http.routes import create_app
 from deployments.ingress.scheduling.handles import ServeStages
 from deployments.ingress.service import TranscriptionService
 from deployments.shared.errors import ConfigurationError
-from deployments.shared.model import Model
+from deployments.shared.model.description import Model
 from deployments.shared.settings import Settings
 
 INGRESS_MAX_ONGOING = 10_000  # admission refuses long before: the proxy must never queue

@@ -29,7 +29,7 @@ from deployments.shared.frames import N_FRAMES
 from deployments.shared.memory.handoff import drop
 from deployments.shared.memory.slab import Slab, SlabLayout
 from deployments.shared.memory.spool import write_upload
-from deployments.shared.model import Model
+from deployments.shared.model.description import Model
 from deployments.shared.settings import Settings
 
 DRAIN_POLL_S = 0.05

@@ -11,7 +11,7 @@ from deployments.ingress.transcript.joining import join_texts
 from deployments.ingress.transcript.segments import Segment, split_segments
 from deployments.ingress.work import answer_language
 from deployments.shared.contracts import Task
-from deployments.shared.model import Model
+from deployments.shared.model.description import Model
 
 
 @dataclass(frozen=True, slots=True)

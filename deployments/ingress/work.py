@@ -10,7 +10,7 @@ from deployments.ingress.transcript.language_choice import spoken_language
 from deployments.shared.contracts import BlobRef, DecodeOptions, SpeechOptions, Transcript, Window
 from deployments.shared.errors import UnsupportedLanguageError
 from deployments.shared.languages import language_code
-from deployments.shared.model import Model
+from deployments.shared.model.description import Model
 
 ENGLISH = "en"
 

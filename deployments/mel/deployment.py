@@ -1,4 +1,4 @@
-"""MelPreprocessor: the first deployment of the graph. Bytes -> windows of speech -> log-mel in the slot."""
+"""MelPreprocessor: the first stage of the graph. Uploaded bytes -> windows of speech -> log-mel in the slot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ray import serve
 from deployments.mel.decoding import AudioLimits, decode
 from deployments.mel.lanes import Lanes
 from deployments.mel.log_mel import log_mel
-from deployments.mel.speech import find_windows, window_samples
+from deployments.mel.windows import find_windows
 from deployments.shared.contracts import (
     Area,
     ArrayRef,
@@ -25,31 +25,36 @@ from deployments.shared.contracts import (
     Window,
     WindowMel,
 )
+from deployments.shared.cpu_priority import give_way_to_ingress
 from deployments.shared.errors import AudioTooLongError, AudioTooSlowError
 from deployments.shared.frames import SAMPLE_RATE, frames_for
 from deployments.shared.memory.handoff import Handoff, load_pcm, open_upload
-from deployments.shared.model import Model
-from deployments.shared.replica import give_way_to_ingress, replica_name
+from deployments.shared.model.description import Model
+from deployments.shared.replica_name import replica_name
 from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch
 
 DEVICE = "cpu"
 MAX_CPU_S = 2.0
-"""Of decoding, beyond what the length of the audio explains."""
+"""CPU seconds that decoding may take beyond what the length of the audio explains."""
 
 SHORT_S = 120.0
-"""An upload is taken for a short one until this much of it is decoded. Then it starts again among the long ones: that
-costs a thirtieth of an hour's decoding, and nobody's word is taken for how long a file is."""
+"""Seconds of audio after which an upload is no longer taken for a short one.
+
+It then starts again among the long ones. That costs a thirtieth of the decoding of an hour, and no file has to be
+believed about its length.
+"""
 
 LISTENING_PER_SECOND = 0.02
-"""The voice detection may take so long for each second of audio: on an idle core it takes a twentieth of that."""
+"""Seconds that the voice detection may take per second of audio; on an idle core it takes a twentieth of that."""
 
 SLACK = 5.0
+"""How many times slower than the slowest step seen the next one may be: other processes need the cores too."""
 
 
 @serve.deployment
 class MelPreprocessor:
-    """CPU replicas. A few threads each, one of which no long file ever has, so that short ones pass."""
+    """A replica on the CPU with a few threads, one of which never works on a long file, so that short files pass."""
 
     def __init__(self, settings: Settings, model: Model) -> None:
         give_way_to_ingress()
@@ -65,7 +70,7 @@ class MelPreprocessor:
         self._warm_up()
 
     async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
-        """Decodes an upload, finds its windows, computes the first one's log-mel.
+        """Decode an upload, find its windows, and compute the log-mel of the first one.
 
         Raises:
             InvalidAudioError, AudioTooLongError: the upload is at fault.
@@ -85,39 +90,39 @@ class MelPreprocessor:
         )
 
     async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
-        """Computes the log-mel of a later window from the audio that ``prepare`` kept."""
+        """Compute the log-mel of a later window from the audio that ``prepare`` kept."""
         asked = time.monotonic()
         return await self._lanes(lambda: self._later(ticket, pcm, window, asked), ticket.priority)
 
     async def progress(self) -> StageProgress:
-        """Whether the files here get on."""
+        """Return whether the work of this replica makes progress."""
         return self._watch.progress()
 
     async def check_health(self) -> None:
-        """Raise when a thread hangs, so that Serve replaces this replica."""
-        self._watch.check()
+        """Raise an error when a thread hangs, so that Serve replaces this replica."""
+        self._watch.check_progress()
 
     def _prepare(
         self, ticket: Ticket, upload: BlobRef, options: SpeechOptions, limits: AudioLimits, asked: float
     ) -> PreparedAudio:
         began = time.monotonic()
-        self._handoff.check(ticket)
+        self._handoff.check_ticket(ticket)
         with self._watch.work() as work:
             with open_upload(upload) as file:
                 pcm = decode(file, limits, work.progressed)
             work.progressed(allowance_s=LISTENING_PER_SECOND * len(pcm) / SAMPLE_RATE)
             windows = find_windows(pcm, options)
             work.progressed()
-            first = self._write(ticket, window_samples(pcm, windows[0])) if windows else None
+            first = self._write(ticket, pcm[windows[0].samples]) if windows else None
             kept = self._handoff.store_pcm(ticket, upload, pcm) if windows else None
         timing = self._timing(began - asked, began)
         return PreparedAudio(len(pcm) / SAMPLE_RATE, windows, kept, first, timing)
 
     def _later(self, ticket: Ticket, pcm: BlobRef, window: Window, asked: float) -> WindowMel:
         began = time.monotonic()
-        self._handoff.check(ticket)
+        self._handoff.check_ticket(ticket)
         with self._watch.work():
-            samples = load_pcm(pcm, _sample(window.start_s), _sample(window.end_s))
+            samples = load_pcm(pcm, window.samples)
             log_mel = self._write(ticket, samples)
         return WindowMel(log_mel, self._timing(began - asked, began))
 
@@ -131,11 +136,7 @@ class MelPreprocessor:
         return StageTiming(queue_s, time.monotonic() - began, 1, self._replica, DEVICE)
 
     def _warm_up(self) -> None:
-        """Loads the VAD model and the mel filters now, not in the first request."""
+        """Load the voice detection and the mel filters now, not in the first request."""
         second = np.zeros(SAMPLE_RATE, np.int16)
         find_windows(second, SpeechOptions(vad_filter=True, max_window_s=30.0))
         log_mel(second, np.empty((self._n_mels, frames_for(len(second), self._buckets)), np.float32))
-
-
-def _sample(seconds: float) -> int:
-    return round(seconds * SAMPLE_RATE)

@@ -1,4 +1,4 @@
-"""Threads that long work never has all of, so that short work passes it."""
+"""Threads of which long work never has all, so that short work passes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class _Waiting(Generic[Result]):
-    """Work that has no thread yet, and the way back to who asked for it."""
+    """Work that has no thread yet, and the future that its caller waits for."""
 
     def __init__(self, work: Callable[[], Result], *, is_long: bool) -> None:
         self.work = work
@@ -24,10 +24,10 @@ class _Waiting(Generic[Result]):
 
 
 class Lanes:
-    """Runs work in ``threads`` threads, the most urgent first. Lives in one event loop.
+    """A pool of ``threads`` threads that runs the most urgent work first. It belongs to one event loop.
 
-    Long work has all threads but one at most, and the next of those that is free: so neither kind keeps the other out.
-    With one thread both share it.
+    Long work has at most all threads but one, and goes first where one of those is free, so neither kind keeps the
+    other out. If there is only one thread, both share it.
     """
 
     def __init__(self, threads: int, name: str) -> None:
@@ -40,10 +40,11 @@ class Lanes:
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, work: Callable[[], Result], priority: int, *, is_long: bool = False) -> Result:
-        """The result of ``work``. Work of a cancelled caller is not begun.
+        """Run ``work`` and return its result. The work of a cancelled caller is not begun.
 
         Args:
-            priority: 0 is served first; see ``urgency``.
+            work: what to run in a thread.
+            priority: 0 is served first; see ``deployments.shared.urgency``.
             is_long: the work takes seconds, not milliseconds.
         """
         waiting = _Waiting(work, is_long=is_long and self._has_long_lane)

@@ -12,29 +12,29 @@ from numpy.typing import NDArray
 from scipy.fft import rfft
 
 from deployments.mel.mel_filters import mel_filters
-from deployments.shared.frames import CHUNK_LENGTH, HOP_LENGTH, N_FFT, N_FRAMES, N_SAMPLES
+from deployments.shared.frames import CHUNK_LENGTH, HOP_LENGTH, N_FFT, N_FRAMES, N_SAMPLES, SAMPLE_RATE
 
-_DYNAMIC_RANGE = 8.0  # in log10 units: whatever is quieter than the loudest point by more is clamped
-_SMALLEST_POWER = 1e-10
-_SILENCE = float(np.log10(_SMALLEST_POWER))
+DYNAMIC_RANGE = 8.0  # in log10 units: what is quieter than the loudest point by more than this is clamped
+SMALLEST_POWER = 1e-10
+SILENCE = float(np.log10(SMALLEST_POWER))
 
-_CENTER = N_FFT // 2  # frame t is centred on sample t * HOP_LENGTH
-_BLOCK = 100  # frames transformed at a time: the scratch arrays stay within the CPU's cache
-_WINDOW = (np.hanning(N_FFT + 1)[:-1] / 32768).astype(np.float32)  # also scales int16 to [-1, 1]
+CENTER = N_FFT // 2  # frame t is centred on sample t * HOP_LENGTH
+BLOCK = 100  # frames transformed at a time: the scratch arrays stay within the CPU's cache
+WINDOW = (np.hanning(N_FFT + 1)[:-1] / 32768).astype(np.float32)  # also scales int16 to [-1, 1]
 
 
 class _Scratch(threading.local):
-    """Arrays that every call of one thread uses again."""
+    """Scratch arrays of one thread, used again by every call."""
 
     def __init__(self) -> None:
-        self.signal = np.zeros(_CENTER + N_SAMPLES + N_FFT, np.float32)
+        self.signal = np.zeros(CENTER + N_SAMPLES + N_FFT, np.float32)
         self.frames = np.lib.stride_tricks.sliding_window_view(self.signal, N_FFT)[::HOP_LENGTH]
-        self.windowed = np.empty((_BLOCK, N_FFT), np.float32)
-        self.power = np.empty((_BLOCK, N_FFT // 2 + 1), np.float32)
+        self.windowed = np.empty((BLOCK, N_FFT), np.float32)
+        self.power = np.empty((BLOCK, N_FFT // 2 + 1), np.float32)
         self.mel = np.empty((0, N_FRAMES + 1), np.float32)
 
     def mel_of(self, n_mels: int, frames: int) -> NDArray[np.float32]:
-        """``[n_mels, frames]``, not initialised."""
+        """Return an array ``[n_mels, frames]``, not initialised."""
         if len(self.mel) < n_mels:
             self.mel = np.empty((n_mels, N_FRAMES + 1), np.float32)
         return self.mel[:n_mels, :frames]
@@ -51,48 +51,48 @@ def log_mel(pcm: NDArray[np.int16], out: NDArray[np.float32]) -> None:
 
     Args:
         pcm: ``[n_samples]``, 16 kHz mono, at most 30 s.
-        out: ``[n_mels, frames]``; with less than 3000 frames it gets the first ones of the same 30 s.
+        out: ``[n_mels, frames]``; an array of less than 3000 frames gets the first frames of the same 30 s.
 
     Raises:
-        ValueError: more than 30 s of audio.
+        ValueError: the audio is longer than 30 s.
     """
     if len(pcm) > N_SAMPLES:
-        raise ValueError(f"a window holds at most {CHUNK_LENGTH} s of audio")
+        raise ValueError(f"A window holds at most {CHUNK_LENGTH} s of audio, not {len(pcm) / SAMPLE_RATE:.1f} s")
     n_mels, frames = out.shape
     mel = _mel_power(pcm, n_mels)
-    np.maximum(mel, _SMALLEST_POWER, out=mel)
+    np.maximum(mel, SMALLEST_POWER, out=mel)
     np.log10(mel, out=mel)
-    floor = float(mel.max()) - _DYNAMIC_RANGE
+    floor = float(mel.max()) - DYNAMIC_RANGE
 
     spoken = min(mel.shape[1], frames)
     np.maximum(mel[:, :spoken], floor, out=out[:, :spoken])
     out[:, :spoken] += 4.0
     out[:, :spoken] *= 0.25
-    out[:, spoken:] = (max(_SILENCE, floor) + 4.0) / 4.0
+    out[:, spoken:] = (max(SILENCE, floor) + 4.0) / 4.0
 
 
 def _mel_power(pcm: NDArray[np.int16], n_mels: int) -> NDArray[np.float32]:
-    """Mel power ``[n_mels, t]`` of every frame that touches the audio, in this thread's scratch array."""
+    """Return the mel power ``[n_mels, t]`` of every frame that touches the audio, in this thread's scratch array."""
     _fill_signal(pcm)
     # Whisper drops the very last frame; faster-whisper, the reference here, keeps it for the maximum.
-    touched = min(-(-(len(pcm) + _CENTER) // HOP_LENGTH), N_FRAMES + 1)
+    touched = min(-(-(len(pcm) + CENTER) // HOP_LENGTH), N_FRAMES + 1)
     frames = _scratch.frames[:touched]
     filters = mel_filters(n_mels)
     mel = _scratch.mel_of(n_mels, touched)
-    for start in range(0, touched, _BLOCK):
-        block = frames[start : start + _BLOCK]
-        spectrum = rfft(np.multiply(block, _WINDOW, out=_scratch.windowed[: len(block)]), overwrite_x=True)
+    for start in range(0, touched, BLOCK):
+        block = frames[start : start + BLOCK]
+        spectrum = rfft(np.multiply(block, WINDOW, out=_scratch.windowed[: len(block)]), overwrite_x=True)
         squares = spectrum.view(np.float32)
         np.square(squares, out=squares)
         power = np.add(squares[:, ::2], squares[:, 1::2], out=_scratch.power[: len(block)])
-        mel[:, start : start + _BLOCK] = filters @ power.T
+        mel[:, start : start + BLOCK] = filters @ power.T
     return mel
 
 
 def _fill_signal(pcm: NDArray[np.int16]) -> None:
     """Put the audio into this thread's scratch signal: mirrored before its start, silence after its end."""
     signal = _scratch.signal
-    end = _CENTER + len(pcm)
-    signal[_CENTER:end] = pcm
+    end = CENTER + len(pcm)
+    signal[CENTER:end] = pcm
     signal[end : end + N_FFT] = 0.0
-    signal[:_CENTER] = signal[2 * _CENTER : _CENTER : -1]
+    signal[:CENTER] = signal[2 * CENTER : CENTER : -1]

@@ -20,9 +20,9 @@ FILE = Path(__file__).with_suffix(".npz")
 
 @lru_cache
 def mel_filters(n_mels: int) -> csr_array:
-    """The filter bank ``[n_mels, N_FFT // 2 + 1]``, float32.
+    """Return the filter bank ``[n_mels, N_FFT // 2 + 1]``, float32.
 
-    Sparse, because all but 2% of it is zero, and because a dense product would wake the threads of the BLAS.
+    It is sparse, because all but 2% of it is zero, and because a dense product would wake the threads of the BLAS.
 
     Raises:
         KeyError: no Whisper model has this many bins.
@@ -32,8 +32,8 @@ def mel_filters(n_mels: int) -> csr_array:
 
 
 def compute(n_mels: int) -> NDArray[np.float32]:
-    """The same filter bank, dense, from librosa itself."""
-    from librosa.filters import mel  # noqa: PLC0415  (see above)
+    """Compute the same filter bank, dense, with librosa itself."""
+    from librosa.filters import mel  # noqa: PLC0415  (see the top of this file)
 
     bank: NDArray[np.float32] = mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels)
     return bank

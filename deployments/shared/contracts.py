@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from deployments.shared.frames import SAMPLE_RATE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from ray import ObjectRef
@@ -16,7 +18,7 @@ StageName = Literal["mel", "encoder", "decoder"]
 
 
 class Area(enum.StrEnum):
-    """The two arrays a slot has room for."""
+    """The two arrays that a slot has room for."""
 
     LOG_MEL = "log_mel"
     ENCODER_STATES = "encoder_states"
@@ -24,7 +26,7 @@ class Area(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SlotArray:
-    """An array in the shared-memory slab of this node."""
+    """An array in the shared-memory slab of this node; arguments as those of ``Slab.view``."""
 
     slot: int
     generation: int
@@ -59,13 +61,13 @@ BlobRef = SpooledBlob | Stored
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Goes with every stage call of one window: who it is for, where its arrays live, when it is too late.
+    """The part of every stage call that says for whom it is, where its arrays live, and when it comes too late.
 
     Attributes:
-        request_id: as in the ``x-request-id`` header.
+        request_id: the request's id in the ``x-request-id`` header.
         slot: the slot granted by admission.
-        generation: of the slot at that moment; any other value found there later is a violation.
-        deadline: absolute, seconds since the epoch (clocks of one cluster are synchronised).
+        generation: generation of the slot at that moment; any other value found there later is a violation.
+        deadline: absolute, in seconds since the epoch (clocks of one cluster are synchronised).
         slab: path of the slab on the ingress's node; None when arrays travel through the object store.
         priority: 0 is served first; see ``deployments.shared.urgency``.
     """
@@ -80,12 +82,13 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of audio with speech in it, the unit of scheduling. Times in seconds from the start of the audio.
+    """A stretch of audio with speech in it: the unit of scheduling.
 
     Attributes:
-        index: counts up over the whole audio. What continues a window has the index of that window.
-        speech: start and end of each stretch of speech that the voice detection heard inside, in order; empty where
-            it heard none; None where nobody listened.
+        index: number of the window in the whole audio. The rest of a window has the index of that window.
+        start_s, end_s: seconds from the start of the audio.
+        speech: start and end of each stretch of speech that the voice detection heard inside, in order, in seconds from
+            the start of the audio; empty if it heard none; None if it did not run.
     """
 
     index: int
@@ -95,7 +98,13 @@ class Window:
 
     @property
     def duration_s(self) -> float:
+        """Length of the window in seconds."""
         return self.end_s - self.start_s
+
+    @property
+    def samples(self) -> slice:
+        """Where the window lies in the decoded audio, in samples."""
+        return slice(round(self.start_s * SAMPLE_RATE), round(self.end_s * SAMPLE_RATE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +112,9 @@ class StageTiming:
     """What one stage call cost, in seconds, and who did it.
 
     Attributes:
-        queue_s: waited inside the replica before the work began.
-        run_s: the work itself; in a batch, the whole batch.
-        batch_size: windows that shared the run.
+        queue_s: seconds inside the replica before the work began.
+        run_s: seconds of the work itself; in a batch, of the whole batch.
+        batch_size: number of windows that shared the work.
         replica: Serve's replica id.
         device: what computed, for example ``cpu:openvino-bf16``.
     """
@@ -122,8 +131,8 @@ class SpeechOptions:
     """How audio is cut into windows.
 
     Attributes:
-        vad_filter: find speech with Silero VAD; otherwise cut windows of fixed length.
-        max_window_s: no window is longer, 30 at most.
+        vad_filter: whether windows hold only the speech that Silero VAD finds; otherwise they cover all of the audio.
+        max_window_s: seconds of the longest window, at most 30.
     """
 
     vad_filter: bool
@@ -137,13 +146,13 @@ class DecodeOptions:
     Attributes:
         task: transcribe, or translate to English.
         language: ISO code; None detects it from the encoder states.
-        other_language: ISO code to try where the text in ``language`` is not good: the window's own likeliest one,
-            where doubt let it keep that of its neighbours; None where there is none.
-        prompt: text the model should believe came before.
+        other_language: ISO code to try if the text in ``language`` is not good: the window's own likeliest language,
+            where it was so doubtful that the window got the language of its neighbours; None elsewhere.
+        prompt: text that the model takes for what was said before.
         hotwords: words that are likely to be spoken, separated by commas or spaces.
-        temperature: 0 decodes greedily (or with the beam); above 0 samples.
-        beam_size: 1 is greedy.
-        word_times: align each word with the audio.
+        temperature: 0 takes the likeliest text; above 0 it is sampled.
+        beam_size: hypotheses kept; 1 is greedy.
+        word_times: whether each word is aligned with the audio.
     """
 
     task: Task = "transcribe"
@@ -171,16 +180,16 @@ class Transcript:
     """The text of one window.
 
     Attributes:
-        text: without surrounding white space; empty where nobody speaks.
+        text: the text without surrounding white space; empty where nobody speaks.
         tokens: text token ids, in order.
         language: ISO code.
-        language_probability: 1.0 where the language was given.
-        avg_logprob: mean log probability a token.
+        language_probability: probability of the language; 1.0 where it was given.
+        avg_logprob: mean log probability per token.
         no_speech_prob: probability that the window holds no speech.
         compression_ratio: length of the text over its zlib length; above 2.4 it repeats itself.
-        temperature: the one that produced this text.
-        words: empty unless word times were asked for.
-        rest_from_s: the text ends here, in seconds from the start of the audio, although speech follows in the window:
+        temperature: temperature that produced this text.
+        words: the words with their times; empty unless these were asked for.
+        rest_from_s: where the text ends although speech follows in the window, in seconds from the start of the audio:
             the rest has to be decoded as a window of its own. None where the text is complete.
     """
 
@@ -209,11 +218,11 @@ class PreparedAudio:
     """What the first mel call of a request finds out.
 
     Attributes:
-        duration_s: of the decoded audio.
-        windows: every stretch of speech, in order; empty for silence.
-        pcm: the decoded audio for later calls, 16 kHz mono int16; None when no later call needs it.
-        first: the log-mel of ``windows[0]``; None when there is no speech.
-        timing: of the whole call.
+        duration_s: length of the decoded audio in seconds.
+        windows: the windows in order; empty for silence.
+        pcm: the decoded audio for later calls, 16 kHz mono int16; None where no later call needs it.
+        first: the log-mel of ``windows[0]``; None where there is no window.
+        timing: what the whole call cost.
     """
 
     duration_s: float
@@ -225,7 +234,7 @@ class PreparedAudio:
 
 @dataclass(frozen=True, slots=True)
 class EncodedWindow:
-    """Encoder states of one window: ``[frames / 2, d_model]`` float32."""
+    """The encoder states of one window: ``[frames / 2, d_model]`` float32."""
 
     states: ArrayRef
     timing: StageTiming
@@ -233,13 +242,14 @@ class EncodedWindow:
 
 @dataclass(frozen=True, slots=True)
 class EncoderHealth:
-    """What the Encoder says of its device.
+    """What an encoder says about its device.
 
     Attributes:
         device: what computes, for example ``cpu:openvino-bf16``.
-        status: ``degraded`` if part of the device failed or another one stands in, ``failed`` if it cannot encode.
+        status: ``degraded`` if part of the device failed or another device works in its place, ``failed`` if nothing
+            can encode.
         reason: what happened; None if nothing did.
-        recoveries: failures of the device after which it works again.
+        recoveries: number of failures after which the device works again.
         window_s: seconds that one window of the longest kind took when the encoder was warm; None if not measured.
     """
 
@@ -252,11 +262,11 @@ class EncoderHealth:
 
 @dataclass(frozen=True, slots=True)
 class StageProgress:
-    """Whether a replica that has work gets on with it.
+    """Whether a replica that has work makes progress.
 
     Attributes:
-        stalled_s: seconds for which its work has got nowhere; 0 where it has none.
-        budget_s: how long that may last, with this model on this machine, before it counts as hung.
+        stalled_s: seconds for which its work has made no progress; 0 if it has no work.
+        budget_s: seconds that this may last, with this model on this machine, before the replica counts as hung.
     """
 
     stalled_s: float
@@ -306,11 +316,11 @@ class Stages(Protocol):
         ...
 
     async def encoder_health(self) -> EncoderHealth:
-        """Return what the encoder says of its device: proof that it answers."""
+        """Return what the encoder says about its device: proof that it answers."""
         ...
 
     async def progress(self, stage: StageName) -> StageProgress:
-        """Return whether a stage that has finished nothing for a while gets on with what it works on."""
+        """Return whether a stage that has finished nothing for a while makes progress."""
         ...
 
 

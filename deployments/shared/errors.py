@@ -1,26 +1,31 @@
 """Every error a client can meet: one class each, with its HTTP status and OpenAI ``type`` and ``code``.
 
-A message tells the client what to do and never holds paths, stack traces or other internals.
+A message begins with a capital letter, says what is wrong and what to do, and never holds paths, stack traces or other
+internals. A message for a fault that several places find is written here, in a constructor of its class.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final, Self
+
+AUDIO_FORMATS: Final = "wav, flac, mp3, m4a/aac, ogg/opus, webm or mp4"
+"""The formats that an upload may have, as messages name them."""
 
 
 class AmanuensisError(Exception):
     """Base of all errors that reach a client.
 
     Attributes:
-        retryable: the same call may succeed when it is made again: the failure was not the request's.
-        discourages_retry: the same request would only do the same work again; clients are told not to repeat it.
+        retryable: whether the same call may succeed when it is made again: the failure was not the request's.
+        discourages_retry: whether clients are told not to repeat the request: it would only cause the same work again.
         status: HTTP status.
         type: OpenAI's error family.
-        code: OpenAI-style machine-readable code.
-        message: one sentence for the client.
-        param: the request parameter at fault, if one is.
-        retry_after_s: seconds after which trying again makes sense, sent as ``Retry-After``.
-        stage: the stage at fault, if one is; for the operator, never sent to a client.
+        code: machine-readable code in OpenAI's style.
+        message: what is wrong and what to do, for the client.
+        param: the request parameter at fault, if there is one.
+        retry_after_s: seconds after which another attempt makes sense, sent as ``Retry-After``.
+        stage: the stage at fault, if there is one; for the operator, never sent to a client.
     """
 
     retryable: ClassVar[bool] = False
@@ -41,7 +46,7 @@ class AmanuensisError(Exception):
         return _rebuild, (type(self), self.message, self.param, self.retry_after_s), {"stage": self.stage}
 
     def body(self) -> dict[str, dict[str, str | None]]:
-        """The OpenAI error document: ``{"error": {"message", "type", "param", "code"}}``."""
+        """Return the OpenAI error document: ``{"error": {"message", "type", "param", "code"}}``."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
@@ -58,7 +63,7 @@ class InvalidRequestError(AmanuensisError):
 
 
 class UnsupportedParameterError(InvalidRequestError):
-    """A parameter of the OpenAI API that this service knows but cannot honour."""
+    """The request uses a parameter of the OpenAI API that this service knows but cannot honour."""
 
     code = "unsupported_parameter"
 
@@ -67,6 +72,11 @@ class InvalidAudioError(InvalidRequestError):
     """The file cannot be decoded, or holds no usable audio."""
 
     code = "invalid_audio"
+
+    @classmethod
+    def empty_file(cls) -> Self:
+        """Say that an upload has no bytes."""
+        return cls(f"The file is empty. Upload a recording as {AUDIO_FORMATS}.", param="file")
 
 
 class AudioTooLongError(InvalidAudioError):
@@ -84,9 +94,21 @@ class UnsupportedLanguageError(InvalidRequestError):
 
     code = "unsupported_language"
 
+    @classmethod
+    def unknown_to_model(cls, language: str, known: Sequence[str]) -> Self:
+        """Say that the model does not know a language, and which ones it knows."""
+        return cls(
+            f"The model does not know the language '{language}'. It knows: {', '.join(known)}.", param="language"
+        )
+
+    @classmethod
+    def cannot_translate(cls) -> Self:
+        """Say that the model knows only English."""
+        return cls("The model is English-only and cannot translate", param="model")
+
 
 class TimeoutTooShortError(InvalidRequestError):
-    """The audio takes this machine longer than the request may take."""
+    """The audio would take this machine longer than the request may take."""
 
     code = "timeout_too_short"
 
@@ -104,7 +126,7 @@ class PermissionDeniedError(AmanuensisError):
 
 
 class NotFoundError(AmanuensisError):
-    """No such route."""
+    """The route does not exist."""
 
     status, type, code = 404, "invalid_request_error", "not_found"
 
@@ -227,6 +249,11 @@ class DeadlineExceededError(AmanuensisError):
     status, type, code = 504, "timeout_error", "deadline_exceeded"
     discourages_retry = True
 
+    @classmethod
+    def before(cls, what: str) -> Self:
+        """Say what had not happened yet when the deadline passed, such as ``this stage began``."""
+        return cls(f"The request's deadline passed before {what}; send shorter audio or allow more time")
+
 
 class StageTimeoutError(DeadlineExceededError):
     """One stage finished nothing, for this request or any other, for longer than its budget."""
@@ -236,7 +263,7 @@ class StageTimeoutError(DeadlineExceededError):
 
 
 class SlotViolationError(AmanuensisError):
-    """A stage met a slot that belongs to another request by now; its result was dropped."""
+    """A stage met a slot that belongs to another request by now; its result was thrown away."""
 
     code = "slot_violation"
 
@@ -246,9 +273,14 @@ class RequestCancelledError(AmanuensisError):
 
     status, type, code = 499, "invalid_request_error", "request_cancelled"
 
+    @classmethod
+    def given_up(cls) -> Self:
+        """Say that nobody waits for the result any more."""
+        return cls("The request was given up")
+
 
 class StageHungError(Exception):
-    """A replica has work and gets nowhere; for Serve, which replaces it, never sent to a client."""
+    """A replica has work and makes no progress; for Serve, which replaces the replica, never sent to a client."""
 
 
 class ConfigurationError(Exception):

@@ -1,4 +1,4 @@
-"""How a future gets what it waits for."""
+"""Futures: how one gets what it waits for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Result = TypeVar("Result")
 
 
 def settle(future: asyncio.Future[Result], result: Result | Exception) -> None:
-    """Gives ``future`` its result, or the exception to raise instead. One that was cancelled stays as it is."""
+    """Give ``future`` its result, or the exception to raise instead; a cancelled future stays as it is."""
     if future.done():
         return
     if isinstance(result, Exception):

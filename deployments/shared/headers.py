@@ -1,7 +1,7 @@
-"""Names of the HTTP headers that service and clients exchange, in lower case as ASGI has them."""
+"""Names of the HTTP headers that the service and its clients exchange, in lower case as in ASGI."""
 
 REQUEST_ID_HEADER = "x-request-id"
-"""Serve gives every request one, the client's own or a new one, and returns it with the response."""
+"""The request's id. Serve takes the client's own or makes one, and returns it with the response."""
 
 PRIORITY_HEADER = "x-priority"
 TIMEOUT_HEADER = "x-timeout-seconds"
@@ -9,7 +9,7 @@ REPLAY_HEADER = "x-replay-of"
 DEVICE_HEADER = "x-encoder-device"
 
 SHOULD_RETRY_HEADER = "x-should-retry"
-"""OpenAI's clients obey it; without it they repeat every 5xx twice."""
+"""Whether to repeat the request. OpenAI's clients obey it; without it they repeat every 5xx twice."""
 
 LIMIT_HEADER = "x-ratelimit-limit-requests"
 REMAINING_HEADER = "x-ratelimit-remaining-requests"

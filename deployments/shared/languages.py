@@ -1,6 +1,6 @@
 """The languages Whisper knows: codes, English names, and which are written without spaces.
 
-Imports nothing, so the HTTP process can afford it.
+This module imports nothing, so that the HTTP process can afford it.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ LANGUAGES: Final[dict[str, str]] = {
 WITHOUT_SPACES: Final = frozenset({"ja", "lo", "my", "th", "yue", "zh"})
 """Languages that write no spaces between words (the list of openai/whisper's tokenizer)."""
 
-_OTHER_NAMES: Final[dict[str, str]] = {
+OTHER_NAMES: Final[dict[str, str]] = {
     "bokmål": "no",
     "castilian": "es",
     "farsi": "fa",
@@ -135,10 +135,10 @@ _OTHER_NAMES: Final[dict[str, str]] = {
     "valencian": "ca",
 }
 
-_CODE_BY_NAME: Final = {name: code for code, name in LANGUAGES.items()} | _OTHER_NAMES
+CODE_BY_NAME: Final = {name: code for code, name in LANGUAGES.items()} | OTHER_NAMES
 
 
 def language_code(name: str) -> str | None:
-    """Whisper's code for an ISO code or an English language name, in any case; None if Whisper has none."""
+    """Return Whisper's code for an ISO code or an English language name, in any case; None if Whisper has none."""
     key = name.strip().lower()
-    return key if key in LANGUAGES else _CODE_BY_NAME.get(key)
+    return key if key in LANGUAGES else CODE_BY_NAME.get(key)

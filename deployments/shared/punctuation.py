@@ -12,10 +12,10 @@ CLOSING_MARKS: Final = "\"'”’)]}»」』）》"
 
 
 def ends_sentence(word: str) -> bool:
-    """Whether ``word`` ends with the mark of a sentence end, with or without closing quotes."""
+    """Return whether ``word`` ends with the mark of a sentence end, with or without closing quotes."""
     return word.rstrip(CLOSING_MARKS).endswith(tuple(SENTENCE_ENDS))
 
 
 def ends_clause(word: str) -> bool:
-    """Whether ``word`` ends with a comma or the like, with or without closing quotes."""
+    """Return whether ``word`` ends with a comma or the like, with or without closing quotes."""
     return word.rstrip(CLOSING_MARKS).endswith(tuple(CLAUSE_ENDS))

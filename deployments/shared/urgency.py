@@ -7,7 +7,7 @@ from itertools import count
 from typing import Generic, TypeVar
 
 AHEAD_S = 10.0
-"""One step of priority is worth this much waiting, so a window is overtaken for ``priority * AHEAD_S`` at most."""
+"""Seconds of waiting that one step of priority is worth: a window is overtaken for at most ``priority * AHEAD_S``."""
 
 Item = TypeVar("Item")
 
@@ -27,7 +27,7 @@ class UrgentFirst(Generic[Item]):
 
         Args:
             priority: 0 is served first.
-            now: when the item arrived, in seconds; an earlier time than that of the last item gets ahead of it.
+            now: when the item arrived, in seconds. An item that arrived earlier than the ones before it overtakes them.
         """
         heapq.heappush(self._heap, (now + priority * AHEAD_S, next(self._arrivals), item))
 

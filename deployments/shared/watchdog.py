@@ -1,7 +1,7 @@
-"""Tells a stage that is busy from one that hangs: hung is who has work and gets nowhere for longer than a budget.
+"""A watch that tells a busy stage from one that hangs: that has work, but makes no progress for longer than a budget.
 
-How long a call waits says nothing: under load each waits for those ahead of it. What counts is the time since the work
-last got a step further: a window encoded, a batch decoded, a second of audio read.
+The time that a call waits says nothing: under load every call waits for those ahead of it. What counts is the time
+since the last step of the work: a window encoded, a batch decoded, a second of audio read.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from deployments.shared.contracts import StageProgress
 from deployments.shared.errors import StageHungError
 
 LONGEST_LOOK_S = 5.0
-"""Between two looks at most so much counts. Who looks less often stood still itself, and perhaps its work with it."""
+"""Seconds that count at most between two looks. A process that looks less often stood still itself, and perhaps its
+work with it."""
 
 STEPS = 64
-"""The slowest of so many latest steps counts: whatever held up one of them is forgotten in the end."""
+"""Number of latest steps of which the slowest counts, so that what delayed a single step is forgotten in the end."""
 
 FIRST_STEP_FACTOR = 10.0
-"""As long as no step has been seen, the budget is this many times longer: the model may be large, the machine slow."""
+"""Factor of the budget until a first step is seen: the model may be large, and the machine slow."""
 
 HUNG_AFTER = 2.0
-"""Budgets without a step after which a replica is to be replaced. After one, the ingress gives its calls up."""
+"""Budgets without a step after which a replica is replaced. After one budget, the ingress gives up its calls."""
 
 
 class ProgressWatch:
-    """Watches all the work of one replica. Thread-safe: threads work, the event loop looks.
+    """A watch over all the work of one replica. Thread-safe: threads work, the event loop looks.
 
-    The budget grows with what the stage is seen to need, so that a large model on a slow machine is not taken for one
-    that hangs.
+    The budget grows with what the steps are seen to take, so that a large model on a slow machine never seems to hang.
 
     Args:
-        budget_s: the longest that one step may take, whatever is known of the stage.
+        budget_s: seconds that one step may always take, however fast the steps before were.
         slack: how many times slower than the slowest step seen the next one may be.
-        clock: monotonic seconds.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, budget_s: float, slack: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,7 +51,7 @@ class ProgressWatch:
 
     @contextmanager
     def work(self) -> Iterator[Work]:
-        """A piece of work that is under way while the context lasts."""
+        """Watch a piece of work that is under way while the context lasts."""
         work = self.begin()
         try:
             yield work
@@ -59,23 +59,23 @@ class ProgressWatch:
             self.end(work)
 
     def begin(self) -> Work:
-        """A piece of work is under way, until ``end``."""
+        """Watch a piece of work from now until ``end``."""
         work = Work(self)
         with self.lock:
             self._works.add(work)
         return work
 
     def end(self, work: Work) -> None:
-        """The work is over, whether it succeeded or not."""
+        """Watch a piece of work no longer: it is over, whether it succeeded or not."""
         with self.lock:
             self._works.discard(work)
 
     def learn(self, step_s: float) -> None:
-        """A step was seen to take so many seconds."""
+        """Count a step that took so many seconds."""
         self._steps.append(step_s)
 
     def progress(self) -> StageProgress:
-        """How long the piece of work that is worst off has got nowhere, and how long it may."""
+        """Return how long the slowest piece of work has made no progress, and how long it may."""
         now = self.clock()
         with self.lock:
             passed_s = min(now - self._looked_at, LONGEST_LOOK_S)
@@ -84,15 +84,15 @@ class ProgressWatch:
             budget_s = self._budget_s()
         return StageProgress(stalled_s, budget_s)
 
-    def check(self) -> None:
-        """For Serve, which replaces a replica whose check fails three times in a row.
+    def check_progress(self) -> None:
+        """Raise an error if the replica hangs: Serve replaces a replica whose check fails three times in a row.
 
         Raises:
-            StageHungError: some work has got nowhere for ``HUNG_AFTER`` budgets.
+            StageHungError: a piece of work has made no progress for ``HUNG_AFTER`` budgets.
         """
         progress = self.progress()
         if progress.stalled_s >= HUNG_AFTER * progress.budget_s:
-            raise StageHungError(f"The replica has work and has finished nothing for {progress.stalled_s:.0f} s.")
+            raise StageHungError(f"The replica has work and has finished nothing for {progress.stalled_s:.0f} s")
 
     def _budget_s(self) -> float:
         if not self._steps:
@@ -101,7 +101,7 @@ class ProgressWatch:
 
 
 class Work:
-    """What one thread of a replica works on; made by ``ProgressWatch``."""
+    """A piece of work of one thread; made by ``ProgressWatch``."""
 
     def __init__(self, watch: ProgressWatch) -> None:
         self._watch = watch
@@ -110,10 +110,10 @@ class Work:
         self._allowance_s = 0.0
 
     def progressed(self, allowance_s: float = 0.0) -> None:
-        """A step is done.
+        """Note that a step is done.
 
         Args:
-            allowance_s: what the next step may take beyond the budget, where its length is known.
+            allowance_s: seconds that the next step may take beyond the budget, where its length is known.
         """
         now = self._watch.clock()
         with self._watch.lock:
@@ -122,6 +122,6 @@ class Work:
             self._since, self._stalled_s, self._allowance_s = now, 0.0, allowance_s
 
     def look(self, passed_s: float, now: float) -> float:
-        """Seconds without a step, when ``passed_s`` more have passed; for the watch, which holds its lock."""
+        """Count ``passed_s`` more, and return the seconds without a step; called by the watch, which holds its lock."""
         self._stalled_s = min(self._stalled_s + passed_s, now - self._since)
         return max(0.0, self._stalled_s - self._allowance_s)

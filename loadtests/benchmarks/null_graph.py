@@ -28,7 +28,7 @@ from deployments.shared.contracts import (
     Window,
 )
 from deployments.shared.memory.handoff import Handoff, open_upload
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 
 SECONDS = 4.0
@@ -53,7 +53,7 @@ class NullMel(NullStage):
     """Reads the upload, hands on an unwritten log-mel."""
 
     async def prepare(self, ticket: Ticket, upload: BlobRef, _options: SpeechOptions) -> PreparedAudio:
-        self._handoff.check(ticket)
+        self._handoff.check_ticket(ticket)
         with open_upload(upload) as file:
             file.read()
         with self._handoff.output(ticket, Area.LOG_MEL, MEL_SHAPE) as array:

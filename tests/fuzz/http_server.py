@@ -13,7 +13,7 @@ import uvicorn
 
 from deployments.ingress.http.routes import create_app
 from deployments.ingress.service import TranscriptionService
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from tests.support.paths import DEMO_MODEL
 from tests.support.scripted_stages import ScriptedStages

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import requests
 
-from deployments.shared.replica import STAGE_NICENESS
+from deployments.shared.cpu_priority import STAGE_NICENESS
 from loadtests.load.open_loop import Answer, Ask, offer, post
 from tests.support.service_helpers import AUDIO, client_of, replicas
 

@@ -30,8 +30,8 @@ from deployments.shared.contracts import (
     WindowMel,
 )
 from deployments.shared.errors import InternalError, StageLostError
-from deployments.shared.memory.handoff import Float32, Handoff, load_pcm
-from deployments.shared.memory.slab import SlabLayout
+from deployments.shared.memory.handoff import Handoff, load_pcm
+from deployments.shared.memory.slab import Float32, SlabLayout
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class HostileStages:
 
     async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
         async def later(replica: Handoff) -> ArrayRef:
-            (sample,) = load_pcm(pcm, window.index, window.index + 1)
+            (sample,) = load_pcm(pcm, slice(window.index, window.index + 1))
             is_rest = window.start_s != window.index
             return await self._mel(replica, ticket, float(sample) + REST * is_rest)
 
@@ -130,14 +130,14 @@ class HostileStages:
         return log_mel, pcm
 
     async def _mel(self, replica: Handoff, ticket: Ticket, value: float) -> ArrayRef:
-        replica.check(ticket)
+        replica.check_ticket(ticket)
         await self._work()
         with replica.output(ticket, Area.LOG_MEL, SHAPE) as array:
             await self._fill(array, value)
             return replica.publish(ticket, Area.LOG_MEL, array)
 
     async def _states(self, replica: Handoff, ticket: Ticket, log_mel: ArrayRef) -> ArrayRef:
-        replica.check(ticket)
+        replica.check_ticket(ticket)
         mel = replica.input(ticket, log_mel)
         with replica.output(ticket, Area.ENCODER_STATES, SHAPE) as array:
             await self._fill(array, value := the_one_value(mel))
@@ -146,12 +146,12 @@ class HostileStages:
             return replica.publish(ticket, Area.ENCODER_STATES, array)
 
     async def _text(self, replica: Handoff, ticket: Ticket, states: ArrayRef) -> str:
-        replica.check(ticket)
+        replica.check_ticket(ticket)
         array = replica.input(ticket, states)
         seen = {the_one_value(array)}
         await self._work()
         seen.add(the_one_value(array))
-        replica.check(ticket)
+        replica.check_ticket(ticket)
         return f"{seen.pop() if len(seen) == 1 else TORN:g}"
 
     async def _fill(self, array: Float32, value: float) -> None:

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from deployments.ingress.service import TranscriptionService
 from deployments.shared.contracts import EncoderHealth
 from deployments.shared.errors import ServiceUnavailableError
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from tests.support.paths import DEMO_MODEL
 from tests.support.scripted_stages import ScriptedStages

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.shared.model_files import find
+from deployments.shared.model.finding import find
 
 NAME = "base"
 

@@ -40,7 +40,8 @@ def load_clips() -> list[Clip]:
     """All clips of transcripts.tsv, the short ones (one sentence) first."""
     with (AUDIO / "transcripts.tsv").open(encoding="utf-8", newline="") as file:
         return [
-            Clip(row["file"], _pcm(AUDIO / row["file"]), row["spoken"]) for row in csv.DictReader(file, delimiter="\t")
+            Clip(row["file"], pcm_of(AUDIO / row["file"]), row["spoken"])
+            for row in csv.DictReader(file, delimiter="\t")
         ]
 
 
@@ -59,7 +60,8 @@ def _states(encoder: Any, clip: Clip) -> NDArray[np.float32]:
     return np.asarray(states[0], np.float32)
 
 
-def _pcm(path: Path) -> NDArray[np.int16]:
+def pcm_of(path: Path) -> NDArray[np.int16]:
+    """Return the samples of a 16 kHz mono wav file."""
     with wave.open(str(path)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (SAMPLE_RATE, 1, 2)
         return np.frombuffer(file.readframes(file.getnframes()), np.int16)

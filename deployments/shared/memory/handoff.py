@@ -1,7 +1,7 @@
-"""How a stage gets its input arrays and hands on its output, whatever lies between: the slab or the object store.
+"""How a stage gets its input arrays and hands on its output, through the slab or through the object store.
 
 A stage sees NumPy arrays. In shared memory they are views of a slot, so handing on costs nothing; through the object
-store an input arrives read-only and without a copy, an output is copied once.
+store an input arrives read-only and without a copy, and an output is copied once.
 """
 
 from __future__ import annotations
@@ -27,40 +27,41 @@ from deployments.shared.contracts import (
     Ticket,
 )
 from deployments.shared.errors import DeadlineExceededError, RequestCancelledError, SlotViolationError
-from deployments.shared.memory.slab import Slab
+from deployments.shared.memory.slab import Float32, Slab
 from deployments.shared.memory.spool import read_pcm, remove, write_pcm
 
-Float32 = NDArray[np.float32]
 Int16 = NDArray[np.int16]
 
 
 class Handoff:
-    """One stage replica's end of the hand-over. Thread-safe: two threads that race to attach a slab both succeed."""
+    """One stage replica's end of the handoff. Thread-safe: two threads that race to attach a slab both succeed."""
 
     def __init__(self) -> None:
         self._slab: Slab | None = None
 
-    def check(self, ticket: Ticket) -> None:
-        """Called before work begins, so that nothing is computed for a request that was given up.
+    def check_ticket(self, ticket: Ticket) -> None:
+        """Refuse work for a request that nobody waits for any more; called before the work begins.
 
         Raises:
-            DeadlineExceededError, RequestCancelledError, SlotViolationError: as their names say.
+            DeadlineExceededError: the request's deadline has passed.
+            RequestCancelledError: the request was given up.
+            SlotViolationError: the slot has passed to another request.
         """
         if time.time() > ticket.deadline:
-            raise DeadlineExceededError("the request's deadline passed before this stage began")
+            raise DeadlineExceededError.before("this stage began")
         if ticket.slab is None:
             return
         slab = self._slab_of(ticket.slab)
-        slab.check(ticket.slot, ticket.generation)
+        slab.check_generation(ticket.slot, ticket.generation)
         if slab.is_cancelled(ticket.slot, ticket.generation):
-            raise RequestCancelledError("the request was cancelled")
+            raise RequestCancelledError.given_up()
 
     @contextmanager
     def output(self, ticket: Ticket, area: Area, shape: tuple[int, int]) -> Iterator[Float32]:
-        """An uninitialised float32 array of ``shape`` to write the stage's result into, within the context.
+        """Yield an uninitialised float32 array of ``shape`` to write the stage's result into, within the context.
 
         Raises:
-            StageLostError: an earlier call for the same slot, taken for dead, still writes.
+            StageLostError: an earlier call for the same slot, which seemed dead, still writes.
             SlotViolationError: the slot has passed to another request.
         """
         if ticket.slab is None:
@@ -70,23 +71,23 @@ class Handoff:
             yield array
 
     def publish(self, ticket: Ticket, area: Area, array: Float32) -> ArrayRef:
-        """Hands on an array that ``output`` gave out, filled and still within its context.
+        """Hand on an array that ``output`` yielded, filled and still within its context.
 
         Raises:
-            SlotViolationError: the slot passed to another request while it was being filled.
+            SlotViolationError: the slot passed to another request while the array was being filled.
         """
         if ticket.slab is None:
             return Stored(array)
-        self._slab_of(ticket.slab).check(ticket.slot, ticket.generation)
+        self._slab_of(ticket.slab).check_generation(ticket.slot, ticket.generation)
         rows, columns = array.shape
         return SlotArray(ticket.slot, ticket.generation, area, (rows, columns))
 
     def input(self, ticket: Ticket, array: ArrayRef) -> Float32:
-        """The array behind a reference: a view of the slot, or read-only from the object store."""
+        """Return the array behind a reference: a view of the slot, or read-only from the object store."""
         match array:
             case SlotArray():
                 if ticket.slab is None:
-                    raise SlotViolationError("an array in shared memory arrived without its slab")
+                    raise SlotViolationError("An array in shared memory arrived without its slab")
                 return self._slab_of(ticket.slab).view(array.slot, array.generation, array.area, array.shape)
             case Stored():
                 stored: Float32 = ray.get(array.content)
@@ -94,12 +95,13 @@ class Handoff:
         assert_never(array)
 
     def store_pcm(self, ticket: Ticket, upload: BlobRef, pcm: Int16) -> BlobRef:
-        """Keeps decoded audio for the later windows of a request.
+        """Keep decoded audio for the later windows of a request.
 
         Raises:
-            DeadlineExceededError, RequestCancelledError, SlotViolationError: nobody needs it any more.
+            DeadlineExceededError, RequestCancelledError, SlotViolationError: as ``check_ticket``.
+            OutOfSpaceError: the audio does not fit into the spool.
         """
-        self.check(ticket)
+        self.check_ticket(ticket)
         match upload:
             case SpooledBlob():
                 return SpooledBlob(str(write_pcm(Path(upload.path), pcm)))
@@ -115,7 +117,7 @@ class Handoff:
 
 
 def open_upload(blob: BlobRef) -> BinaryIO:
-    """The bytes a client sent, as a seekable file."""
+    """Open the bytes that a client sent, as a seekable file."""
     match blob:
         case SpooledBlob():
             return Path(blob.path).open("rb")
@@ -124,18 +126,18 @@ def open_upload(blob: BlobRef) -> BinaryIO:
     assert_never(blob)
 
 
-def load_pcm(blob: BlobRef, start: int, stop: int) -> Int16:
-    """Samples ``[start, stop)`` of decoded audio that ``store_pcm`` kept."""
+def load_pcm(blob: BlobRef, wanted: slice) -> Int16:
+    """Return some samples of decoded audio that ``store_pcm`` kept, for example ``Window.samples``."""
     match blob:
         case SpooledBlob():
-            return read_pcm(Path(blob.path), start, stop)
+            return read_pcm(Path(blob.path), wanted.start, wanted.stop)
         case Stored():
             samples: Int16 = ray.get(blob.content)
-            return samples[start:stop]
+            return samples[wanted]
     assert_never(blob)
 
 
 def drop(upload: BlobRef) -> None:
-    """Frees an upload and the audio decoded from it; an object in Ray's store goes with its last reference."""
+    """Free an upload and the audio decoded from it; an object in Ray's store goes with its last reference."""
     if isinstance(upload, SpooledBlob):
         remove(Path(upload.path))

@@ -1,15 +1,15 @@
-"""One shared-memory file a node, cut into slots; a slot holds one window's log-mel and its encoder states.
+"""One shared-memory file per node, cut into slots; a slot holds one window's log-mel and its encoder states.
 
-The file begins with a header (magic, layout), then one 64-byte record a slot, then the slots. A slot's record
+The file begins with a header (magic, layout), then one 64-byte record per slot, then the slots. A slot's record
 holds two numbers: its *generation*, raised when the slot is granted and again when it is taken back, and the
 generation that was *cancelled* last. Stages compare them with their ticket, so a call that comes too late meets an
 error instead of another request's data.
 
-A generation cannot stop a write that has begun. So whoever writes into a slot holds a lock on it: byte ``slot`` of the
-file, locked by the kernel for one open file description and released, at the latest, when the process ends, however it
-ends. A writer locks first and then checks the generation; the owner raises the generation first and then looks for the
-lock. Whichever comes second sees the other, so a slot that nobody has locked after it was taken back is never written
-under its old generation again.
+A generation cannot stop a write that has begun. So every writer holds a lock on its slot: byte ``slot`` of the file,
+locked by the kernel for one open file description and released, at the latest, when the process ends, in whatever way.
+A writer locks first and then checks the generation; the owner raises the generation first and then looks for the lock.
+The one that comes second sees the other, so a slot that is taken back and not locked is never written under its old
+generation again.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class SlabLayout:
     """The shape of a slab.
 
     Attributes:
-        slots: windows in flight.
-        n_mels, n_frames: room for the log-mel.
-        n_states, d_model: room for the encoder states.
+        slots: number of windows in flight.
+        n_mels, n_frames: shape of the largest log-mel.
+        n_states, d_model: shape of the largest encoder states.
     """
 
     slots: int
@@ -57,25 +57,28 @@ class SlabLayout:
     d_model: int
 
     def capacity(self, area: Area) -> int:
-        """Room of an area in float32 values."""
+        """Return how many float32 values an area has room for."""
         if area is Area.LOG_MEL:
             return self.n_mels * self.n_frames
         return self.n_states * self.d_model
 
     @property
     def slot_bytes(self) -> int:
+        """Bytes of one slot."""
         return sum(_whole_pages(4 * self.capacity(area)) for area in Area)
 
     @property
     def first_slot(self) -> int:
+        """Where the first slot begins, in bytes from the start of the file."""
         return HEADER_BYTES + _whole_pages(RECORD_BYTES * self.slots)
 
     @property
     def total_bytes(self) -> int:
+        """Bytes of the file."""
         return self.first_slot + self.slots * self.slot_bytes
 
     def offset(self, slot: int, area: Area) -> int:
-        """Of an area, in bytes from the start of the file."""
+        """Return where an area of a slot begins, in bytes from the start of the file."""
         start = self.first_slot + slot * self.slot_bytes
         return start if area is Area.LOG_MEL else start + _whole_pages(4 * self.capacity(Area.LOG_MEL))
 
@@ -96,10 +99,10 @@ class Slab:
 
     @classmethod
     def create(cls, path: Path, layout: SlabLayout) -> Slab:
-        """Makes the file, with all its memory reserved, so that no later write can fail for want of space.
+        """Make the file with all its memory reserved, so that no later write can fail for lack of space.
 
         Raises:
-            ConfigurationError: the directory's file system has too little space.
+            ConfigurationError: the directory's file system has too little space; the message says how to get more.
         """
         _check_space(path.parent, layout)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -114,10 +117,10 @@ class Slab:
 
     @classmethod
     def attach(cls, path: Path) -> Slab:
-        """Maps an existing slab.
+        """Map an existing slab.
 
         Raises:
-            SlotViolationError: the slab is gone, or is none: the ingress that made it has ended.
+            SlotViolationError: the file is gone, or is no slab: the ingress that made it has ended.
         """
         descriptor = _open(path)
         try:
@@ -126,52 +129,54 @@ class Slab:
             os.close(descriptor)
         magic, *layout = (int(value) for value in np.frombuffer(memory, np.uint64, 6))
         if magic != MAGIC:
-            raise SlotViolationError("the slab of this request is not readable; try again")
+            raise SlotViolationError("The slab of this request cannot be read; try again")
         return cls(path, SlabLayout(*layout), memory)
 
     def grant(self, slot: int) -> int:
-        """Starts a new use of the slot and returns its generation."""
+        """Start a new use of the slot, and return its generation."""
         self._records[slot, GENERATION] += np.uint64(1)
         return int(self._records[slot, GENERATION])
 
     def take_back(self, slot: int) -> None:
-        """Ends the use of the slot: from now on every access with the old generation is a violation."""
+        """End the use of the slot: from now on every access with the old generation is a violation."""
         self._records[slot, GENERATION] += np.uint64(1)
 
     def cancel(self, slot: int, generation: int) -> None:
-        """Tells the stages not to begin further work on this use of the slot."""
+        """Tell the stages not to begin further work on this use of the slot."""
         self._records[slot, CANCELLED] = generation
 
     def is_cancelled(self, slot: int, generation: int) -> bool:
+        """Return whether this use of the slot was cancelled."""
         return bool(self._records[slot, CANCELLED] == generation)
 
-    def check(self, slot: int, generation: int) -> None:
-        """
+    def check_generation(self, slot: int, generation: int) -> None:
+        """Refuse an access with an old generation.
+
         Raises:
             SlotViolationError: the slot has passed to another request.
         """
         if self._records[slot, GENERATION] != generation:
-            raise SlotViolationError("the request's memory was reused before this stage ended; try again")
+            raise SlotViolationError("The request's memory was reused before this stage ended; try again")
 
     def view(self, slot: int, generation: int, area: Area, shape: tuple[int, int]) -> Float32:
-        """A writable, C-contiguous float32 view of an area's first ``shape`` values. No copy.
+        """Return a writable, C-contiguous float32 view of an area's first ``shape`` values, without a copy.
 
         Raises:
             SlotViolationError: the slot has passed to another request.
             ValueError: ``shape`` does not fit into the area.
         """
-        self.check(slot, generation)
+        self.check_generation(slot, generation)
         size = shape[0] * shape[1]
         if size > self.layout.capacity(area):
-            raise ValueError(f"{shape} does not fit into a slot's {area}")
+            raise ValueError(f"An array of shape {shape} does not fit into a slot's {area}")
         return np.frombuffer(self._memory, np.float32, size, self.layout.offset(slot, area)).reshape(shape)
 
     @contextmanager
     def writing(self, slot: int, generation: int, area: Area, shape: tuple[int, int]) -> Iterator[Float32]:
-        """A view to write into. The slot passes to nobody else while the context lasts.
+        """Yield a view to write into; the slot passes to nobody else while the context lasts.
 
         Raises:
-            StageLostError: an earlier call, taken for dead, still writes into the slot.
+            StageLostError: an earlier call, which seemed dead, still writes into the slot.
             SlotViolationError: the slot has passed to another request, or the slab is gone.
             ValueError: ``shape`` does not fit into the area.
         """
@@ -183,7 +188,7 @@ class Slab:
             os.close(descriptor)  # the only one of its open file description: the lock ends with it
 
     def is_written(self, slot: int) -> bool:
-        """Whether any process, this one included, is within ``writing`` of the slot."""
+        """Return whether any process, this one included, is within ``writing`` of the slot."""
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:  # removed when the service stopped: nobody begins to use it any more
@@ -199,7 +204,7 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        raise SlotViolationError("the slab of this request is gone; try again") from error
+        raise SlotViolationError("The slab of this request is gone; try again") from error
 
 
 def _lock(descriptor: int, slot: int) -> None:
@@ -208,7 +213,7 @@ def _lock(descriptor: int, slot: int) -> None:
     except OSError as error:
         if error.errno not in {errno.EAGAIN, errno.EACCES}:
             raise
-        raise StageLostError("an earlier attempt is still at work; try again", retry_after_s=1) from error
+        raise StageLostError("An earlier attempt is still at work; try again", retry_after_s=1) from error
 
 
 def _write_lock(slot: int) -> bytes:
@@ -225,7 +230,7 @@ def _check_space(directory: Path, layout: SlabLayout) -> None:
     free = status.f_bavail * status.f_frsize
     if free < layout.total_bytes:
         raise ConfigurationError(
-            f"the slab needs {layout.total_bytes >> 20} MiB for {layout.slots} slots, but shared_memory_dir has "
+            f"The slab needs {layout.total_bytes >> 20} MiB for {layout.slots} slots, but shared_memory_dir has "
             f"{free >> 20} MiB free; lower AMANUENSIS_SLOTS, enlarge /dev/shm (docker: --shm-size), "
             "or set AMANUENSIS_SHARED_MEMORY_DIR"
         )

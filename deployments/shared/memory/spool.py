@@ -1,7 +1,7 @@
 """Private files for what does not fit into a slot: the upload, and the decoded audio of a long file.
 
-Each request has a directory of its own, with an unguessable name. It is removed with all that calls of the request put
-there, also those that died before they could say what they wrote; a call that is later than that finds no directory.
+Each request has a directory of its own, with a name that nobody can guess. The directory is removed with all files that
+calls of the request put there, even those of calls that died; a call that comes later finds no directory.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ RETRY_AFTER_S = 1.0
 
 
 def write_upload(directory: Path, data: bytes) -> Path:
-    """Writes ``data`` to a new file of mode 0600 in a new directory below ``directory``.
+    """Write ``data`` to a new file of mode 0600 in a new directory below ``directory``.
 
     Raises:
-        OutOfSpaceError: it does not fit; nothing is left of it.
+        OutOfSpaceError: the data does not fit; nothing is left of it.
     """
     with _room_needed():
         path = Path(tempfile.mkdtemp(dir=directory)) / UPLOAD
@@ -40,23 +40,23 @@ def write_upload(directory: Path, data: bytes) -> Path:
 
 
 def write_pcm(upload: Path, pcm: NDArray[np.int16]) -> Path:
-    """Writes decoded audio to a new file beside its upload.
+    """Write decoded audio to a new file beside its upload.
 
     Raises:
-        OutOfSpaceError: it does not fit.
+        OutOfSpaceError: the audio does not fit.
         RequestCancelledError: the upload was removed.
     """
     with _room_needed():
         try:
             descriptor, name = tempfile.mkstemp(suffix=PCM_SUFFIX, dir=upload.parent)
         except FileNotFoundError as error:
-            raise RequestCancelledError("the request was given up") from error
+            raise RequestCancelledError.given_up() from error
         _write(descriptor, pcm.data)
     return Path(name)
 
 
 def remove(upload: Path) -> None:
-    """Deletes an upload and what was written beside it; does nothing where that has happened."""
+    """Delete an upload and what was written beside it; do nothing if that has happened already."""
     while True:
         try:
             for path in upload.parent.iterdir():
@@ -72,7 +72,7 @@ def remove(upload: Path) -> None:
 
 
 def read_pcm(path: Path, start: int, stop: int) -> NDArray[np.int16]:
-    """Samples ``[start, stop)`` of a file of int16 samples, without reading the rest."""
+    """Read samples ``[start, stop)`` of a file of int16 samples, and no others."""
     return np.fromfile(path, np.int16, count=stop - start, offset=2 * start)
 
 
@@ -90,5 +90,5 @@ def _room_needed() -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        message = "the requests in flight leave no room for this one; try again later"
+        message = "The requests in flight leave no room for this one; try again later"
         raise OutOfSpaceError(message, retry_after_s=RETRY_AFTER_S) from error

@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from deployments.shared.model import Model, load_model
+from deployments.shared.model.description import Model, load_model
 from deployments.shared.settings import Settings
 from loadtests.benchmarks.accuracy.contenders import BEAMS, Contender, FasterWhisper, Service
 from loadtests.benchmarks.accuracy.corpus import IN_THE_TREE, Choice, Recording, is_heard, read_corpus

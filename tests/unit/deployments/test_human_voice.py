@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from faster_whisper.audio import decode_audio
 
-from deployments.decoder.generation import DecodeItem, TextGenerator
+from deployments.decoder.generation import TextGenerator
+from deployments.decoder.steps import DecodeItem
 from deployments.mel.log_mel import log_mel
 from deployments.shared.contracts import DecodeOptions, Window
 from npu_encoder.loading import load_backend

@@ -77,7 +77,7 @@ def test_a_model_that_cannot_be_fetched_is_one_sentence_and_status_1(
     assert main(["pull", "small"]) == 1
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    assert f"in {cache / 'small'} and start again." in message
+    assert f"in {cache / 'small'} and start again" in message
 
 
 def test_a_gated_model_needs_a_token(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,12 @@ import pytest
 
 from deployments.decoder import deployment as decoder_module
 from deployments.decoder.deployment import Decoder
-from deployments.decoder.generation import SURE_LANGUAGE, DecodeItem, TextGenerator
+from deployments.decoder.generation import TextGenerator
+from deployments.decoder.language import SURE_LANGUAGE
+from deployments.decoder.steps import DecodeItem
 from deployments.shared.contracts import Area, ArrayRef, DecodeOptions, SlotArray, Ticket, Window
 from deployments.shared.errors import DeadlineExceededError, UnsupportedLanguageError
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from tests.support.tiny_whisper import D_MODEL, make_multilingual_model
 
@@ -24,13 +26,13 @@ WINDOW = Window(0, 0.0, 4.0)
 GERMAN = DecodeOptions(language="de")
 
 
-class ArraysAtHand:
-    """A hand-over whose slots are a dictionary."""
+class DictionaryHandoff:
+    """A handoff whose slots are a dictionary."""
 
     def __init__(self) -> None:
         self.states: dict[int, Any] = {}
 
-    def check(self, ticket: Ticket) -> None:
+    def check_ticket(self, ticket: Ticket) -> None:
         if ticket.deadline < time.time():
             raise DeadlineExceededError("too late")
 
@@ -47,7 +49,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def replica(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A Decoder in this process, with states of random windows in slots 0 to 7."""
-    monkeypatch.setattr(decoder_module, "Handoff", ArraysAtHand)
+    monkeypatch.setattr(decoder_module, "Handoff", DictionaryHandoff)
     monkeypatch.setattr(decoder_module, "give_way_to_ingress", lambda: None)
     monkeypatch.setattr(decoder_module, "replica_name", lambda: "decoder#1")
     settings = Settings.resolve({"whisper_model": str(model_dir)})

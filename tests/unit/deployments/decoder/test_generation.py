@@ -16,10 +16,12 @@ import jiwer
 import numpy as np
 import pytest
 
-from deployments.decoder import generation, quality
-from deployments.decoder.generation import DecodeItem, Language, TextGenerator, max_new_tokens
+from deployments.decoder import language, quality
+from deployments.decoder.generation import TextGenerator
+from deployments.decoder.language import Language, competitors
 from deployments.decoder.quality import Attempt
 from deployments.decoder.search import Search
+from deployments.decoder.steps import DecodeItem, max_new_tokens
 from deployments.decoder.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
 from deployments.shared.contracts import DecodeOptions, Window
 from deployments.shared.errors import ConfigurationError, UnsupportedLanguageError
@@ -186,19 +188,6 @@ def test_read_only_and_half_precision_states(demo: TextGenerator, items: list[De
         assert demo.generate([replace(items[0], states=states)])[0].text == expected
 
 
-def test_english_prompt() -> None:
-    vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
-    names = vocabulary.tokenizer("en", "transcribe").tokenizer
-    start = [names.token_to_id("<|startoftranscript|>"), names.token_to_id("<|notimestamps|>")]
-    assert vocabulary.prompt(GREEDY, PROMPTED) == start
-    assert vocabulary.prompt(DecodeOptions(prompt="  "), PROMPTED) == start
-    assert vocabulary.prompt(DecodeOptions(prompt=" Hello. "), PROMPTED) == [
-        names.token_to_id("<|startofprev|>"),
-        *names.encode(" Hello.").ids,
-        *start,
-    ]
-
-
 def test_long_prompt_keeps_its_end(demo: TextGenerator, items: list[DecodeItem]) -> None:
     vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
     text = " ".join(f"word {number}" for number in range(400))
@@ -298,18 +287,10 @@ def test_languages_of_the_models(demo: TextGenerator, multilingual: TextGenerato
     assert sorted(multilingual.languages) == sorted(LANGUAGES)
 
 
-def test_multilingual_prompt(multilingual_dir: Path) -> None:
-    vocabulary = Vocabulary(multilingual_dir, multilingual=True)
-    names = vocabulary.tokenizer("de", "transcribe").tokenizer
-    options = DecodeOptions(task="translate")
-    wanted = ("<|startoftranscript|>", "<|de|>", "<|translate|>", "<|notimestamps|>")
-    assert vocabulary.prompt(options, Search("de")) == [names.token_to_id(token) for token in wanted]
-
-
 def test_language_is_detected_from_the_states(
     multilingual_dir: Path, multilingual: TextGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "SURE_LANGUAGE", 0.0)  # none competes with the likeliest
+    monkeypatch.setattr(language, "SURE_LANGUAGE", 0.0)  # none competes with the likeliest
     items = random_items(12)
     model = ctranslate2.models.Whisper(str(multilingual_dir), compute_type="int8", intra_threads=1)
     detected = multilingual.generate(items)
@@ -324,7 +305,7 @@ def test_language_is_detected_from_the_states(
 
 def test_a_doubtful_language_competes_with_the_other_likely_ones() -> None:
     def tried(*probabilities: float, heard_s: float = 8.0) -> int:
-        return len(generation._competitors(tuple(Language("de", each) for each in probabilities), heard_s))
+        return len(competitors(tuple(Language("de", each) for each in probabilities), heard_s))
 
     assert tried(0.8, 0.15, 0.03) == 1
     assert tried(0.66, 0.30, 0.01, 0.0, heard_s=0.6) == 1
@@ -358,13 +339,14 @@ def test_transcripts_hold_text_tokens_only(multilingual_dir: Path, multilingual:
 @pytest.mark.parametrize(
     ("options", "param"), [(DecodeOptions(language="de"), "language"), (DecodeOptions(task="translate"), "model")]
 )
-def test_english_only_model_refuses(
+def test_an_english_only_model_rejects_other_languages(
     demo: TextGenerator, items: list[DecodeItem], options: DecodeOptions, param: str
 ) -> None:
-    for refuse in (lambda: demo.check(options), lambda: demo.generate([replace(items[0], options=options)])):
-        with pytest.raises(UnsupportedLanguageError) as refusal:
-            refuse()
-        assert refusal.value.param == param
+    item = replace(items[0], options=options)
+    for attempt in (lambda: demo.begin(item), lambda: demo.generate([item])):
+        with pytest.raises(UnsupportedLanguageError) as rejection:
+            attempt()
+        assert rejection.value.param == param
 
 
 def test_model_that_is_not_there(tmp_path: Path) -> None:
@@ -404,59 +386,6 @@ def test_n_mels_of_the_tiny_model_is_refused_too(multilingual: TextGenerator) ->
     item = random_items(1)[0]
     with pytest.raises(ValueError, match="log-mel"):
         multilingual.generate([replace(item, states=item.states[:N_MELS])])
-
-
-def test_a_prompt_has_room_for_hotwords_and_text() -> None:
-    vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
-    many = " ".join(f"name{number}" for number in range(300))
-    text = " ".join(f"word {number}" for number in range(300))
-    prompt = vocabulary.prompt(DecodeOptions(prompt=text, hotwords=many), PROMPTED)
-    assert MAX_PROMPT_TOKENS - 5 <= len(prompt) - 1 - 2 <= MAX_PROMPT_TOKENS
-    given = vocabulary.text(vocabulary.text_tokens(prompt))
-    assert given.startswith("name0 name1")
-    assert given.endswith("word 299")
-    assert vocabulary.prompt(DecodeOptions(prompt=text, hotwords=many), Search("en")) == prompt[-2:]
-
-
-def test_a_prompt_that_says_one_thing_for_ever_says_it_once() -> None:
-    vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
-    once = vocabulary.prompt(DecodeOptions(prompt="Kubernetes"), PROMPTED)
-    assert vocabulary.prompt(DecodeOptions(prompt="Kubernetes " * 3000), PROMPTED) == once
-
-
-@pytest.mark.parametrize(
-    ("text", "echoes"),
-    [
-        ("Ecobee, Kubernetes.", True),
-        ("kubernetes", True),
-        ("Kubernetes Ecobee", False),
-        ("Ecobees", False),
-        ("", False),
-    ],
-)
-def test_echo_of_the_prompt(text: str, *, echoes: bool) -> None:
-    vocabulary = Vocabulary(DEMO_MODEL, multilingual=False)
-    options = DecodeOptions(prompt="Vocabulary: Ecobee, Kubernetes, Amanuensis.")
-    assert vocabulary.echoes(text, options) is echoes
-
-
-def test_pieces_of_characters_are_dropped(multilingual_dir: Path) -> None:
-    vocabulary = Vocabulary(multilingual_dir, multilingual=True)
-    ids = vocabulary.tokenizer("ja", "transcribe").encode("\u65e5\u672c")
-    assert len(ids) == 6
-    assert vocabulary.text_tokens(ids) == tuple(ids)
-    assert vocabulary.text_tokens(ids[:5]) == tuple(ids[:3])
-    assert vocabulary.text_tokens([ids[1], *ids[:3]]) == tuple(ids[:3])
-
-
-def test_the_last_word_or_character_is_left_out(multilingual_dir: Path) -> None:
-    vocabulary = Vocabulary(multilingual_dir, multilingual=True)
-    word, other = (vocabulary.tokenizer("de", "transcribe").encode(f" word{number}") for number in (1, 2))
-    tokens = (*word, *other)
-    assert vocabulary.without_last_word(tokens, spaced=True) == tuple(word)
-    assert vocabulary.without_last_word(tuple(word), spaced=True) == tuple(word)
-    characters = tuple(vocabulary.tokenizer("ja", "transcribe").encode("\u65e5\u672c"))
-    assert vocabulary.without_last_word(characters, spaced=False) == characters[:3]
 
 
 def test_where_nothing_was_heard_the_prompt_is_not_shown(demo: TextGenerator, items: list[DecodeItem]) -> None:

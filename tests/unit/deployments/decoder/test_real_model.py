@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.decoder.generation import DecodeItem, TextGenerator
+from deployments.decoder.generation import TextGenerator
+from deployments.decoder.steps import DecodeItem
 from deployments.mel.decoding import AudioLimits, decode
 from deployments.mel.log_mel import log_mel
 from deployments.shared.contracts import DecodeOptions, Transcript, Window

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployments.decoder.generation import DecodeItem, TextGenerator
+from deployments.decoder.generation import TextGenerator
+from deployments.decoder.steps import DecodeItem
 from deployments.decoder.vocabulary import Vocabulary
 from deployments.decoder.word_times import (
     Span,

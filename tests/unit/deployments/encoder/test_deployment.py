@@ -18,7 +18,7 @@ import deployments.encoder.deployment
 from deployments.shared.contracts import Area, EncodedWindow, SlotArray, Ticket
 from deployments.shared.errors import AmanuensisError, DeviceBrokenError, DeviceUnreliableError, SlotViolationError
 from deployments.shared.memory.slab import Slab, SlabLayout
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from tests.support.paths import DEMO_MODEL
 

@@ -17,7 +17,7 @@ import deployments.encoder.deployment
 from deployments.shared.contracts import Area, EncodedWindow, SlotArray, Ticket
 from deployments.shared.errors import StageHungError
 from deployments.shared.memory.slab import Slab, SlabLayout
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch
 from npu_encoder.backend import HEALTHY, AnyWindow, DeviceHealth, encode_one_by_one

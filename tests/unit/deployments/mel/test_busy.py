@@ -22,7 +22,7 @@ from deployments.shared.errors import AudioTooLongError, AudioTooSlowError, Stag
 from deployments.shared.frames import SAMPLE_RATE
 from deployments.shared.memory.slab import Slab, SlabLayout
 from deployments.shared.memory.spool import write_upload
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch
 from tests.support.spoken_clips import DEMO_MODEL

@@ -1,4 +1,4 @@
-"""Uploads of every supported format decode like in faster-whisper; broken and hostile ones are refused in time."""
+"""Uploads of every supported format decode like in faster-whisper; broken and hostile ones are rejected in time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import io
 import struct
 import time
 import tracemalloc
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,11 +18,12 @@ import pytest
 from faster_whisper import decode_audio
 from numpy.typing import NDArray
 
-from deployments.mel import decoding
+from deployments.mel import opening
 from deployments.mel.decoding import AudioLimits, decode
 from deployments.shared.errors import AmanuensisError, AudioTooLongError, AudioTooSlowError, InvalidAudioError
 from deployments.shared.frames import SAMPLE_RATE
 from tests.support.paths import AUDIO
+from tests.support.spoken_clips import pcm_of
 
 CLIPS = sorted(AUDIO.glob("*.wav"))
 CLIP = AUDIO / "11_flite-slt-long.wav"  # 16 s
@@ -51,11 +51,6 @@ FORMATS: dict[str, Format] = {
 }
 # Formats without a length of their own: a cut between two frames cannot be seen.
 UNMEASURED = {"mp3 without a frame count", "webm, live"}
-
-
-def pcm_of(path: Path) -> NDArray[np.int16]:
-    with wave.open(str(path)) as file:
-        return np.frombuffer(file.readframes(file.getnframes()), np.int16)
 
 
 @pytest.fixture(scope="module")
@@ -176,14 +171,14 @@ def test_the_same_file_can_be_decoded_again() -> None:
 
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.601, 0.97])
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in UNMEASURED])
-def test_a_cut_off_file_is_refused(name: str, kept: float, uploads: dict[str, bytes]) -> None:
+def test_a_cut_off_file_is_rejected(name: str, kept: float, uploads: dict[str, bytes]) -> None:
     upload = uploads[name]
     with pytest.raises(InvalidAudioError):
         decoded(upload[: int(kept * len(upload))])
 
 
 @pytest.mark.parametrize("missing", [1, 2, 1000])
-def test_a_cut_off_plain_wav_is_refused(missing: int) -> None:
+def test_a_cut_off_plain_wav_is_rejected(missing: int) -> None:
     with pytest.raises(InvalidAudioError, match="cut off"):
         decoded(CLIP.read_bytes()[:-missing])
 
@@ -213,7 +208,7 @@ def test_an_ogg_stream_may_lack_its_last_page(uploads: dict[str, bytes]) -> None
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if not name.startswith("wav") and name != "webm, live"])
-def test_a_hole_in_the_middle_is_refused(name: str, uploads: dict[str, bytes]) -> None:
+def test_a_hole_in_the_middle_is_rejected(name: str, uploads: dict[str, bytes]) -> None:
     with pytest.raises(InvalidAudioError):
         decoded(with_hole(uploads[name]))
 
@@ -267,7 +262,7 @@ NO_AUDIO = {
 
 
 @pytest.mark.parametrize("name", NO_AUDIO)
-def test_bad_uploads_are_refused_with_advice(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_bad_uploads_are_rejected_with_advice(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
     with pytest.raises(InvalidAudioError) as caught:
         decoded(NO_AUDIO[name])
@@ -278,7 +273,7 @@ def test_bad_uploads_are_refused_with_advice(name: str, capfd: pytest.CaptureFix
     assert capfd.readouterr().err == ""
 
 
-def test_a_video_without_sound_is_refused(folder: Path) -> None:
+def test_a_video_without_sound_is_rejected(folder: Path) -> None:
     path = folder / "silent.mp4"
     with av.open(str(path), "w") as container:
         add_video(container, "mpeg4")
@@ -304,7 +299,7 @@ def test_no_upload_makes_ffmpeg_open_another_file(tmp_path: Path, monkeypatch: p
         assert sum(frame.samples for frame in container.decode(audio=0)) == len(pcm_of(CLIP))
     with pytest.raises(InvalidAudioError):
         decoded(script)
-    monkeypatch.setitem(decoding._OPTIONS, "format_whitelist", "concat,wav")  # and were its format allowed:
+    monkeypatch.setitem(opening.OPTIONS, "format_whitelist", "concat,wav")  # and were its format allowed:
     with pytest.raises(InvalidAudioError):
         decoded(script)
 
@@ -326,7 +321,7 @@ def hours_of_silence(hours: int) -> bytes:
 
 
 @pytest.mark.parametrize("declares_length", [True, False])
-def test_ten_hours_in_a_small_file_are_refused_early(*, declares_length: bool) -> None:
+def test_ten_hours_in_a_small_file_are_rejected_early(*, declares_length: bool) -> None:
     upload = bytearray(hours_of_silence(10))
     assert len(upload) < 2_000_000
     if not declares_length:
@@ -437,15 +432,15 @@ def mutations(uploads: dict[str, bytes]) -> Iterator[bytes]:
 
 
 def test_random_damage_never_raises_anything_else(uploads: dict[str, bytes]) -> None:
-    refused = 0
+    rejected = 0
     for upload in mutations(uploads):
         began = time.monotonic()
         try:
             assert len(decoded(upload))
         except AmanuensisError:
-            refused += 1
+            rejected += 1
         assert time.monotonic() - began < 1
-    assert refused > 50
+    assert rejected > 50
 
 
 def test_nothing_leaks_without_the_garbage_collector(uploads: dict[str, bytes]) -> None:

@@ -27,7 +27,7 @@ from deployments.shared.frames import SAMPLE_RATE
 from deployments.shared.memory.handoff import load_pcm
 from deployments.shared.memory.slab import Slab, SlabLayout
 from deployments.shared.memory.spool import write_upload
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from tests.support.paths import AUDIO
 from tests.support.spoken_clips import DEMO_MODEL
@@ -87,7 +87,7 @@ def kept(prepared: PreparedAudio) -> BlobRef:
 def test_the_audio_of_one_window_is_kept_for_what_its_text_leaves_out(bench: Bench) -> None:
     prepared = prepare(bench, bench.ticket(0), CLIP.read_bytes())
     (window,) = prepared.windows
-    samples = load_pcm(kept(prepared), 0, round(prepared.duration_s * SAMPLE_RATE))
+    samples = load_pcm(kept(prepared), slice(0, round(prepared.duration_s * SAMPLE_RATE)))
     with wave.open(str(CLIP)) as file:
         np.testing.assert_array_equal(samples, np.frombuffer(file.readframes(file.getnframes()), np.int16))
     assert window.speech

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from deployments.shared.frames import (
     frames_for,
 )
 from tests.support.paths import AUDIO
+from tests.support.spoken_clips import pcm_of
 
 CLIPS = sorted(AUDIO.glob("*.wav"))
 RNG = np.random.default_rng(0)
@@ -39,11 +39,6 @@ SYNTHETIC = {
     "30 s at full scale": RNG.integers(-32768, 32768, N_SAMPLES).astype(np.int16),
     "loud at the very end of 30 s": np.r_[np.zeros(N_SAMPLES - 10, np.int16), np.full(10, 30_000, np.int16)],
 }
-
-
-def pcm_of(path: Path) -> NDArray[np.int16]:
-    with wave.open(str(path)) as file:
-        return np.frombuffer(file.readframes(file.getnframes()), np.int16)
 
 
 def computed(pcm: NDArray[np.int16], n_mels: int, frames: int) -> NDArray[np.float32]:

@@ -44,7 +44,7 @@ def test_without_work_nothing_is_stalled() -> None:
     with bench.watch.work():
         assert bench.stalled_s(0) == 0, "it has only just begun"
     assert bench.stalled_s(1000) == 0
-    bench.watch.check()
+    bench.watch.check_progress()
 
 
 def test_work_that_takes_steps_is_never_hung_however_long_it_takes() -> None:
@@ -52,7 +52,7 @@ def test_work_that_takes_steps_is_never_hung_however_long_it_takes() -> None:
     with bench.watch.work() as work:
         for _ in range(1000):
             assert bench.stalled_s(4) == 4
-            bench.watch.check()
+            bench.watch.check_progress()
             work.progressed()
 
 
@@ -60,11 +60,11 @@ def test_work_without_a_step_for_two_budgets_fails_the_check() -> None:
     bench = Bench()
     with bench.watch.work():
         bench.stalled_s(HUNG_AFTER * BUDGET_S - 1)
-        bench.watch.check()
+        bench.watch.check_progress()
         bench.stalled_s(1)
         with pytest.raises(StageHungError, match="10 s"):
-            bench.watch.check()
-    bench.watch.check()
+            bench.watch.check_progress()
+    bench.watch.check_progress()
 
 
 def test_a_thread_that_hangs_is_found_although_its_neighbour_works() -> None:
@@ -109,4 +109,4 @@ def test_a_process_that_stood_still_does_not_blame_its_work() -> None:
     with bench.watch.work():
         bench.clock.now += 1000
         assert bench.watch.progress().stalled_s == LONGEST_LOOK_S
-        bench.watch.check()
+        bench.watch.check_progress()

@@ -9,7 +9,7 @@ import ctranslate2
 import numpy as np
 import pytest
 
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from loadtests.benchmarks.random_whisper import AUDIO_POSITIONS, N_MELS, Shape, write_like
 from tests.support.tiny_whisper import SHAPE, make_multilingual_model

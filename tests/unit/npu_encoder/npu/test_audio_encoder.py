@@ -13,7 +13,8 @@ import pytest
 from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 
-from deployments.decoder.generation import DecodeItem, TextGenerator
+from deployments.decoder.generation import TextGenerator
+from deployments.decoder.steps import DecodeItem
 from deployments.shared.contracts import DecodeOptions, Window
 from loadtests.benchmarks.text import words
 from npu_encoder.errors import DeviceTimeoutError

@@ -21,7 +21,7 @@ from deployments.ingress.http.routes import CLIENT, OPERATOR, PUBLIC, ROUTES, cr
 from deployments.ingress.http.state import RequestState, set_state, state_of
 from deployments.ingress.service import TranscriptionService
 from deployments.shared.errors import ConfigurationError, ServiceUnavailableError
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from tests.support.asgi import AUDIO, END, FORM, STREAM, bearer, body_of, exchange, ignore, never, scope_of, status
 from tests.support.paths import DEMO_MODEL

@@ -1,4 +1,4 @@
-"""Shared memory: the private directory, the slab, the hand-over."""
+"""Shared memory: the private directory, the slab, the handoff."""
 
 import os
 import signal
@@ -133,7 +133,7 @@ class TestSlab:
             slab.view(0, generation, Area.LOG_MEL, (80, 400))
         slab.grant(0)
         with pytest.raises(SlotViolationError):
-            slab.check(0, generation)
+            slab.check_generation(0, generation)
 
     def test_a_slot_has_one_writer_at_a_time_and_everybody_can_tell(self, slab: Slab) -> None:
         generation = slab.grant(0)
@@ -193,14 +193,14 @@ class TestHandoff:
     def test_nothing_begins_for_a_request_that_was_given_up(self, slab: Slab) -> None:
         now = ticket(slab, 0, slab.grant(0))
         handoff = Handoff()
-        handoff.check(now)
+        handoff.check_ticket(now)
         slab.cancel(0, now.generation)
         with pytest.raises(RequestCancelledError):
-            handoff.check(now)
+            handoff.check_ticket(now)
         later = ticket(slab, 0, slab.grant(0))
-        handoff.check(later)
+        handoff.check_ticket(later)
         with pytest.raises(DeadlineExceededError):
-            handoff.check(ticket(slab, 0, later.generation, seconds=-1))
+            handoff.check_ticket(ticket(slab, 0, later.generation, seconds=-1))
 
     def test_a_result_that_comes_too_late_is_not_published(self, slab: Slab) -> None:
         now = ticket(slab, 0, slab.grant(0))
@@ -221,12 +221,12 @@ class TestHandoff:
         handoff = Handoff()
         for name in ("one", "two"):
             slab = Slab.create(tmp_path / name, LAYOUT)
-            handoff.check(ticket(slab, 0, slab.grant(0)))
+            handoff.check_ticket(ticket(slab, 0, slab.grant(0)))
 
     def test_decoded_audio_is_read_back_in_parts(self, slab: Slab, upload: Path) -> None:
         now = ticket(slab, 0, slab.grant(0))
         blob = Handoff().store_pcm(now, SpooledBlob(str(upload)), SAMPLES)
-        np.testing.assert_array_equal(load_pcm(blob, 10, 2000), SAMPLES[10:2000])
+        np.testing.assert_array_equal(load_pcm(blob, slice(10, 2000)), SAMPLES[10:2000])
 
     def test_an_upload_is_spooled_privately(self, upload: Path) -> None:
         assert stat.S_IMODE(upload.stat().st_mode) == 0o600

@@ -166,7 +166,7 @@ def forget(_: Lease, call: asyncio.Task[object]) -> None:
     ("target", "broken"),
     [
         pytest.param(f"{Lease.__module__}.Lease.attach", forget, id="a slot is free when its lease is closed"),
-        pytest.param(f"{Slab.__module__}.Slab.check", lambda *_: None, id="nobody looks at the generation"),
+        pytest.param(f"{Slab.__module__}.Slab.check_generation", lambda *_: None, id="nobody looks at the generation"),
         pytest.param(f"{Slab.__module__}.Slab.is_written", lambda *_: False, id="nobody looks for the lock"),
         pytest.param(f"{Slab.__module__}._lock", lambda *_: None, id="nobody locks"),
     ],

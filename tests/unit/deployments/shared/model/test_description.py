@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployments.decoder.generation import DecodeItem, TextGenerator
+from deployments.decoder.generation import TextGenerator
+from deployments.decoder.steps import DecodeItem
 from deployments.mel.log_mel import log_mel
 from deployments.shared.contracts import DecodeOptions, Window
 from deployments.shared.errors import ConfigurationError
-from deployments.shared.model import load_model
+from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from loadtests.benchmarks.random_whisper import Shape
 from npu_encoder.loading import load_backend

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from deployments.shared import model_files
 from deployments.shared.errors import ConfigurationError
-from deployments.shared.model_files import SIZES, Source, cached_path, find, resolve, source_of
+from deployments.shared.model.cache import cached_path
+from deployments.shared.model.files import sha256
+from deployments.shared.model.finding import find, resolve, source_of
+from deployments.shared.model.sources import SIZES, Source
 from tests.support.local_hub import LocalHub, offline, serving
 from tests.support.real_model import real_base
 
@@ -37,7 +39,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty model cache, and an empty cache of the hub's client."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(model_files, "SIZES", {**SIZES, "pinned": PINNED})
+    monkeypatch.setattr("deployments.shared.model.finding.SIZES", {**SIZES, "pinned": PINNED})
     return tmp_path / "cache" / "amanuensis" / "models"
 
 
@@ -185,7 +187,7 @@ class TestHub:
         message = str(raised.value)
         assert message.endswith(
             f"place the files of {REPOSITORY} at revision {PINNED.revision} (model.bin, config.json, tokenizer.json, "
-            f"vocabulary.txt) in {cache / 'pinned'} and start again."
+            f"vocabulary.txt) in {cache / 'pinned'} and start again"
         )
         assert "weights_part1 and weights_part2 are not installed" in message
         assert not re.search(r"\.\s", message), "it is one sentence"
@@ -280,6 +282,6 @@ def test_a_size_name_is_never_a_directory(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_base_is_pinned_and_its_real_files_have_these_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     real = real_base()
-    assert {name: model_files.sha256(real / name) for name in SIZES["base"].sums} == SIZES["base"].sums
+    assert {name: sha256(real / name) for name in SIZES["base"].sums} == SIZES["base"].sums
     assert (real / "model.bin").stat().st_size == 145_217_532
     assert cached_path(SIZES["base"]).name == "base"

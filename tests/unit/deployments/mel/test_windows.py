@@ -1,41 +1,29 @@
-"""Windows of speech: what Silero VAD hears, and the rules that make windows of it."""
+"""Windows of speech: the rules that make stretches of probabilities, and windows of stretches."""
 
 from __future__ import annotations
 
 import csv
 import itertools
 import os
-import subprocess
-import sys
-import threading
 import tracemalloc
-import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
-from faster_whisper.vad import get_vad_model
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deployments.mel import speech
 from deployments.mel.decoding import AudioLimits, decode
-from deployments.mel.speech import (
-    CHUNK,
-    MIN_AUDIO,
-    MIN_SPEECH_CHUNKS,
-    PADDING,
-    SPEECH_THRESHOLD,
-    find_windows,
-    speech_probabilities,
-    window_samples,
-)
+from deployments.mel.speech import MIN_SPEECH_CHUNKS, SPEECH_THRESHOLD
+from deployments.mel.voice_detection import CHUNK
+from deployments.mel.windows import MIN_AUDIO, PADDING, find_windows
 from deployments.shared.contracts import SpeechOptions, Window
 from deployments.shared.frames import SAMPLE_RATE
-from tests.support.paths import ROOT
+from tests.support.paths import AUDIO
+from tests.support.spoken_clips import pcm_of
 
-AUDIO = ROOT / "tests" / "audio"
 CLIPS = sorted(AUDIO.glob("*.wav"))
 LONG_CLIPS = [clip for clip in CLIPS if "long" in clip.stem]
 
@@ -49,44 +37,8 @@ def decoded(path: Path) -> NDArray[np.int16]:
         return decode(file, AudioLimits(3600, 8, 60))
 
 
-def pcm_of(path: Path) -> NDArray[np.int16]:
-    with wave.open(str(path)) as file:
-        return np.frombuffer(file.readframes(file.getnframes()), np.int16)
-
-
 def windows_of(pcm: NDArray[np.int16], max_window_s: float = 10.0) -> tuple[Window, ...]:
     return find_windows(pcm, SpeechOptions(vad_filter=True, max_window_s=max_window_s))
-
-
-def reference(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
-    # One chunk more than needed, because faster-whisper mutes the last 64 samples that it is given.
-    audio = np.pad(pcm.astype(np.float32) / 32_768, (0, -len(pcm) % CHUNK + CHUNK))
-    probabilities: NDArray[np.float32] = get_vad_model()(audio)
-    return probabilities[:-1]
-
-
-@pytest.mark.parametrize("clip", CLIPS, ids=lambda path: path.stem)
-def test_probabilities_equal_faster_whisper(clip: Path) -> None:
-    pcm = pcm_of(clip)
-    np.testing.assert_allclose(speech_probabilities(pcm), reference(pcm), rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("n_samples", [1, CHUNK - 1, CHUNK, CHUNK + 1, 16 * CHUNK, 16 * CHUNK + 1, 33 * CHUNK])
-def test_probabilities_at_the_edges_of_chunks_and_batches(n_samples: int) -> None:
-    pcm = pcm_of(CLIPS[3])[:n_samples]
-    np.testing.assert_allclose(speech_probabilities(pcm), reference(pcm), rtol=0, atol=1e-5)
-
-
-def test_probabilities_do_not_depend_on_earlier_audio_or_on_the_thread() -> None:
-    first, second = pcm_of(CLIPS[0]), pcm_of(CLIPS[1])
-    expected = speech_probabilities(first)
-    speech_probabilities(second)
-    in_thread: list[NDArray[np.float32]] = []
-    thread = threading.Thread(target=lambda: in_thread.append(speech_probabilities(first)))
-    thread.start()
-    thread.join()
-    np.testing.assert_array_equal(speech_probabilities(first), expected)
-    np.testing.assert_array_equal(in_thread[0], expected)
 
 
 @pytest.mark.parametrize("amplitude", [0, 1, 30])
@@ -116,7 +68,7 @@ def test_long_clips_are_covered_by_windows(clip: Path, max_window_s: float) -> N
     windows = windows_of(pcm, max_window_s)
     assert len(windows) >= len(pcm) / SAMPLE_RATE // max_window_s
     assert all(window.duration_s <= max_window_s + 1e-9 for window in windows)
-    heard = sum(len(window_samples(pcm, window)) for window in windows) / len(pcm)
+    heard = sum(len(pcm[window.samples]) for window in windows) / len(pcm)
     assert heard > 0.85
 
 
@@ -134,7 +86,7 @@ def fixed_windows(pcm: NDArray[np.int16], max_window_s: float) -> tuple[Window, 
 def test_without_vad_the_windows_cover_everything_and_end_in_pauses() -> None:
     pcm = pcm_of(AUDIO / "12_flite-rms-long.wav")
     windows = fixed_windows(pcm, 10)
-    np.testing.assert_array_equal(np.concatenate([window_samples(pcm, window) for window in windows]), pcm)
+    np.testing.assert_array_equal(np.concatenate([pcm[window.samples] for window in windows]), pcm)
     for window in windows[:-1]:
         assert 10 * 2 / 3 <= window.duration_s <= 10
         end = round(window.end_s * SAMPLE_RATE)
@@ -161,7 +113,7 @@ def test_properties_of_windows_without_vad(seconds: float, max_window_s: float, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(speech, "speech_probabilities", lambda pcm: np.zeros(-(-len(pcm) // CHUNK), np.float32))
         windows = fixed_windows(pcm, max_window_s)
-    spans = [(round(w.start_s * SAMPLE_RATE), round(w.end_s * SAMPLE_RATE)) for w in windows]
+    spans = [(window.samples.start, window.samples.stop) for window in windows]
     assert [window.index for window in windows] == list(range(len(windows)))
     assert (spans[0][0], spans[-1][1]) == (0, len(pcm))
     assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
@@ -273,7 +225,7 @@ def test_properties_of_windows(probabilities: NDArray[np.float32], max_window_s:
         patch.setattr(speech, "speech_probabilities", lambda pcm: np.resize(probabilities, -(-len(pcm) // CHUNK)))
         windows = windows_of(np.zeros(n_samples, np.int16), max_window_s)
 
-    spans = [(round(w.start_s * SAMPLE_RATE), round(w.end_s * SAMPLE_RATE)) for w in windows]
+    spans = [(window.samples.start, window.samples.stop) for window in windows]
     assert [window.index for window in windows] == list(range(len(windows)))
     assert all(0 <= start < end <= n_samples for start, end in spans)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
@@ -291,7 +243,7 @@ def test_properties_of_windows(probabilities: NDArray[np.float32], max_window_s:
 def spans_of(probabilities: list[float], max_window_s: float, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     monkeypatch.setattr(speech, "speech_probabilities", lambda _: np.array(probabilities, np.float32))
     windows = windows_of(np.zeros(len(probabilities) * CHUNK, np.int16), max_window_s)
-    return [(round(w.start_s * SAMPLE_RATE), round(w.end_s * SAMPLE_RATE)) for w in windows]
+    return [(window.samples.start, window.samples.stop) for window in windows]
 
 
 def test_neighbours_share_a_window_until_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,20 +291,3 @@ def test_memory_does_not_grow_with_the_audio() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 0.1 * pcm.nbytes
-
-
-def test_one_thread_does_all_the_work() -> None:
-    """Threads that spin in a BLAS or an inference runtime take the CPU from the other stages."""
-    script = """
-import time, numpy as np
-from deployments.mel.log_mel import log_mel
-from deployments.mel.speech import speech_probabilities
-pcm, out = np.random.default_rng(0).integers(-9000, 9000, 160_000).astype(np.int16), np.empty((128, 1000), np.float32)
-speech_probabilities(pcm), log_mel(pcm, out)
-process, thread = time.process_time(), time.thread_time()
-for _ in range(20):
-    speech_probabilities(pcm), log_mel(pcm, out)
-print((time.process_time() - process) / (time.thread_time() - thread))
-"""
-    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert float(result.stdout) < 1.1

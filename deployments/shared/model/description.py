@@ -1,4 +1,4 @@
-"""Reads what the service must know about its model before anything is loaded."""
+"""What the service must know about its model before anything is loaded: its card, vocabulary and dimensions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from deployments.shared.errors import ConfigurationError
 from deployments.shared.frames import BUCKETS, MEL_BINS, N_FRAMES, SAMPLE_RATE, frames_for
 from deployments.shared.languages import LANGUAGES
-from deployments.shared.model_files import CARD_FILE, MODEL_FILE, PREPROCESSOR_FILE, resolve
+from deployments.shared.model.files import CARD_FILE, MODEL_FILE, PREPROCESSOR_FILE
+from deployments.shared.model.finding import resolve
 from deployments.shared.settings import Settings
 from npu_encoder.errors import ModelFormatError
 from npu_encoder.weights import EncoderDimensions, read_dimensions
@@ -37,7 +38,7 @@ class ModelCard(BaseModel):
 
 
 class Preprocessor(BaseModel):
-    """What ``preprocessor_config.json`` says of the log-mel; its other fields are Whisper's constants."""
+    """What ``preprocessor_config.json`` says about the log-mel; its other fields are Whisper's constants."""
 
     feature_size: int | None = None
 
@@ -49,13 +50,13 @@ class Model:
     Attributes:
         name: what clients ask for.
         path: a CTranslate2 Whisper directory.
-        languages: ISO codes it transcribes.
+        languages: ISO codes of the languages it transcribes.
         multilingual: whether it detects languages and translates.
         audio_context: ``full`` (30 s for every window) or ``trimmed``.
-        max_window_s: longest window that it should be given.
+        max_window_s: longest window that it should be given, in seconds.
         notice: a warning every user should see.
-        dimensions: of its encoder.
-        frame_buckets: the lengths a window's log-mel may have, in frames, ascending.
+        dimensions: sizes of its encoder.
+        frame_buckets: lengths that a window's log-mel may have, in frames, ascending.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Model:
 
 
 def load_model(settings: Settings) -> Model:
-    """Find or fetch ``settings.whisper_model`` and read what the service must know about it.
+    """Find or fetch ``settings.whisper_model``, and read what the service must know about it.
 
     Raises:
         ConfigurationError: no such model, it cannot be fetched, or its files are missing, wrong or malformed.
@@ -86,15 +87,15 @@ def describe(path: Path, name: str, audio_context: Literal["auto", "full", "trim
     Args:
         path: a CTranslate2 Whisper directory.
         name: what clients ask for, unless the card names the model.
-        audio_context: as the setting of that name.
+        audio_context: the setting of that name.
 
     Raises:
-        ConfigurationError: files that are malformed, or that contradict each other.
+        ConfigurationError: the files are malformed, or contradict each other.
     """
     try:
         dimensions = read_dimensions(path)
     except ModelFormatError as error:
-        raise ConfigurationError(f"{path} holds no model that can be served: {error}") from error
+        raise ConfigurationError(f"The directory {path} holds no model that can be served: {error}") from error
     _check_mel_bins(path, dimensions.n_mels)
     card = _read_card(path)
     vocabulary = read_vocabulary(path)
@@ -117,13 +118,14 @@ def _check_mel_bins(path: Path, n_mels: int) -> None:
     """Refuse weights whose input is no log-mel of Whisper's, or not the one that the model's own files ask for."""
     if n_mels not in MEL_BINS:
         raise ConfigurationError(
-            f"{path} takes {n_mels} mel bins; Whisper models take {' or '.join(map(str, MEL_BINS))}."
+            f"The model in {path} takes {n_mels} mel bins; Whisper models take {' or '.join(map(str, MEL_BINS))}: "
+            "convert one of those"
         )
     asked = _feature_size(path / PREPROCESSOR_FILE)
     if asked is not None and asked != n_mels:
         raise ConfigurationError(
-            f"{path / PREPROCESSOR_FILE} asks for {asked} mel bins (feature_size), but the weights in {MODEL_FILE} "
-            f"take {n_mels}: these files are of different models; fetch them again."
+            f"The file {path / PREPROCESSOR_FILE} asks for {asked} mel bins (feature_size), but the weights in "
+            f"{MODEL_FILE} take {n_mels}: these files are of different models; fetch them again"
         )
 
 
@@ -134,7 +136,7 @@ def _feature_size(file: Path) -> int | None:
     try:
         return Preprocessor.model_validate_json(file.read_bytes()).feature_size
     except ValidationError as error:
-        raise ConfigurationError(f"{file} is malformed: {error}") from None
+        raise _malformed(file, error) from None
 
 
 def _read_card(path: Path) -> ModelCard:
@@ -144,7 +146,11 @@ def _read_card(path: Path) -> ModelCard:
     try:
         return ModelCard.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        raise ConfigurationError(f"{file} is malformed: {error}") from None
+        raise _malformed(file, error) from None
+
+
+def _malformed(file: Path, error: ValidationError) -> ConfigurationError:
+    return ConfigurationError(f"The file {file} is malformed; correct it, or fetch it again: {error}")
 
 
 def read_vocabulary(path: Path) -> frozenset[str]:
@@ -159,7 +165,8 @@ def read_vocabulary(path: Path) -> frozenset[str]:
     try:
         return TOKENS.validate_json(listed.read_bytes())
     except ValidationError as error:
-        raise ConfigurationError(f"{listed} is no list of tokens: {error.errors()[0]['msg']}") from None
+        message = error.errors()[0]["msg"]
+        raise ConfigurationError(f"The file {listed} is no list of tokens ({message}); fetch it again") from None
 
 
 def _languages(vocabulary: frozenset[str], *, multilingual: bool) -> tuple[str, ...]:
