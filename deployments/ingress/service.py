@@ -193,7 +193,7 @@ class TranscriptionService:
         self.require_model(request.form.model)
         decode = decode_options(request, self.model, self.settings.beam_size)
         if not request.audio:
-            raise InvalidAudioError("The file is empty. Upload a recording.", param="file")
+            raise InvalidAudioError.empty_file()
         upload = self._spool(request.audio)
         return Work(upload, speech_options(request, self.model), decode, detect_language=decode.language is None)
 

@@ -42,7 +42,7 @@ class SharedDirectory:
         return cls(path, _lock(path))
 
     def remove(self) -> None:
-        """Deletes everything and gives up the lock; stages that still map the slab keep their mapping."""
+        """Delete everything and give up the lock; stages that still map the slab keep their mapping."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
@@ -56,7 +56,7 @@ def _lock(path: Path) -> int:
 
 
 def remove_stale(base: Path) -> None:
-    """Deletes the directories of services that ended without cleaning up (killed, power cut)."""
+    """Delete the directories of services that ended without cleaning up (killed, power cut)."""
     for path in base.glob(PREFIX + "*"):
         if _is_stale(path):
             shutil.rmtree(path, ignore_errors=True)

@@ -46,7 +46,7 @@ def decode_options(request: Request, model: Model, beam_size: int) -> DecodeOpti
     """
     form = request.form
     if request.task == "translate" and not model.multilingual:
-        raise UnsupportedLanguageError(f"The model {model.name} cannot translate: it only knows English")
+        raise UnsupportedLanguageError.cannot_translate()
     return DecodeOptions(
         task=request.task,
         language=asked_language(form.language, model),
@@ -70,8 +70,7 @@ def asked_language(asked: str | None, model: Model) -> str | None:
     if code is None:
         raise UnsupportedLanguageError(f"{asked!r} is not a language; use an ISO-639-1 code", param="language")
     if code not in model.languages:
-        known = ", ".join(model.languages)
-        raise UnsupportedLanguageError(f"The model {model.name} only knows: {known}", param="language")
+        raise UnsupportedLanguageError.unknown_to_model(code, model.languages)
     return code
 
 

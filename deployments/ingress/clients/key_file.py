@@ -60,7 +60,7 @@ class KeyFile:
         self._entries = read_keys(path)
 
     def client_of(self, key: str) -> Client | None:
-        """The client whose key this is, if it is anybody's."""
+        """Return the client whose key this is; None if it is nobody's."""
         self._follow()
         digest = digest_of(key)
         found = None
@@ -88,7 +88,7 @@ def digest_of(key: str) -> bytes:
 
 
 def read_keys(path: Path) -> tuple[KeyEntry, ...]:
-    """The entries of the file.
+    """Return the entries of the file.
 
     Raises:
         ConfigurationError: it cannot be read, is open to others, or has a bad line, which the message numbers.
@@ -110,7 +110,7 @@ def read_keys(path: Path) -> tuple[KeyEntry, ...]:
 
 
 def parse_keys(text: str) -> tuple[KeyEntry, ...]:
-    """The entries of a key file's text.
+    """Return the entries of a key file's text.
 
     Raises:
         ValueError: a bad line, by its number and what is wrong with it.
@@ -135,7 +135,7 @@ def parse_keys(text: str) -> tuple[KeyEntry, ...]:
 
 
 def _version(path: Path) -> tuple[int, ...] | None:
-    """Changes with the content, and with mode and owner, so that ``chmod`` mends a file that was refused."""
+    """Return what changes with the content, mode and owner, so that ``chmod`` mends a file that was refused."""
     try:
         status = path.stat()
     except OSError:

@@ -94,7 +94,7 @@ class ClientLimits:
 
     @contextmanager
     def enter(self, client: str) -> Iterator[None]:
-        """A request of ``client``, for as long as the context lasts. A request that is refused counts for nothing.
+        """Count a request of ``client`` while the context lasts. A request that is refused counts for nothing.
 
         Raises:
             TooManyConcurrentRequestsError: as many as may be are running.

@@ -199,10 +199,7 @@ class Admission:
         try:
             return await self._wait(waiter, deadline - time.time())
         except TimeoutError:
-            raise DeadlineExceededError(
-                "The request's deadline passed before all of its audio had its turn; send shorter audio or allow "
-                "more time"
-            ) from None
+            raise DeadlineExceededError.before("all of its audio had its turn") from None
 
     async def _wait_first(self, entry: Entry) -> Lease:
         waiter, now = Waiter(asyncio.get_running_loop().create_future(), entry), time.monotonic()

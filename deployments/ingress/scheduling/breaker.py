@@ -52,7 +52,8 @@ class CircuitBreaker:
         return self.state != "open" and not self._trial
 
     def refuse_if_open(self) -> None:
-        """
+        """Refuse a call while the stage is left alone.
+
         Raises:
             CircuitOpenError: the stage is not to be called now.
         """

@@ -266,7 +266,7 @@ class StageCalls:
 
     def _timeout_error(self, deadline: float) -> DeadlineExceededError:
         if time.time() >= deadline:
-            return DeadlineExceededError("The request's deadline passed; send shorter audio or allow more time")
+            return DeadlineExceededError.before("it was answered")
         return StageTimeoutError(f"{self.statistics.name} hangs: it has finished nothing for a while; try again")
 
 

@@ -59,7 +59,7 @@ class Traces:
         root.end(_nanoseconds(record.received + record.seconds))
 
     def close(self) -> None:
-        """Sends what is left; a collector that is gone holds this up for ten seconds at most."""
+        """Send what is left; a collector that is gone holds this up for ten seconds at most."""
         self._provider.shutdown()
 
     def _step(self, step: Step, below: Context) -> None:

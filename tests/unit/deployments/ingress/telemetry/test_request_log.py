@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from tests.support.asgi import FORM, STREAM, bearer, exchange
 
 from deployments.commands import keys
 from deployments.ingress.http.routes import create_app
 from deployments.ingress.telemetry.request_log import RequestLog
 from deployments.shared.errors import InvalidAudioError, QueueFullError, ServiceUnavailableError
 from tests.support import virtual_time
+from tests.support.asgi import FORM, STREAM, bearer, exchange
 from tests.support.http_service import FILE, post, service
 from tests.support.scripted_stages import LosingStages, ScriptedStages
 
