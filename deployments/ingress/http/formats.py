@@ -1,9 +1,7 @@
-"""The finished transcription in each of OpenAI's response formats."""
+"""The finished transcription in OpenAI's JSON formats; subtitles are in `deployments.shared.subtitles`."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
 from typing import Any
 
 from deployments.ingress.form import Granularity
@@ -58,37 +56,3 @@ def _segment(segment: Segment) -> Json:
         "compression_ratio": segment.compression_ratio,
         "no_speech_prob": segment.no_speech_prob,
     }
-
-
-def as_srt(segments: Sequence[Segment]) -> str:
-    """SubRip: numbered cues, comma before the milliseconds."""
-    cues = (
-        # "-->" inside a cue's text would be read as the next cue's times.
-        f"{number}\n{_clock(segment.start_s, ',')} --> {_clock(segment.end_s, ',')}\n"
-        f"{_one_line(segment.text).replace('-->', '->')}\n"
-        for number, segment in enumerate(segments, 1)
-    )
-    return "\n".join(cues)
-
-
-def as_vtt(segments: Sequence[Segment]) -> str:
-    """WebVTT: a header, point before the milliseconds, markup escaped."""
-    cues = (
-        f"{_clock(segment.start_s, '.')} --> {_clock(segment.end_s, '.')}\n"
-        f"{html.escape(_one_line(segment.text), quote=False)}\n"
-        for segment in segments
-    )
-    return "\n".join(("WEBVTT\n", *cues))
-
-
-def _one_line(text: str) -> str:
-    # An empty line would end the cue.
-    return " ".join(text.split())
-
-
-def _clock(seconds: float, decimal_mark: str) -> str:
-    milliseconds = round(seconds * 1000)
-    hours, milliseconds = divmod(milliseconds, 3_600_000)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    whole, milliseconds = divmod(milliseconds, 1000)
-    return f"{hours:02d}:{minutes:02d}:{whole:02d}{decimal_mark}{milliseconds:03d}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from deployments.ingress.form import TranscriptionForm
-from deployments.ingress.http.formats import as_json, as_srt, as_verbose_json, as_vtt
+from deployments.ingress.http.formats import as_json, as_verbose_json
 from deployments.ingress.transcription import Transcription
 from deployments.shared.headers import DEVICE_HEADER
+from deployments.shared.subtitles import as_srt, as_vtt
 
 
 def transcription_response(transcription: Transcription, form: TranscriptionForm) -> Response:

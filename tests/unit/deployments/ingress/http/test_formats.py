@@ -1,18 +1,18 @@
-"""The five response formats, to the letter."""
+"""The JSON formats, to the letter, and the order of cues."""
 
 import re
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.ingress.http.formats import as_json, as_srt, as_verbose_json, as_vtt, usage
+from deployments.ingress.http.formats import as_json, as_verbose_json, usage
 from deployments.ingress.scheduling.pipeline import WindowDone
 from deployments.ingress.transcript.placing import place_words
-from deployments.ingress.transcript.segments import Segment, split_segments
+from deployments.ingress.transcript.segments import split_segments
 from deployments.ingress.transcription import Transcription
 from deployments.shared.contracts import Transcript, Window, Word
+from deployments.shared.subtitles import as_srt
 
 WORDS = (Word(" Good", 0.5, 0.7, 0.9), Word(" day.", 0.7, 1.25, 0.9), Word(" Sit.", 3661.5, 3662.0, 0.8))
 TRANSCRIPT = Transcript("Good day. Sit.", (5, 6, 7), "en", 1.0, -0.2, 0.01, 0.9, 0.0, WORDS)
@@ -28,20 +28,6 @@ def test_json() -> None:
     assert as_json(SILENCE)["text"] == ""
 
 
-def test_srt() -> None:
-    assert as_srt(TRANSCRIPTION.segments) == (
-        "1\n00:00:00,500 --> 00:00:01,250\nGood day.\n\n2\n01:01:01,500 --> 01:01:02,000\nSit.\n"
-    )
-    assert as_srt(SILENCE.segments) == ""
-
-
-def test_vtt() -> None:
-    assert as_vtt(TRANSCRIPTION.segments) == (
-        "WEBVTT\n\n00:00:00.500 --> 00:00:01.250\nGood day.\n\n01:01:01.500 --> 01:01:02.000\nSit.\n"
-    )
-    assert as_vtt(SILENCE.segments) == "WEBVTT\n"
-
-
 def test_verbose_json_shows_what_was_asked_for() -> None:
     words_only = as_verbose_json(TRANSCRIPTION, frozenset({"word"}))
     assert words_only["segments"] == [], "TypeScript clients iterate over it"
@@ -51,30 +37,6 @@ def test_verbose_json_shows_what_was_asked_for() -> None:
     assert [segment["text"] for segment in segments_only["segments"]] == ["Good day.", "Sit."]
     assert segments_only["language"] == "english"
     assert segments_only["device"] == "cpu:test"
-
-
-def cue(text: str) -> list[Segment]:
-    return split_segments([(Window(0, 0.0, 1.0), replace(TRANSCRIPT, text=text, words=()))])
-
-
-def test_markup_is_escaped_in_vtt_and_left_alone_in_srt() -> None:
-    text = "R&D <b>ends</b> --> here"
-    assert as_vtt(cue(text)).endswith("\nR&amp;D &lt;b&gt;ends&lt;/b&gt; --&gt; here\n")
-    assert as_srt(cue(text)).endswith("\nR&D <b>ends</b> -> here\n")
-
-
-def test_an_empty_line_does_not_end_a_cue() -> None:
-    assert as_srt(cue("One\n\ntwo")).endswith("\nOne two\n")
-    assert as_vtt(cue("One\n\ntwo")).endswith("\nOne two\n")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "clock"),
-    [(0.9996, "00:00:01,000"), (59.9996, "00:01:00,000"), (3599.9, "00:59:59,900"), (36000.0, "10:00:00,000")],
-)
-def test_clocks_carry_what_rounding_adds(seconds: float, clock: str) -> None:
-    (segment,) = cue("Now.")
-    assert f"--> {clock}\n" in as_srt([replace(segment, end_s=seconds)])
 
 
 def test_windows_in_scripts_without_spaces_are_joined_without_one() -> None:
