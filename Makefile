@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 .PHONY: serve test check format bench lock clean
 
 serve: $(INSTALLED)
-	$(BIN)/python -m deployments.commands.serve serve_config.yaml
+	$(BIN)/amanuensis serve serve_config.yaml
 
 test: check
 	@command -v promtool >/dev/null || echo 'Prometheus is not installed (Debian: apt-get install prometheus):' \

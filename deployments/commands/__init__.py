@@ -1,1 +1,1 @@
-"""The command line. Each command is a process of its own; only ``serve`` starts Ray."""
+"""The command line. Each command is a process of its own and a module here; only ``serve`` starts Ray."""

@@ -1,57 +1,74 @@
-"""Makes and removes API keys: ``python -m deployments.commands.keys add NAME [--operator] --file F``.
+"""Make, list and remove API keys.
 
 A running service sees the change at its next request.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import secrets
-import stat
-import sys
-import tempfile
 from pathlib import Path
 
+import click
+
+from deployments.commands.errors import CommandError
+from deployments.commands.files import replace_file
 from deployments.ingress.clients.key_file import ANONYMOUS, NAME, Client, digest_of, read_keys
-from deployments.shared.errors import ConfigurationError
 
 KEY_BYTES = 32
+OWNER_ONLY = 0o600
+
+FILE = click.option(
+    "--file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file that the service's setting `api_keys_file` names.",
+)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Does what the command line says; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        match options.command:
-            case "add":
-                key = add(options.file, options.name, operator=options.operator)
-                sys.stdout.write(f"{key}\n")
-                sys.stderr.write("keep it: this key is shown only now\n")
-            case "remove":
-                remove(options.file, options.name)
-            case "list":
-                for client in clients(options.file).values():
-                    sys.stdout.write(f"{client.name}{' operator' if client.operator else ''}\n")
-    except (ConfigurationError, ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+@click.group(help=__doc__)
+def command() -> None:
+    """Leave the work to the commands below."""
+
+
+@command.command("add")
+@click.argument("name")
+@click.option("--operator", is_flag=True, help="The key may also see statistics and failures.")
+@FILE
+def add_command(name: str, *, operator: bool, file: Path) -> None:
+    """Make a key for NAME and print it, once."""
+    click.echo(add(file, name, operator=operator))
+    click.echo("Keep it: this key is shown only now", err=True)
+
+
+@command.command("remove")
+@click.argument("name")
+@FILE
+def remove_command(name: str, file: Path) -> None:
+    """Take the key of NAME away."""
+    remove(file, name)
+
+
+@command.command("list")
+@FILE
+def list_command(file: Path) -> None:
+    """Name everybody who has a key."""
+    for client in clients(file).values():
+        click.echo(f"{client.name}{' operator' if client.operator else ''}")
 
 
 def add(file: Path, name: str, *, operator: bool) -> str:
-    """Gives ``name`` a new key; makes the file if there is none. The key is kept nowhere else.
+    """Return a new key of ``name``, which is kept nowhere else; make the file if there is none.
 
     Raises:
-        ValueError: the name is malformed, reserved, or has a key already.
+        CommandError: the name is malformed, reserved, or has a key already, or the file cannot be written.
         ConfigurationError: the file is not as the service wants it.
     """
     if not NAME.fullmatch(name):
-        raise ValueError("a name is a letter or digit, then up to 63 letters, digits, dots, underscores and dashes")
+        raise CommandError("A name is a letter or digit, then up to 63 letters, digits, dots, underscores and dashes")
     if name == ANONYMOUS:
-        raise ValueError(f"{ANONYMOUS} is what clients without a key are called; take another name")
+        raise CommandError(f"{ANONYMOUS} is what clients without a key are called; take another name")
     if file.exists() and name in clients(file):
-        raise ValueError(f"{name} has a key; remove it first, or take another name")
+        raise CommandError(f"{name} has a key; remove it first, or take another name")
     key = secrets.token_urlsafe(KEY_BYTES)
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     _write(file, [*lines, f"{name} {digest_of(key).hex()}{' operator' if operator else ''}"])
@@ -59,20 +76,20 @@ def add(file: Path, name: str, *, operator: bool) -> str:
 
 
 def remove(file: Path, name: str) -> None:
-    """Takes the key of ``name`` away.
+    """Take the key of ``name`` away.
 
     Raises:
-        ValueError: nobody of that name has one.
+        CommandError: nobody of that name has one, or the file cannot be written.
         ConfigurationError: the file is not as the service wants it.
     """
     if name not in clients(file):
-        raise ValueError(f"nobody called {name} has a key")
+        raise CommandError(f"Nobody called {name} has a key")
     lines = file.read_text(encoding="utf-8").splitlines()
     _write(file, [line for line in lines if line.split()[:1] != [name]])
 
 
 def clients(file: Path) -> dict[str, Client]:
-    """Everybody who has a key, by name.
+    """Return everybody who has a key, by name.
 
     Raises:
         ConfigurationError: the file is not as the service wants it.
@@ -81,34 +98,4 @@ def clients(file: Path) -> dict[str, Client]:
 
 
 def _write(file: Path, lines: list[str]) -> None:
-    """In one step, so that the service never reads half a file; owner and mode stay as they were."""
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as target:
-            target.writelines(f"{line}\n" for line in lines)
-            if file.exists():
-                before = file.stat()
-                os.fchown(descriptor, before.st_uid, before.st_gid)
-                os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m deployments.commands.keys", description="API keys of the service")
-    commands = parser.add_subparsers(dest="command", required=True)
-    adding = commands.add_parser("add", help="make a key and print it, once")
-    adding.add_argument("name")
-    adding.add_argument("--operator", action="store_true", help="the key may also see statistics")
-    removing = commands.add_parser("remove", help="take a client's key away")
-    removing.add_argument("name")
-    listing = commands.add_parser("list", help="the clients that have keys")
-    for command in (adding, removing, listing):
-        command.add_argument("--file", type=Path, required=True, help="the service's `api_keys_file`")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    replace_file(file, "".join(f"{line}\n" for line in lines).encode(), mode=OWNER_ONLY)

@@ -1,17 +1,16 @@
-"""Lists, fetches and shows models: ``python -m deployments.commands.model list``, ``pull NAME``, ``show [NAME]``.
+"""List, fetch and show models.
 
-A name is a size name such as ``base``, a hub id (``owner/name``), or a directory.
+A NAME is a size name such as "base", a hub id (owner/name), or a directory.
 """
 
 from __future__ import annotations
 
-import argparse
-import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from deployments.shared.errors import ConfigurationError
+import click
+
+from deployments.commands.errors import CommandError
 from deployments.shared.model.cache import cached_path, model_cache
 from deployments.shared.model.description import Model, describe, read_vocabulary
 from deployments.shared.model.files import MODEL_FILE, sha256
@@ -23,23 +22,32 @@ from deployments.shared.settings import Settings
 from npu_encoder.model_file import ModelFile
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says; return the exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        match options.command:
-            case "list":
-                lines = table()
-            case "pull":
-                lines = iter([str(resolve(options.name, _token()))])
-            case _:
-                lines = facts(options.name or Settings.resolve({}).whisper_model)
-        for line in lines:
-            sys.stdout.write(f"{line}\n")
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+@click.group(help=__doc__)
+def command() -> None:
+    """Leave the work to the commands below."""
+
+
+@command.command("list")
+def list_command() -> None:
+    """List the known sizes, and what of them is on this machine."""
+    _say(table())
+
+
+@command.command("pull")
+@click.argument("name")
+def pull_command(name: str) -> None:
+    """Fetch a model into the cache, check it, and print its directory."""
+    click.echo(resolve(name, _token()))
+
+
+@command.command("show")
+@click.argument("name", required=False)
+def show_command(name: str | None) -> None:
+    """Show path, checksums, dimensions and languages of a model on this machine.
+
+    Without NAME it is the model that the service would serve.
+    """
+    _say(facts(name or Settings.resolve({}).whisper_model))
 
 
 def table() -> Iterator[str]:
@@ -57,13 +65,12 @@ def facts(name: str) -> Iterator[str]:
     """Yield what is known of a model that is on this machine, one fact per line.
 
     Raises:
-        ConfigurationError: it is not on this machine, or its files are incomplete, wrong or malformed.
+        CommandError: it is not on this machine.
+        ConfigurationError: its files are incomplete, wrong or malformed.
     """
     path = find(name)
     if path is None:
-        raise ConfigurationError(
-            f"{name} is not on this machine; fetch it: python -m deployments.commands.model pull {name}"
-        )
+        raise CommandError(f"{name} is not on this machine; fetch it: amanuensis model pull {name}")
     model = describe(path, Path(name).name)
     dimensions = model.dimensions
     yield f"name           {model.name}"
@@ -110,20 +117,6 @@ def _token() -> str | None:
     return token.get_secret_value() if token else None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m deployments.commands.model", description="models of the service")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="the known sizes, and what of them is on this machine")
-    pulling = commands.add_parser("pull", help="fetch a model into the cache, check it, and print its directory")
-    pulling.add_argument("name", help="a size name, a hub id, or a directory to check")
-    showing = commands.add_parser("show", help="path, checksums, dimensions and languages of a model on this machine")
-    showing.add_argument("name", nargs="?", help="default: the model that the service would serve")
-    return parser
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that an interrupted download is tidied up
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+def _say(lines: Iterator[str]) -> None:
+    for line in lines:
+        click.echo(line)

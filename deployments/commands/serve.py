@@ -1,30 +1,31 @@
-"""Runs the whole service here: ``python -m deployments.commands.serve serve_config.yaml`` (what ``make serve`` does).
+"""Run the service on this machine.
 
-Fetches the model if it is not on this machine, starts Ray with the encoder's resource and Serve's fast paths, hands the
-configuration to ``serve run``, says when the service is ready, and on Ctrl-C or SIGTERM drains it before it leaves.
+Fetches the model if it is not here, starts Ray with the encoder's resource and Serve's fast paths, hands the
+configuration to "serve run", says when the service is ready, and on Ctrl-C or SIGTERM drains it before it leaves.
+Without CONFIG it takes serve_config.yaml in this directory, or else the one that comes with the package: OpenAI's
+Whisper base on http://localhost:9000.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import psutil
-import yaml
+import requests
 
-from deployments.shared.errors import ConfigurationError
+from deployments.commands.configuration import CONFIG, Configuration, read_configuration
+from deployments.commands.errors import CommandError
 from deployments.shared.model.description import load_model
-from deployments.shared.settings import Settings
 
 FAST_PATHS = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -53,67 +54,80 @@ POLL_S = 0.25
 LEAVE_S = 5.0
 FAILED = "DEPLOY_FAILED"
 UNAUTHORIZED = 401
+SAMPLE = Path("tests/audio/human/jfk.flac")
+"""A recording to try, where the service is started in the source tree."""
+
+BEARER = " -H 'Authorization: Bearer KEY'"
 
 
-def main(config_path: Path) -> int:
-    """Serves until a signal comes; returns the exit status."""
-    config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
-    name = config["applications"][0]["name"]
-    url = _url(config.get("http_options", {}))
-    try:
-        devices = _devices(config["applications"])
-        _fetch_models(config["applications"])
-    except ConfigurationError as error:
-        _say(str(error))
-        return 1
+@click.command(help=__doc__)
+@CONFIG
+def command(config: Path | None) -> None:
+    """Serve what the configuration names."""
+    serve_until_stopped(read_configuration(config))
+
+
+def serve_until_stopped(config: Configuration) -> None:
+    """Serve until a signal comes.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or a model cannot be had.
+        CommandError: the service did not start.
+    """
+    devices = _devices(config)
+    _fetch_models(config)
     stop = _stop_signals()
     for variable, value in {**FAST_PATHS, **SELF_HEALING}.items():
         os.environ.setdefault(variable, value)
 
     import ray  # noqa: PLC0415  (reads the environment when imported)
 
-    applications = [application["name"] for application in config["applications"]]
-    ready: list[str] = []
-    _say("starting Ray")
+    ready: Sequence[str] = ()
+    click.echo(f"starting Ray for {config.path}")
     context = ray.init(resources={ENCODER_RESOURCE: float(devices)})
     try:
-        address = context.address_info["gcs_address"]
-        subprocess.run(  # noqa: S603  (our own command)
-            [_command("serve"), "run", str(config_path), "--address", address, "--non-blocking"], check=True
-        )
-        failure = _wait_until_ready(url, name, stop)
-        if failure:
-            _say(failure)
-            return 1
+        _deploy(config.path, context.address_info["gcs_address"], stop)
+        _wait_until_ready(config.url, next(iter(config.arguments)), stop)
         if not stop.is_set():
-            ready = applications
-            _say(_welcome(url, context.dashboard_url))
+            ready = tuple(config.arguments)
+            click.echo(_welcome(config.url, context.dashboard_url))
         stop.wait()
-        return 0
     finally:
         started = psutil.Process().children(recursive=True)
         asyncio.run(_leave(ready))
         ray.shutdown()
         _end(started)
-        _say("stopped")
+        click.echo("stopped")
 
 
-def _devices(applications: list[dict[str, Any]]) -> int:
-    """What the encoders of all applications are pinned to."""
-    return sum(Settings.resolve(application.get("args", {})).encoder_replicas for application in applications)
+def _devices(config: Configuration) -> int:
+    """Return how many devices the encoders of all applications are pinned to."""
+    return sum(settings.encoder_replicas for settings in config.settings())
 
 
-def _fetch_models(applications: list[dict[str, Any]]) -> None:
+def _fetch_models(config: Configuration) -> None:
     """Find or fetch every application's model, with a progress bar, before anything else runs or has to be ready.
 
     ``build()`` finds it again, in the model cache, and gives its path to the replicas.
     """
-    for application in applications:
-        load_model(Settings.resolve(application.get("args", {})))
+    for settings in config.settings():
+        load_model(settings)
+
+
+def _deploy(config_path: Path, address: str, stop: threading.Event) -> None:
+    """Hand the configuration to Ray Serve.
+
+    Raises:
+        CommandError: Serve failed, and no signal was the reason.
+    """
+    command = [_command("serve"), "run", str(config_path), "--address", address, "--non-blocking"]
+    failed = subprocess.run(command, check=False).returncode  # noqa: S603  (our own command)
+    if failed and not stop.is_set():
+        raise CommandError(f"Ray Serve did not take {config_path}; the log above says why")
 
 
 def _stop_signals() -> threading.Event:
-    """Set by the first SIGINT or SIGTERM; the second one has its usual effect."""
+    """Return what the first SIGINT or SIGTERM sets; the second one has its usual effect."""
     stop = threading.Event()
 
     def on_signal(number: int, _frame: object) -> None:
@@ -125,8 +139,8 @@ def _stop_signals() -> threading.Event:
     return stop
 
 
-async def _leave(applications: list[str]) -> None:
-    """Drains the applications, then ends Serve."""
+async def _leave(applications: Sequence[str]) -> None:
+    """Drain the applications, then end Serve."""
     from ray import serve  # noqa: PLC0415
 
     # In one event loop, which Serve's fast paths bind a handle to.
@@ -136,19 +150,19 @@ async def _leave(applications: list[str]) -> None:
         await serve.shutdown_async()
 
 
-async def _drain(applications: list[str]) -> None:
+async def _drain(applications: Sequence[str]) -> None:
     from ray import serve  # noqa: PLC0415
 
     if applications:
-        _say("draining: requests that were accepted are answered first (Ctrl-C again ends at once)")
+        click.echo("draining: requests that were accepted are answered first (Ctrl-C again ends at once)")
     draining = [serve.get_app_handle(name).drain.remote() for name in applications]
     for name, drained in zip(applications, draining, strict=True):
         if not await drained:
-            _say(f"{name}: some requests took longer than drain_timeout_s; they are cut off")
+            click.echo(f"{name}: some requests took longer than drain_timeout_s; they are cut off")
 
 
 def _end(processes: list[psutil.Process]) -> None:
-    """Waits for processes that were told to end; Ray's own ones sometimes do not."""
+    """Wait for processes that were told to end; Ray's own ones sometimes do not."""
     _, left = psutil.wait_procs(processes, LEAVE_S)
     for process in left:
         process.kill()
@@ -156,47 +170,46 @@ def _end(processes: list[psutil.Process]) -> None:
 
 
 def _command(name: str) -> str:
-    """The command of the environment that runs this."""
+    """Return a command of the environment that runs this."""
     return str(Path(sys.executable).with_name(name))
 
 
-def _wait_until_ready(url: str, name: str, stop: threading.Event) -> str | None:
-    """None once the service is ready or a signal came, else what went wrong."""
+def _wait_until_ready(url: str, name: str, stop: threading.Event) -> None:
+    """Return once the service is ready, or a signal came.
+
+    Raises:
+        CommandError: it cannot start, or takes too long.
+    """
     from ray import serve  # noqa: PLC0415
 
     began = time.monotonic()
-    while time.monotonic() - began < READY_TIMEOUT_S and not stop.is_set():
+    while not stop.is_set() and not _is_ready(url):
         application = serve.status().applications.get(name)
         if application is not None and application.status == FAILED:
-            return f"the service could not start:\n{application.message}"
-        if _is_ready(url):
-            return None
+            raise CommandError(f"The service could not start:\n{application.message}")
+        if time.monotonic() - began > READY_TIMEOUT_S:
+            raise CommandError(f"The service was not ready after {READY_TIMEOUT_S:g} s; see the log above")
         time.sleep(POLL_S)
-    return None if stop.is_set() else f"not ready after {READY_TIMEOUT_S:g} s; see the log above"
 
 
 def _is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/health/ready", timeout=2) as response:  # noqa: S310  (our own http address)
-            return bool(json.load(response)["status"] == "ready")
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError):
+        answer = requests.get(f"{url}/health/ready", timeout=2)
+        return answer.ok and bool(answer.json()["status"] == "ready")
+    except (requests.RequestException, KeyError, TypeError):
         return False
 
 
-def _url(http_options: dict[str, Any]) -> str:
-    host = http_options.get("host", "127.0.0.1")
-    return f"http://{'localhost' if host in {'0.0.0.0', '127.0.0.1'} else host}:{http_options.get('port', 8000)}"  # noqa: S104
-
-
 def _welcome(url: str, dashboard: str | None) -> str:
-    """What to do next; ``dashboard`` is the address of Ray's, if that runs."""
+    """Return what to do next; ``dashboard`` is the address of Ray's, if that runs."""
     health = _health(url)
     about = f"  (model {health['model']}, encoder on {health['device']})" if health else ""
-    key = "" if health else " -H 'Authorization: Bearer KEY'"
+    sample = SAMPLE if SAMPLE.is_file() else "FILE"
     lines = [
         f"ready: {url}{about}",
         *([f"note: {health['notice']}"] if health and health["notice"] else []),
-        f"try:   curl {url}/v1/audio/transcriptions{key} -F file=@tests/audio/human/jfk.flac",
+        f"try:   amanuensis transcribe {sample} --url {url}{'' if health else ' --key KEY'}",
+        f"       curl {url}/v1/audio/transcriptions{'' if health else BEARER} -F file=@{sample}",
         f"docs:  {url}/docs    statistics: {url}/stats    stop: Ctrl-C",
         *([f"Ray:   http://{dashboard}    its token: {_command('ray')} get-auth-token"] if dashboard else []),
     ]
@@ -204,25 +217,10 @@ def _welcome(url: str, dashboard: str | None) -> str:
 
 
 def _health(url: str) -> dict[str, Any] | None:
-    """What the service says of itself; None where that needs an API key."""
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as response:  # noqa: S310  (our own http address)
-            document: dict[str, Any] = json.load(response)
-    except urllib.error.HTTPError as error:
-        if error.code != UNAUTHORIZED:
-            raise
+    """Return what the service says of itself; None where that needs an API key."""
+    answer = requests.get(f"{url}/health", timeout=5)
+    if answer.status_code == UNAUTHORIZED:
         return None
+    answer.raise_for_status()
+    document: dict[str, Any] = answer.json()
     return document
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that an interrupted download is tidied up
-    try:
-        sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "serve_config.yaml").resolve()))
-    except KeyboardInterrupt:  # the second Ctrl-C, or one before Ray was started
-        sys.exit(128 + signal.SIGINT)

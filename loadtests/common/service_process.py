@@ -83,7 +83,7 @@ def started(applications: Sequence[Application]) -> Iterator[Service]:
         config_path, log_path = Path(directory) / "serve_config.yaml", Path(directory) / "service.log"
         config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
         with log_path.open("wb") as log:
-            command = [sys.executable, "-m", "deployments.commands.serve", str(config_path)]
+            command = [sys.executable, "-m", "deployments.commands.main", "serve", str(config_path)]
             process = subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=log, stderr=log)
         try:
             for application in applications:

@@ -17,5 +17,5 @@ def real_base() -> Path:
     """Return the directory of Whisper base; skip the test where neither the cache nor installed packages have it."""
     path = find(NAME)
     if path is None:
-        pytest.skip(f"Whisper {NAME} is not on this machine: python -m deployments.commands.model pull {NAME}")
+        pytest.skip(f"Whisper {NAME} is not on this machine: amanuensis model pull {NAME}")
     return path

@@ -1,4 +1,4 @@
-"""``python -m deployments.commands.model``: what it says of models, and its exit status."""
+"""``amanuensis model``: what it says of models, and its exit status."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.commands.model import main
+from tests.support.command_line import amanuensis
 from tests.support.local_hub import LocalHub, offline, serving
 from tests.support.paths import DEMO_MODEL, ROOT
 from tests.support.tiny_whisper import make_multilingual_model
@@ -37,11 +37,11 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
 
 @pytest.mark.usefixtures("hub")
 def test_a_pulled_model_can_be_shown_and_is_listed(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["pull", REPOSITORY]) == 0
+    assert amanuensis("model", "pull", REPOSITORY) == 0
     path = cache / "someone--tiny-whisper"
     assert capsys.readouterr().out == f"{path}\n"
 
-    assert main(["show", REPOSITORY]) == 0
+    assert amanuensis("model", "show", REPOSITORY) == 0
     shown = capsys.readouterr().out
     assert f"path           {path}" in shown
     assert f"not pinned, the files are complete; model.bin has the SHA-256 {digest(path / 'model.bin')}" in shown
@@ -51,12 +51,12 @@ def test_a_pulled_model_can_be_shown_and_is_listed(cache: Path, capsys: pytest.C
     assert "languages      4 (multilingual): de en fr ja" in shown
     assert "audio context  full, windows of 30 s at most" in shown
 
-    assert main(["list"]) == 0
+    assert amanuensis("model", "list") == 0
     assert f"{REPOSITORY:<46}        {path}" in capsys.readouterr().out
 
 
 def test_a_directory_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", str(DEMO_MODEL)]) == 0
+    assert amanuensis("model", "show", str(DEMO_MODEL)) == 0
     shown = capsys.readouterr().out
     assert "languages      1 (English-only model: no detection, no translation): en" in shown
     assert "audio context  trimmed, windows of 10 s at most" in shown
@@ -66,15 +66,15 @@ def test_what_is_not_here_is_not_shown_but_how_to_fetch_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     offline(monkeypatch)
-    assert main(["show", "small"]) == 1
-    assert capsys.readouterr().err.endswith("python -m deployments.commands.model pull small\n")
+    assert amanuensis("model", "show", "small") == 1
+    assert capsys.readouterr().err.endswith("amanuensis model pull small\n")
 
 
 def test_a_model_that_cannot_be_fetched_is_one_sentence_and_status_1(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     offline(monkeypatch)
-    assert main(["pull", "small"]) == 1
+    assert amanuensis("model", "pull", "small") == 1
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     assert f"in {cache / 'small'} and start again" in message
@@ -82,7 +82,7 @@ def test_a_model_that_cannot_be_fetched_is_one_sentence_and_status_1(
 
 def test_a_gated_model_needs_a_token(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert main(["pull", REPOSITORY]) == 0
+    assert amanuensis("model", "pull", REPOSITORY) == 0
     assert set(hub.tokens) == {"Bearer hf_secret"}
 
 

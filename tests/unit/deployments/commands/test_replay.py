@@ -3,25 +3,24 @@
 import asyncio
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-from starlette.types import ASGIApp
 
 from deployments.commands import replay
+from deployments.commands.client.service import Service, ServiceError
 from deployments.ingress.failures.log import FailureLog
 from deployments.ingress.failures.record import Failure
 from deployments.ingress.http.routes import create_app
 from deployments.shared.contracts import BlobRef, PreparedAudio, SpeechOptions, SpooledBlob, Ticket
 from deployments.shared.errors import ServiceUnavailableError
+from tests.support.command_line import amanuensis
 from tests.support.failure_records import AUDIO, failure
 from tests.support.http_service import service
+from tests.support.listening import listening
 from tests.support.scripted_stages import ScriptedStages
 
 
@@ -54,7 +53,7 @@ class Bench:
         self.requests: list[dict[str, str]] = []
 
     def replay(self, *arguments: str) -> int:
-        return replay.main(["--url", self.url, "--output", str(self.output), *arguments])
+        return amanuensis("replay", "--url", self.url, "--output", str(self.output), *arguments)
 
     def keep(self, second: int = 0, audio: bytes | None = AUDIO, **changes: Any) -> Failure:
         """Puts one failure into the log."""
@@ -64,23 +63,6 @@ class Bench:
 
     def kept(self) -> list[str]:
         return [record.id for record in self.log.page(100)[0]]
-
-
-@contextmanager
-def listening(app: ASGIApp) -> Iterator[str]:
-    """The URL of ``app`` on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            until = time.monotonic() + 10
-            while not server.started and time.monotonic() < until:
-                time.sleep(0.005)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(10)
 
 
 @pytest.fixture
@@ -115,11 +97,11 @@ def test_what_failed_is_asked_again_answered_and_forgotten(bench: Bench, capsys:
 
 def test_a_request_that_really_failed_can_be_replayed(bench: Bench) -> None:
     bench.stages.broken = True
-    first = replay.Service(bench.url)
+    first = replay.FailureLog(Service(bench.url))
     record = failure(
         audio=AUDIO, parameters={"response_format": "verbose_json", "language": "en", "prompt": "Äh\r\n--"}
     )
-    with pytest.raises(replay.ReplayError, match="503 service_unavailable"):
+    with pytest.raises(ServiceError, match="503 service_unavailable"):
         first.transcribe(record, AUDIO)
     until = time.monotonic() + 5
     while not bench.kept() and time.monotonic() < until:
@@ -214,22 +196,23 @@ def test_all_pages_are_replayed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     assert len(bench.requests) == 5
 
 
-def test_the_key_comes_from_the_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("variable", "arguments"), [("MY_KEY", ("--key-env", "MY_KEY")), ("AMANUENSIS_API_KEY", ())])
+def test_the_key_comes_from_the_environment(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, variable: str, arguments: tuple[str, ...]
+) -> None:
     bench.keep()
-    monkeypatch.setenv("MY_KEY", "sk-operator")
-    assert bench.replay("--key-env", "MY_KEY") == 0
+    monkeypatch.setenv(variable, "sk-operator")
+    assert bench.replay(*arguments) == 0
     assert bench.requests[0]["authorization"] == "Bearer sk-operator"
 
 
 def test_a_missing_key_is_an_error_of_usage(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
-    with pytest.raises(SystemExit) as ended:
-        bench.replay("--key-env", "MY_KEY")
-    assert ended.value.code == 2
+    assert bench.replay("--key-env", "MY_KEY") == 2
 
 
 def test_a_service_that_is_down_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    assert replay.main(["--url", f"http://127.0.0.1:{port}", "--output", str(tmp_path)]) == 1
-    assert "does not answer" in capsys.readouterr().out
+    assert amanuensis("replay", "--url", f"http://127.0.0.1:{port}", "--output", str(tmp_path)) == 1
+    assert "does not answer" in capsys.readouterr().err

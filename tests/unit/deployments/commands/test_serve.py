@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deployments.commands.serve import _devices, _welcome, main
+from deployments.commands.configuration import read_configuration
+from deployments.commands.serve import _devices, _welcome
+from tests.support.command_line import amanuensis
 from tests.support.paths import DEMO_MODEL
 
 MODELS_OF_TWO = {"amanuensis": str(DEMO_MODEL), "second": "/nowhere"}
@@ -40,18 +42,24 @@ def answering(status: int, document: object) -> Iterator[str]:
             thread.join()
 
 
-def test_ray_is_started_with_a_device_for_every_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+def write_config(directory: Path, *applications: Mapping[str, object]) -> Path:
+    config = directory / "serve_config.yaml"
+    config.write_text(yaml.safe_dump({"applications": list(applications)}))
+    return config
+
+
+def test_ray_is_started_with_a_device_for_every_encoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("AMANUENSIS_ENCODER_REPLICAS", raising=False)
-    assert _devices([{"args": {"encoder_replicas": 2}}, {"args": {}}, {}]) == 4
+    three = {"name": "a", "args": {"encoder_replicas": 2}}, {"name": "b", "args": {}}, {"name": "c"}
+    assert _devices(read_configuration(write_config(tmp_path, *three))) == 4
     monkeypatch.setenv("AMANUENSIS_ENCODER_REPLICAS", "3")
-    assert _devices([{}]) == 3
+    assert _devices(read_configuration(write_config(tmp_path, {"name": "a"}))) == 3
 
 
 def test_a_bad_setting_is_told_before_ray_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = tmp_path / "serve_config.yaml"
-    config.write_text(yaml.safe_dump({"applications": [{"name": "amanuensis", "args": {"slots": 0}}]}))
-    assert main(config) == 1
-    assert "slots" in capsys.readouterr().out
+    config = write_config(tmp_path, {"name": "amanuensis", "args": {"slots": 0}})
+    assert amanuensis("serve", str(config)) == 1
+    assert "slots" in capsys.readouterr().err
 
 
 def test_a_model_that_cannot_be_had_is_told_before_ray_starts(
@@ -62,12 +70,10 @@ def test_a_model_that_cannot_be_had_is_told_before_ray_starts(
 
     monkeypatch.setattr("ray.init", start_ray)
     monkeypatch.delenv("WHISPER_MODEL", raising=False)
-    config = tmp_path / "serve_config.yaml"
-    applications = [{"name": name, "args": {"whisper_model": model}} for name, model in MODELS_OF_TWO.items()]
-    config.write_text(yaml.safe_dump({"applications": applications}))
-    assert main(config) == 1
-    told = capsys.readouterr().out
-    assert told.startswith("WHISPER_MODEL=/nowhere is no such directory")
+    applications = ({"name": name, "args": {"whisper_model": model}} for name, model in MODELS_OF_TWO.items())
+    assert amanuensis("serve", str(write_config(tmp_path, *applications))) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("Error: WHISPER_MODEL=/nowhere is no such directory")
     assert told.count("\n") == 1
 
 

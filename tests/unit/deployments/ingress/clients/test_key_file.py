@@ -3,13 +3,11 @@
 import hashlib
 import logging
 import os
-import stat
 from pathlib import Path
 
 import pytest
 
-from deployments.commands import keys
-from deployments.ingress.clients.key_file import Client, KeyFile, parse_keys, read_keys
+from deployments.ingress.clients.key_file import Client, KeyFile, read_keys
 from deployments.shared.errors import ConfigurationError
 
 ANN, BOB = "ann's key, said once", "bob's key, said once"
@@ -164,76 +162,3 @@ class TestChanges:
         assert known.client_of(ANN), "not followed"
         file.chmod(0o600)
         assert known.client_of(ANN) is None
-
-
-class TestCommand:
-    def run(self, file: Path, *arguments: str) -> int:
-        return keys.main([*arguments, "--file", str(file)])
-
-    def test_add_list_remove(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        file = tmp_path / "keys"
-        assert self.run(file, "add", "ann") == 0
-        ann = capsys.readouterr().out.strip()
-        assert self.run(file, "add", "bob", "--operator") == 0
-        bob = capsys.readouterr().out.strip()
-        known = KeyFile(file)
-        assert known.client_of(ann) == Client("ann", operator=False)
-        assert known.client_of(bob) == Client("bob", operator=True)
-        assert self.run(file, "list") == 0
-        assert capsys.readouterr().out == "ann\nbob operator\n"
-        assert self.run(file, "remove", "ann") == 0
-        assert known.client_of(ann) is None
-        assert known.client_of(bob)
-
-    def test_a_new_file_is_closed_and_holds_no_key(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        file = tmp_path / "keys"
-        self.run(file, "add", "ann")
-        key = capsys.readouterr().out.strip()
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert len(key) == 43, "256 bits"
-        assert key not in file.read_text(encoding="utf-8")
-        assert list(tmp_path.iterdir()) == [file]
-
-    def test_comments_and_the_mode_survive(self, file: Path) -> None:
-        file.chmod(0o640)
-        assert self.run(file, "add", "carl") == 0
-        assert self.run(file, "remove", "ann") == 0
-        assert file.read_text(encoding="utf-8").startswith("# who may call\n\n  bob ")
-        assert stat.S_IMODE(file.stat().st_mode) == 0o640
-        assert [entry.client.name for entry in parse_keys(file.read_text(encoding="utf-8"))] == ["bob", "carl"]
-
-    @pytest.mark.parametrize(
-        ("arguments", "mentions"),
-        [
-            (("add", "ann"), "ann has a key"),
-            (("add", "a b"), "letter or digit"),
-            (("add", ""), "letter or digit"),
-            (("add", "anonymous"), "take another name"),
-            (("remove", "carl"), "nobody called carl"),
-            (("remove", "#"), "nobody called #"),
-        ],
-    )
-    def test_what_cannot_be_done_leaves_the_file_alone(
-        self, file: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], mentions: str
-    ) -> None:
-        before = file.read_bytes()
-        assert self.run(file, *arguments) == 1
-        output = capsys.readouterr()
-        assert mentions in output.err
-        assert output.out == ""
-        assert file.read_bytes() == before
-
-    def test_a_file_that_the_service_would_refuse_is_refused(
-        self, file: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        write(file, "broken")
-        for arguments in (("add", "carl"), ("remove", "carl"), ("list",)):
-            assert self.run(file, *arguments) == 1
-            assert "line 1" in capsys.readouterr().err
-        assert file.read_text(encoding="utf-8") == "broken"
-
-    def test_a_missing_directory_is_an_error_without_a_traceback(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert self.run(tmp_path / "nowhere" / "keys", "add", "ann") == 1
-        assert "No such file" in capsys.readouterr().err
