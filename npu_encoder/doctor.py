@@ -1,17 +1,15 @@
-"""Tells whether the NPU can serve: ``python -m npu_encoder.doctor --model DIR [--kernels DIR | --simulator]``.
+"""Tells whether the NPU can serve, as ``amanuensis doctor`` asks.
 
-Checks the system, the driver, the device, a known-answer GEMM and the encoder against the CPU. Exits with 0 if all is
-well, else with 1; the first check that fails says what to do.
+Checks the system, the driver, the device, a known-answer GEMM and the encoder against the CPU. The first check that
+fails says what to do.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import resource
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu_encoder.backend import EncoderBackend
-from npu_encoder.errors import EncoderError, NoKernelError, PoisonedOutputError
+from npu_encoder.errors import NoKernelError, PoisonedOutputError
 from npu_encoder.loading import load_backend
 from npu_encoder.npu.backend import XrtBackend, write_simulated_kernels
 from npu_encoder.npu.driver import Driver, load_driver
@@ -38,80 +36,70 @@ MIN_LINUX = (6, 10)
 MIN_COSINE = {"int8": 0.99, "bf16": 0.999}
 CHECK_FRAMES = 800
 
-Report = Callable[[str], None]
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one check found. What is not fine may explain a failure further down; it is none by itself."""
+
+    text: str
+    is_fine: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the doctor is asked to check: see the command line's help."""
+    """What the doctor is asked to check.
+
+    Attributes:
+        model: a CTranslate2 Whisper directory.
+        kernels: the directory of the compiled kernels; None: there are none, which the simulator can do without.
+        simulator: check the simulator instead of the hardware.
+    """
 
     model: Path
     kernels: Path | None
     simulator: bool
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all checks, printing what they find; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m npu_encoder.doctor", description="Can the NPU serve?")
-    parser.add_argument("--kernels", type=Path, help="directory of the compiled kernels")
-    parser.add_argument("--model", type=Path, required=True, help="CTranslate2 Whisper directory")
-    parser.add_argument("--simulator", action="store_true", help="check the simulator instead of the hardware")
-    options = parser.parse_args(arguments)
-    question = Question(options.model, options.kernels, options.simulator)
-    try:
-        examine(question, _print)
-    except EncoderError as error:
-        _print(f"FAILED  {type(error).__name__}: {error}")
-        return 1
-    _print("All is well" + (", but SIMULATED: this proves nothing about hardware." if question.simulator else "."))
-    return 0
-
-
-def examine(question: Question, report: Report) -> None:
-    """Check everything, from the system up to the encoder.
+def examine_npu(question: Question) -> Iterator[Observation]:
+    """Check everything, from the system up to the encoder; yield what each check found, as soon as it is known.
 
     Raises:
         EncoderError: at the first check that fails for good; says what to do.
     """
     with ExitStack() as resources:
         if not question.simulator:
-            _describe_system(report)
+            yield from _describe_system()
         driver = load_driver(simulator=question.simulator)
-        report(f"ok      driver: {'simulator' if driver.simulated else driver.xrt.__file__}")
+        yield Observation(f"driver: {'simulator' if driver.simulated else driver.xrt.__file__}")
         directory = question.kernels
         if directory is None and driver.simulated:
             directory = Path(resources.enter_context(TemporaryDirectory()))
             write_simulated_kernels(directory, read_dimensions(question.model))
         kernels = _read_kernels(directory, driver)
-        report(f"ok      kernels: {len(kernels)} in {len({kernel.xclbin_sha256 for kernel in kernels})} xclbins")
+        yield Observation(f"kernels: {len(kernels)} in {len({kernel.xclbin_sha256 for kernel in kernels})} xclbins")
 
         executor = XrtGemm(driver, kernels)
         resources.callback(executor.close)
-        report(f"ok      device: {executor.device_name}")
+        yield Observation(f"device: {executor.device_name}")
         precisions = sorted({kernel.precision for kernel in kernels})
         for precision in precisions:
             _check_gemm(executor, next(kernel for kernel in kernels if kernel.precision == precision))
-            report(f"ok      known-answer GEMM in {precision}")
+            yield Observation(f"known-answer GEMM in {precision}")
         for precision in precisions:
             backend = XrtBackend(question.model, executor, precision=precision)
             cosine = _check_encoder(question.model, backend, precision)
-            report(f"ok      encoder in {precision}: cosine to the CPU's float32 {cosine:.6f}")
+            yield Observation(f"encoder in {precision}: cosine to the CPU's float32 {cosine:.6f}")
 
 
-def _describe_system(report: Report) -> None:
-    """Findings that explain a failure further down; none is one by itself."""
+def _describe_system() -> Iterator[Observation]:
     release = platform.release()
     version = tuple(int(part) for part in release.split("-")[0].split(".")[:2])
-    _note(report, f"Linux {release}, {MIN_LINUX[0]}.{MIN_LINUX[1]} or later needed", ok=version >= MIN_LINUX)
+    yield Observation(f"Linux {release}, {MIN_LINUX[0]}.{MIN_LINUX[1]} or later needed", version >= MIN_LINUX)
     accessible = os.access(DEVICE_NODE, os.R_OK | os.W_OK)
-    _note(report, f"{DEVICE_NODE} is {'' if accessible else 'missing or not '}accessible", ok=accessible)
+    yield Observation(f"{DEVICE_NODE} is {'' if accessible else 'missing or not '}accessible", accessible)
     memlock = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     unlimited = memlock == resource.RLIM_INFINITY
-    _note(report, f"memlock is {'unlimited' if unlimited else f'{memlock} bytes: set it to unlimited'}", ok=unlimited)
-
-
-def _note(report: Report, text: str, *, ok: bool) -> None:
-    report(f"{'ok' if ok else 'NOTE':<8}{text}")
+    yield Observation(f"memlock is {'unlimited' if unlimited else f'{memlock} bytes: set it to unlimited'}", unlimited)
 
 
 def _read_kernels(directory: Path | None, driver: Driver) -> tuple[Kernel, ...]:
@@ -159,11 +147,3 @@ def _encode(backend: EncoderBackend, log_mel: NDArray[np.float32]) -> NDArray[np
     states = np.empty((log_mel.shape[1] // 2, backend.dimensions.d_model), np.float32)
     backend.encode([log_mel], [states])
     return states
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Tell whether the service can run on this machine.
+
+Checks what "amanuensis serve CONFIG" would meet: settings, model, memory, ports; and the NPU, where the configuration
+or an option asks for it. The exit status is 1 if the service would not start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from deployments.commands.configuration import CONFIG, Configuration, read_configuration
+from deployments.commands.errors import CommandError
+from deployments.commands.machine import (
+    Finding,
+    Level,
+    check_cores,
+    check_memory,
+    check_model,
+    check_ports,
+    check_python,
+    check_settings,
+    check_shared_memory,
+)
+from npu_encoder.doctor import Question, examine_npu
+from npu_encoder.errors import EncoderError
+
+DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+SIMULATED = "the NPU is SIMULATED: this proves nothing about hardware"
+
+
+@click.command(help=__doc__)
+@CONFIG
+@click.option("--model", help="A size name, a hub id or a directory, instead of the configured model.")
+@click.option("--kernels", type=DIRECTORY, help="Directory of the NPU's compiled kernels; checks the NPU.")
+@click.option("--simulator", is_flag=True, help="Check the simulated NPU instead of the hardware.")
+def command(config: Path | None, model: str | None, kernels: Path | None, *, simulator: bool) -> None:
+    """Run all checks, and say what they find."""
+    failed = 0
+    for finding in findings(read_configuration(config), model, kernels, simulator=simulator):
+        failed += finding.level is Level.FAILED
+        click.echo(f"{finding.level:<8}{finding.text}")
+    if failed:
+        raise CommandError("The service cannot run like this; see what failed above")
+
+
+def findings(config: Configuration, model: str | None, kernels: Path | None, *, simulator: bool) -> Iterator[Finding]:
+    """Yield what every check finds, as soon as it is known.
+
+    Args:
+        config: what is to be served.
+        model: instead of the model of every application; None: none.
+        kernels: of the NPU, instead of those of every application; None: none. Checks the NPU in any case.
+        simulator: check the simulated NPU in any case.
+    """
+    yield check_python()
+    yield check_cores()
+    yield check_memory()
+    about_settings, all_settings = check_settings(config)
+    yield about_settings
+    for settings in all_settings:
+        about_model, found = check_model(model or settings.whisper_model)
+        yield about_model
+        yield check_shared_memory(settings, found)
+        if kernels is None and not simulator and settings.device == "cpu":
+            yield Finding(Level.OK, "the encoder runs on the CPU; --kernels DIR checks an NPU")
+        elif found is not None:
+            simulated = simulator or (settings.npu_simulator and kernels is None)
+            yield from _check_npu(Question(found.path, kernels or settings.npu_kernels, simulated))
+    yield from check_ports(config)
+
+
+def _check_npu(question: Question) -> Iterator[Finding]:
+    try:
+        for observation in examine_npu(question):
+            yield Finding(Level.OK if observation.is_fine else Level.NOTE, observation.text)
+    except EncoderError as error:
+        yield Finding(Level.FAILED, f"{type(error).__name__}: {error}")
+    else:
+        if question.simulator:
+            yield Finding(Level.NOTE, SIMULATED)
