@@ -27,12 +27,12 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 bench: $(INSTALLED)
-	PATH="$(CURDIR)/.uv/bin:$$PATH" $(BIN)/python -m loadtests.benchmarks.throughput
+	PATH="$(CURDIR)/.uv/bin:$$PATH" $(BIN)/amanuensis bench throughput
 
 # Regenerates the lock from pyproject.toml; for every supported Python, with hashes, without addresses.
 lock: $(UV)
-	$(UV) pip compile pyproject.toml --extra base-model --group dev --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
+	$(UV) pip compile pyproject.toml --extra base-model --extra bench --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
 
 $(INSTALLED): requirements.lock pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python '$(PYTHON)' .venv

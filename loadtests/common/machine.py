@@ -21,7 +21,7 @@ def facts(*packages: str) -> dict[str, Any]:
     """Return date, commit, machine and versions, for the head of a report; ``packages`` are named besides the usual."""
     return {
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "commit": _git("rev-parse", "--short", "HEAD"),
+        "commit": _git("rev-parse", "--short", "HEAD") or f"release {version('amanuensis')}",
         "changed_files": len(_git("status", "--porcelain").splitlines()),
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / GIB, 1),
@@ -32,6 +32,9 @@ def facts(*packages: str) -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str:
+    """Return what git says of the source tree; nothing where this was installed from a wheel."""
+    if not (ROOT / ".git").exists():
+        return ""
     return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
