@@ -25,6 +25,7 @@ import requests
 
 from deployments.commands.configuration import CONFIG, Configuration, read_configuration
 from deployments.commands.errors import CommandError
+from deployments.shared.lean_imports import HOOK, HOOK_VARIABLE
 from deployments.shared.model.description import load_model
 
 FAST_PATHS = {
@@ -36,6 +37,7 @@ FAST_PATHS = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
     # By default Ray's workers are all equally nice. The stages are nicer than the ingress: `cpu_priority.py`.
     "RAY_worker_niceness": "0",
+    HOOK_VARIABLE: HOOK,
 }
 """Ray reads these where it starts, so they cannot be part of the configuration file. The user's own values win."""
 

@@ -20,6 +20,7 @@ from deployments.shared.contracts import Transcript, Window, Word
 from deployments.shared.errors import ConfigurationError
 from deployments.shared.frames import SAMPLE_RATE
 from deployments.shared.languages import WITHOUT_SPACES
+from deployments.shared.lean_imports import take_in
 
 INT16_SCALE: Final = 32_768.0
 MIN_SAMPLES: Final = 400
@@ -73,6 +74,7 @@ class PhonemeAligner:
                 f"There is no alignment model in {model}; put the files of a wav2vec2 CTC model there"
             )
         # Imported here because it takes 13 s, and only replicas with an aligner need it.
+        take_in()  # WhisperX needs pandas
         from whisperx import alignment  # noqa: PLC0415
 
         self._whisperx: Any = alignment
