@@ -9,8 +9,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Self
 
+from typing_extensions import TypedDict
+
 AUDIO_FORMATS: Final = "wav, flac, mp3, m4a/aac, ogg/opus, webm or mp4"
 """The formats that an upload may have, as messages name them."""
+
+
+class ErrorDetails(TypedDict):
+    """What went wrong, in OpenAI's words."""
+
+    message: str
+    """What is wrong, and what to do."""
+    type: str
+    """The family of errors that it belongs to."""
+    param: str | None
+    """The parameter at fault; null where none is."""
+    code: str
+    """The error's own name, for programs."""
+
+
+class ErrorBody(TypedDict):
+    """OpenAI's error document."""
+
+    error: ErrorDetails
 
 
 class AmanuensisError(Exception):
@@ -45,8 +66,8 @@ class AmanuensisError(Exception):
         # Exceptions cross process borders by pickle, which would drop the keyword-only fields.
         return _rebuild, (type(self), self.message, self.param, self.retry_after_s), {"stage": self.stage}
 
-    def body(self) -> dict[str, dict[str, str | None]]:
-        """Return the OpenAI error document: ``{"error": {"message", "type", "param", "code"}}``."""
+    def body(self) -> ErrorBody:
+        """Return OpenAI's error document."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from typing_extensions import TypedDict
+
 from deployments.ingress.failures.log import FailureLog
 from deployments.ingress.failures.record import Failure
 
@@ -18,14 +20,21 @@ COMPLAINT_PERIOD_S = 60.0
 logger = logging.getLogger("ray.serve")
 
 
-class FailureRecorder:
-    """The writer between the event loop and a ``FailureLog``. Never blocks; counts what it loses.
+class FailureCounts(TypedDict):
+    """What became of the failures since the start."""
 
-    Attributes:
-        recorded: failures on disk.
-        dropped: failures that found the backlog full.
-        errors: failures that the disk did not take.
-    """
+    recorded: int
+    """Failures on disk."""
+    dropped: int
+    """Failures that found the backlog full."""
+    errors: int
+    """Failures that the disk did not take."""
+    backlog: int
+    """Failures that wait to be written."""
+
+
+class FailureRecorder:
+    """The writer between the event loop and a ``FailureLog``. Never blocks; counts what it loses."""
 
     def __init__(self, log: FailureLog, *, keep_audio: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self.log = log
@@ -55,8 +64,8 @@ class FailureRecorder:
         """Wait until everything in the backlog is written."""
         self._writer.shutdown(wait=True)
 
-    def as_json(self) -> dict[str, int]:
-        """Return the counters, and how many failures wait to be written."""
+    def as_json(self) -> FailureCounts:
+        """Return the counters."""
         return {
             "recorded": self.recorded,
             "dropped": self.dropped,

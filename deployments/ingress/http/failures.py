@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from deployments.ingress.failures.log import FailureLog
 from deployments.ingress.failures.record import is_id
+from deployments.ingress.http import operator_answers
 from deployments.ingress.http.state import service_of
 from deployments.shared.errors import InvalidRequestError, NotFoundError
 
@@ -21,8 +22,7 @@ AUDIO_TYPE = "application/octet-stream"
 
 def list_failures(request: Request) -> Response:
     failures, has_more = _log(request).page(_limit(request), _before(request))
-    data = [failure.model_dump(mode="json") for failure in failures]
-    return JSONResponse({"object": "list", "data": data, "has_more": has_more})
+    return operator_answers.FAILURE_LIST.response({"object": "list", "data": failures, "has_more": has_more})
 
 
 def one_failure(request: Request) -> Response:
@@ -34,7 +34,7 @@ def _retrieve(request: Request) -> Response:
     failure = _log(request).get(_id(request))
     if failure is None:
         raise _unknown(request)
-    return JSONResponse(failure.model_dump(mode="json"))
+    return operator_answers.FAILURE.response(failure)
 
 
 def retrieve_audio(request: Request) -> Response:
@@ -47,7 +47,7 @@ def retrieve_audio(request: Request) -> Response:
 def _delete(request: Request) -> Response:
     if not _log(request).delete(_id(request)):
         raise _unknown(request)
-    return JSONResponse({"id": _id(request), "deleted": True})
+    return operator_answers.FAILURE_DELETED.response({"id": _id(request), "deleted": True})
 
 
 def _log(request: Request) -> FailureLog:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from deployments.ingress.form import Granularity
+from deployments.ingress.http import answers
 from deployments.ingress.transcript.segments import Segment
 from deployments.ingress.transcription import Transcription
 from deployments.shared.languages import LANGUAGES
 
-Json = dict[str, Any]
 
-
-def as_json(transcription: Transcription) -> Json:
+def as_json(transcription: Transcription) -> answers.TranscriptionJson:
     return {"text": transcription.text, "usage": usage(transcription.duration_s)}
 
 
-def usage(duration_s: float) -> Json:
+def usage(duration_s: float) -> answers.Usage:
     """OpenAI counts whole seconds, rounded up."""
     return {"type": "duration", "seconds": int(-(-duration_s // 1))}
 
 
-def as_verbose_json(transcription: Transcription, granularities: frozenset[Granularity]) -> Json:
+def as_verbose_json(
+    transcription: Transcription, granularities: frozenset[Granularity]
+) -> answers.TranscriptionVerboseJson:
     """OpenAI's ``TranscriptionVerbose``, and the device that encoded. Segments nobody asked for are an empty list."""
-    document: Json = {
+    document: answers.TranscriptionVerboseJson = {
         "task": transcription.task,
         "language": LANGUAGES[transcription.language],
         "duration": round(transcription.duration_s, 3),
@@ -43,7 +42,7 @@ def as_verbose_json(transcription: Transcription, granularities: frozenset[Granu
     return document
 
 
-def _segment(segment: Segment) -> Json:
+def _segment(segment: Segment) -> answers.TranscriptionSegment:
     return {
         "id": segment.id,
         "seek": 0,

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from itertools import accumulate, product
 from typing import Literal, TypeVar, get_args
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
+from starlette.requests import Request
+from starlette.responses import Response
 
 from deployments.ingress.request import Priority
 from deployments.ingress.service import TranscriptionService
@@ -46,6 +48,12 @@ class Series:
     kind: Literal["counter", "gauge", "histogram"]
     labels: Labels
     collect: Callable[[TranscriptionService], Metric]
+
+
+async def metrics(request: Request) -> Response:
+    """Answer with every series, for Prometheus."""
+    series: Metrics = request.app.state.metrics
+    return Response(series.render(), headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
 class Metrics:
@@ -176,7 +184,7 @@ def _encoder_recoveries(service: TranscriptionService) -> dict[Labels, float]:
     return {} if health is None else {(): health.recoveries}
 
 
-def _failure_log(counter: str) -> Read[float]:
+def _failure_log(counter: Literal["recorded", "dropped", "errors", "backlog"]) -> Read[float]:
     return _one(lambda service: service.failures.as_json()[counter])
 
 

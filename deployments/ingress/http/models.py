@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from deployments.ingress.http import answers
 from deployments.ingress.http.state import service_of
 from deployments.ingress.service import TranscriptionService
 from deployments.shared.model.files import MODEL_FILE
@@ -14,17 +13,17 @@ from deployments.shared.model.files import MODEL_FILE
 
 async def list_models(request: Request) -> Response:
     service = service_of(request)
-    return JSONResponse({"object": "list", "data": [_model(service, name) for name in service.names]})
+    return answers.MODEL_LIST.response({"object": "list", "data": [_model(service, name) for name in service.names]})
 
 
 async def retrieve_model(request: Request) -> Response:
     service = service_of(request)
     name = request.path_params["model"]
     service.require_model(name)
-    return JSONResponse(_model(service, name))
+    return answers.MODEL.response(_model(service, name))
 
 
-def _model(service: TranscriptionService, name: str) -> dict[str, Any]:
+def _model(service: TranscriptionService, name: str) -> answers.Model:
     model = service.model
     return {
         "id": name,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from deployments.ingress.form import TranscriptionForm
+from deployments.ingress.http import answers
 from deployments.ingress.http.formats import as_json, as_verbose_json
 from deployments.ingress.transcription import Transcription
 from deployments.shared.headers import DEVICE_HEADER
@@ -16,9 +17,10 @@ def transcription_response(transcription: Transcription, form: TranscriptionForm
     headers = {DEVICE_HEADER: transcription.device} if transcription.device else {}
     match form.response_format:
         case "json":
-            return JSONResponse(as_json(transcription), headers=headers)
+            return answers.TRANSCRIPTION.response(as_json(transcription), headers=headers)
         case "verbose_json":
-            return JSONResponse(as_verbose_json(transcription, form.granularities), headers=headers)
+            document = as_verbose_json(transcription, form.granularities)
+            return answers.VERBOSE_TRANSCRIPTION.response(document, headers=headers)
         case "text":
             return PlainTextResponse(transcription.text + "\n", headers=headers)
         case "srt":

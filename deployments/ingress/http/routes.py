@@ -12,27 +12,34 @@ from starlette.types import ASGIApp
 
 from deployments.ingress.clients.key_file import KeyFile
 from deployments.ingress.clients.limits import ClientLimits
-from deployments.ingress.http import documentation, failures, models, operations, transcriptions
+from deployments.ingress.http import (
+    documentation,
+    failures,
+    health,
+    metrics,
+    models,
+    statistics,
+    transcriptions,
+)
 from deployments.ingress.http.access import Authentication, RateLimiting
 from deployments.ingress.http.context import RequestContext
 from deployments.ingress.http.errors import EXCEPTION_HANDLERS
-from deployments.ingress.http.metrics import Metrics
 from deployments.ingress.service import TranscriptionService
 
 LIMITED = [Middleware(RateLimiting)]
 
 PUBLIC = [
-    Route("/health/live", operations.live),
-    Route("/health/ready", operations.ready),
+    Route("/health/live", health.live),
+    Route("/health/ready", health.ready),
     Route("/openapi.json", documentation.openapi_json),
     Route("/docs", documentation.docs),
 ]
 OPERATOR = [
-    Route("/health/pipeline", operations.health_pipeline),
-    Route("/stats", operations.stats),
-    Route("/stats/pipeline", operations.stats_pipeline),
-    Route("/stats/stages", operations.stats_stages),
-    Route("/metrics", operations.metrics),
+    Route("/health/pipeline", health.health_pipeline),
+    Route("/stats", statistics.stats),
+    Route("/stats/pipeline", statistics.stats_pipeline),
+    Route("/stats/stages", statistics.stats_stages),
+    Route("/metrics", metrics.metrics),
     Route("/failures", failures.list_failures),
     Route("/failures/{failure}", failures.one_failure, methods=["GET", "DELETE"]),
     Route("/failures/{failure}/audio", failures.retrieve_audio),
@@ -42,7 +49,7 @@ CLIENT = [
     Route("/v1/audio/translations", transcriptions.translations, methods=["POST"], middleware=LIMITED),
     Route("/v1/models", models.list_models),
     Route("/v1/models/{model:path}", models.retrieve_model),
-    Route("/health", operations.health),
+    Route("/health", health.health),
 ]
 ROUTES = [*CLIENT, *OPERATOR, *PUBLIC]
 
@@ -69,7 +76,7 @@ def create_app(service: TranscriptionService) -> ASGIApp:
     )
     app.router.redirect_slashes = False  # a redirect would repeat whatever the client named as host
     app.state.service = service
-    app.state.metrics = Metrics(service)
+    app.state.metrics = metrics.Metrics(service)
     app.state.limits = ClientLimits(settings.requests_per_minute, settings.max_concurrent_requests)
     # Outermost, so that even the last-resort error page has an id.
     return RequestContext(app, service)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import Any
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import StreamingResponse
 
+from deployments.ingress.http import answers
 from deployments.ingress.http.errors import as_amanuensis_error, note_abandoned, note_failure
 from deployments.ingress.http.formats import as_verbose_json, usage
 from deployments.ingress.http.state import service_of
@@ -18,8 +18,6 @@ from deployments.ingress.scheduling.pipeline import AudioReady, Events, WindowDo
 from deployments.ingress.telemetry.record import RequestRecord
 from deployments.ingress.transcript.joining import separator
 from deployments.ingress.transcription import Transcription
-
-Document = dict[str, Any]
 
 
 async def stream(http: HttpRequest, request: Request, record: RequestRecord, events: Events) -> StreamingResponse:
@@ -52,12 +50,12 @@ async def _server_sent_events(
     except Exception as error:  # noqa: BLE001  (the status is sent already; the stream itself must tell)
         known = as_amanuensis_error(http, error)
         note_failure(http, known)
-        yield _event({"type": "error", **known.body()})
+        yield _event(answers.StreamError(type="error", error=known.body()["error"]))
     finally:
         note_abandoned(http)
 
 
-def _delta(before: str, event: WindowDone, duration_s: float) -> Document:
+def _delta(before: str, event: WindowDone, duration_s: float) -> answers.TextDelta:
     """Return a window's text, so that all deltas joined give the whole, and how far it reaches in the audio."""
     text = event.transcript.text
     return {
@@ -69,12 +67,11 @@ def _delta(before: str, event: WindowDone, duration_s: float) -> Document:
     }
 
 
-def _done(whole: Transcription, request: Request) -> Document:
-    document = {"type": "transcript.text.done", "text": whole.text, "usage": usage(whole.duration_s)}
+def _done(whole: Transcription, request: Request) -> answers.TextDone | answers.VerboseTextDone:
     if request.form.response_format == "verbose_json":
-        return as_verbose_json(whole, request.form.granularities) | document
-    return document
+        return {**as_verbose_json(whole, request.form.granularities), "type": "transcript.text.done"}
+    return {"type": "transcript.text.done", "text": whole.text, "usage": usage(whole.duration_s)}
 
 
-def _event(document: Document) -> bytes:
+def _event(document: Mapping[str, object]) -> bytes:
     return f"data: {json.dumps(document, ensure_ascii=False)}\n\n".encode()

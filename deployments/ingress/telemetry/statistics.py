@@ -1,7 +1,7 @@
 """What the ingress counts and times: the queue, the three stages, the slots. Times in seconds.
 
-The JSON shapes are the prototype's (``/stats/pipeline``, ``/stats/stages``), kept for its users. To Prometheus
-``deployments.ingress.http.metrics`` shows the same numbers.
+Operators see them as JSON (``deployments.ingress.http.statistics``) and as Prometheus series
+(``deployments.ingress.http.metrics``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 
 BATCH_SIZES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0)
 
 DropReason = Literal["queue_full", "deadline", "displaced"]
-Json = dict[str, float | int | str]
 
 
 class Histogram:
@@ -114,30 +113,6 @@ class QueueStatistics:
         """Requests that got their first slot at once, over all that got one."""
         return 1 - self.waited / self.waits.count if self.waits.count else 1.0
 
-    def queue(self, current_size: int, max_size: int) -> Json:
-        return {
-            "total_enqueued": self.entered,
-            "total_dequeued": self.waits.count,
-            "total_dropped": self.drops.total(),
-            "total_timeouts": self.timeouts,
-            "current_size": current_size,
-            "avg_wait_time": self.waits.mean_s,
-            "min_wait_time": self.waits.min_s,
-            "max_wait_time": self.waits.max_s,
-            "p99_wait_time": self.waits.percentile(99),
-            "utilization": current_size / max_size if max_size else 0.0,
-            "drop_rate": self.drop_ratio,
-        }
-
-    def buffers(self, slots: int, in_use: int) -> Json:
-        return {
-            "slots": slots,
-            "in_use": in_use,
-            "total_granted": self.grants,
-            "waits": self.waited,
-            "hit_rate": self.hit_ratio,
-        }
-
 
 class StageStatistics:
     """One stage, seen from the ingress: every call, whichever replica took it.
@@ -204,27 +179,6 @@ class StageStatistics:
         """Calls that gave a result, over all that ended."""
         total = self.calls.count + self.errors + self.timeouts
         return self.calls.count / total if total else 1.0
-
-    def as_json(self, replicas: int) -> Json:
-        return {
-            "total_processed": self.calls.count,
-            "total_errors": self.errors,
-            "total_timeouts": self.timeouts,
-            "total_retries": self.retries,
-            "avg_time": self.calls.mean_s,
-            "min_time": self.calls.min_s,
-            "max_time": self.calls.max_s,
-            "p50_time": self.calls.percentile(50),
-            "p99_time": self.calls.percentile(99),
-            "avg_run_time": self.runs.mean_s,
-            "avg_queue_time": self.queues.mean_s,
-            "busy_time": self.busy_s,
-            "busy_fraction": self.busy_fraction,
-            "batch_size_avg": self.mean_batch_size,
-            "input_queue_size": self.active,
-            "workers_active": replicas,
-            "success_rate": self.success_ratio,
-        }
 
 
 class Statistics:

@@ -106,7 +106,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
             with pytest.raises(QueueFullError), queue.enter():
                 pass
         assert queue.waiting == 0
-        assert queue.statistics.queue(0, 1)["total_dropped"] == 2
+        assert queue.statistics.drops.total() == 2
         assert queue.statistics.drops == {"queue_full": 2}
 
     run(scenario())
@@ -336,7 +336,7 @@ def test_who_cannot_make_the_deadline_is_refused_at_once_and_told_when_to_come_b
         await ask(4, Priority.HIGH)
         await ask(15)
         await busy
-        assert queue.statistics.queue(0, 1)["total_dropped"] == 2
+        assert queue.statistics.drops.total() == 2
         assert queue.statistics.drops == {"deadline": 2}
         assert queue.waiting == queue.in_use == 0
 

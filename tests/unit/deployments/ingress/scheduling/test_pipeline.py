@@ -82,7 +82,7 @@ def test_silence_needs_no_encoder() -> None:
     async def scenario() -> None:
         bench = Bench(ScriptedStages(0))
         assert await bench.texts() == []
-        assert bench.statistics.encoder.as_json(1)["total_processed"] == 0
+        assert bench.statistics.encoder.calls.count == 0
         assert await bench.settled()
 
     asyncio.run(scenario())
@@ -280,7 +280,7 @@ def test_what_a_text_left_out_is_decoded_and_joined() -> None:
         assert [(piece.start_s, piece.end_s) for piece in pieces] == [(0, 1), (0.3, 1), (0.6, 1)]
         assert [piece.speech for piece in pieces] == [((0, 1),), ((0.3, 1),), ((0.6, 1),)]
         assert {language for _, language in stages.decoded} == {"de"}
-        assert bench.statistics.encoder.as_json(1)["total_processed"] == 4
+        assert bench.statistics.encoder.calls.count == 4
         assert await bench.settled()
 
     asyncio.run(scenario())
@@ -342,7 +342,7 @@ def test_an_error_of_one_window_ends_the_request_and_frees_every_slot() -> None:
         with pytest.raises(InvalidAudioError):
             await bench.texts()
         assert await bench.settled()
-        assert bench.statistics.decoder.as_json(1)["total_errors"] == 1
+        assert bench.statistics.decoder.errors == 1
 
     asyncio.run(scenario())
 
@@ -396,7 +396,7 @@ def test_a_slow_stage_ends_the_request_but_keeps_its_slot_until_it_is_done(
         assert bench.admission.in_use == 1
         release.set()
         assert await bench.settled()
-        assert bench.statistics.decoder.as_json(1)["total_timeouts"] == 1
+        assert bench.statistics.decoder.timeouts == 1
 
     asyncio.run(scenario())
 

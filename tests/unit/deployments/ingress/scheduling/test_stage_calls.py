@@ -80,18 +80,14 @@ class Bench:
         finally:
             lease.close()
 
-    @property
-    def statistics(self) -> dict[str, float | int | str]:
-        return self.calls.statistics.as_json(1)
-
 
 @pytest.mark.parametrize("error", [StageLostError("gone"), DeviceUnreliableError("hung")])
 def test_a_call_whose_replica_or_device_failed_is_made_again(error: AmanuensisError) -> None:
     bench = Bench()
     assert asyncio.run(bench.encode(error, error)) == ENCODED
     assert bench.made == 3
-    assert bench.statistics["total_retries"] == 2
-    assert bench.statistics["total_errors"] == 2
+    assert bench.calls.statistics.retries == 2
+    assert bench.calls.statistics.errors == 2
     assert bench.admission.in_use == 0
 
 

@@ -79,9 +79,9 @@ class Rush:
         return self._pipeline.graph.retries.spent
 
     @property
-    def stages_active(self) -> float:
+    def stages_active(self) -> int:
         stages = (self.statistics.mel, self.statistics.encoder, self.statistics.decoder)
-        return sum(float(stage.as_json(1)["input_queue_size"]) for stage in stages)
+        return sum(stage.active for stage in stages)
 
     async def _client(self, number: int) -> None:
         await asyncio.sleep(self._chance.uniform(0, RUSH_S))
