@@ -1,16 +1,19 @@
-"""``/openapi.json``, made from the very form that requests are checked with, and ``/docs``, a page of plain HTML."""
+"""``/openapi.json``, made from the very form that requests are checked with and the types that answers are built as."""
 
 from __future__ import annotations
 
-import html
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, get_args
+from importlib.metadata import version
+from typing import Any, Literal, get_args
 
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import TypeAdapter
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import Response
 
-from deployments.ingress.failures.record import Failure
 from deployments.ingress.form import PriorityName, TranscriptionForm
+from deployments.ingress.http import answers, operator_answers
 from deployments.ingress.http.context import REQUEST_ID
 from deployments.ingress.http.failures import AUDIO_TYPE, DEFAULT_PAGE, MAX_PAGE
 from deployments.ingress.http.forms import REJECTED
@@ -26,6 +29,31 @@ from deployments.shared.headers import (
 )
 
 Json = dict[str, Any]
+Answer = answers.JsonAnswer[Any]
+
+REF = "#/components/schemas/{model}"
+ANSWERS: tuple[Answer, ...] = (
+    answers.ERROR,
+    answers.TRANSCRIPTION,
+    answers.VERBOSE_TRANSCRIPTION,
+    answers.TEXT_DELTA,
+    answers.TEXT_DONE,
+    answers.VERBOSE_TEXT_DONE,
+    answers.STREAM_ERROR,
+    answers.MODEL,
+    answers.MODEL_LIST,
+    operator_answers.FAILURE,
+    operator_answers.FAILURE_LIST,
+    operator_answers.FAILURE_DELETED,
+    operator_answers.LIVENESS,
+    operator_answers.READINESS,
+    operator_answers.HEALTH,
+    operator_answers.PIPELINE_HEALTH,
+    operator_answers.STATISTICS,
+    operator_answers.PIPELINE_STATISTICS,
+    operator_answers.STAGES_STATISTICS,
+    answers.OPENAPI,
+)
 
 ERRORS: dict[str, str] = {
     "400": "a parameter or the audio is at fault",
@@ -45,9 +73,19 @@ QUOTA: dict[str, str] = {
     REMAINING_HEADER: "requests it may send at once now",
     RESET_HEADER: "time until it may send the full burst at once, such as `7s`",
 }
-NUMBER: Json = {"type": "number"}
 STRING: Json = {"type": "string"}
 INTEGER: Json = {"type": "integer"}
+FILE: Json = {
+    "type": "string",
+    "format": "binary",
+    "contentMediaType": "application/octet-stream",
+    "description": "the audio, with a file name",
+}
+EVENTS: Json = {
+    "type": "string",
+    "description": f"server-sent events: `{answers.TEXT_DELTA.name}` for each part of the text, then "
+    f"`{answers.TEXT_DONE.name}` (or `{answers.VERBOSE_TEXT_DONE.name}`), or `{answers.STREAM_ERROR.name}`",
+}
 PRIORITY: Json = {"type": "string", "enum": list(get_args(PriorityName))}
 TIMEOUT: Json = {"type": "number", "exclusiveMinimum": 0}
 TIMEOUT_MEANING = (
@@ -64,21 +102,18 @@ REQUEST_ID_PARAMETER: Json = {
 
 
 async def openapi_json(_: Request) -> Response:
-    return JSONResponse(openapi())
-
-
-async def docs(_: Request) -> Response:
-    return HTMLResponse(_page(openapi()))
+    """Answer with the document."""
+    return answers.OPENAPI.response(openapi())
 
 
 @cache
-def openapi() -> Json:
-    """The OpenAPI 3.1 document of everything this service answers."""
+def openapi() -> answers.OpenApiDocument:
+    """Return the OpenAPI 3.1 document of everything this service answers."""
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Amanuensis",
-            "version": "0.1.0",
+            "version": version("amanuensis"),
             "description": "Speech to text with OpenAI's audio API. Every response carries "
             f"`{REQUEST_ID_HEADER}` and `{DEVICE_HEADER}`. Where the service has API keys, send yours as "
             "`Authorization: Bearer KEY`.",
@@ -87,38 +122,64 @@ def openapi() -> Json:
         "paths": {
             "/v1/audio/transcriptions": {"post": _audio_operation("transcribe", "Audio to text in its own language")},
             "/v1/audio/translations": {"post": _audio_operation("translate", "Audio to English text")},
-            "/v1/models": {"get": _read("listModels", "The models that are served", "ModelList")},
+            "/v1/models": {"get": _operation("listModels", "The models that are served", _json(answers.MODEL_LIST))},
             "/v1/models/{model}": {
-                "get": {
-                    **_read("retrieveModel", "One model", "Model", "404"),
-                    "parameters": [
-                        {"name": "model", "in": "path", "required": True, "schema": STRING},
-                        REQUEST_ID_PARAMETER,
-                    ],
-                }
+                "get": _operation(
+                    "retrieveModel", "One model", _json(answers.MODEL), "404", parameters=[_path("model")]
+                )
             },
-            "/health": {"get": _read("health", "Status at a glance; 503 until the encoder answers", "Status", "503")},
-            "/health/live": {"get": _public(_read("live", "The process answers", "Status"))},
+            "/health": {
+                "get": _health("health", "Status at a glance; 503 until the encoder answers", operator_answers.HEALTH)
+            },
+            "/health/live": {
+                "get": _public(_operation("live", "The process answers", _json(operator_answers.LIVENESS)))
+            },
             "/health/ready": {
-                "get": _public(_read("ready", "Requests will be served; 503 until then", "Status", "503"))
+                "get": _public(_health("ready", "Requests will be served; 503 until then", operator_answers.READINESS))
             },
-            "/health/pipeline": {"get": _operator(_read("healthPipeline", "Status of each stage", "Status", "503"))},
-            "/stats": {"get": _operator(_read("stats", "All statistics", "Statistics"))},
+            "/health/pipeline": {
+                "get": _operator(_health("healthPipeline", "Status of each stage", operator_answers.PIPELINE_HEALTH))
+            },
+            "/stats": {"get": _operator(_operation("stats", "All statistics", _json(operator_answers.STATISTICS)))},
             "/stats/pipeline": {
-                "get": _operator(_read("statsPipeline", "Queue, stages, slots, encoder", "Statistics"))
+                "get": _operator(
+                    _operation(
+                        "statsPipeline", "Queue, stages, slots, encoder", _json(operator_answers.PIPELINE_STATISTICS)
+                    )
+                )
             },
-            "/stats/stages": {"get": _operator(_read("statsStages", "The three stages", "Statistics"))},
-            "/metrics": {"get": _operator(_metrics())},
+            "/stats/stages": {
+                "get": _operator(
+                    _operation("statsStages", "The three stages", _json(operator_answers.STAGES_STATISTICS))
+                )
+            },
+            "/metrics": {
+                "get": _operator(
+                    _operation("metrics", "All statistics as Prometheus series", _text(CONTENT_TYPE_PLAIN_0_0_4))
+                )
+            },
             "/failures": {"get": _operator(_list_failures())},
             "/failures/{failure}": {
-                "get": _operator(_one_failure("retrieveFailure", "One record of the failure log", "Failure")),
+                "get": _operator(
+                    _one_failure("retrieveFailure", "One record of the failure log", _json(operator_answers.FAILURE))
+                ),
                 "delete": _operator(
-                    _one_failure("deleteFailure", "Deletes one record, with its audio", "FailureDeleted")
+                    _one_failure(
+                        "deleteFailure", "Deletes one record, with its audio", _json(operator_answers.FAILURE_DELETED)
+                    )
                 ),
             },
-            "/failures/{failure}/audio": {"get": _operator(_failure_audio())},
-            "/openapi.json": {"get": _public(_read("openapi", "This document", "Statistics"))},
-            "/docs": {"get": _public({"operationId": "docs", "summary": "This document for people", **_docs()})},
+            "/failures/{failure}/audio": {
+                "get": _operator(
+                    _one_failure(
+                        "retrieveFailureAudio",
+                        "The upload of a request that failed, if it was kept",
+                        {AUDIO_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+                    )
+                )
+            },
+            "/openapi.json": {"get": _public(_operation("openapi", "This document", _json(answers.OPENAPI)))},
+            "/docs": {"get": _public(_operation("docs", "This document for people", _text("text/html")))},
         },
         "components": {"schemas": _schemas(), "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}}},
     }
@@ -140,20 +201,18 @@ def _audio_operation(operation: str, summary: str) -> Json:
         ],
         "requestBody": {
             "required": True,
-            "content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/TranscriptionForm"}}},
+            "content": {"multipart/form-data": {"schema": _ref(TranscriptionForm.__name__)}},
         },
         "responses": {
             "200": {
                 "description": "the text, in the format asked for",
                 "headers": {name: {"description": text, "schema": STRING} for name, text in QUOTA.items()},
                 "content": {
-                    "application/json": {
-                        "schema": {"anyOf": [_ref("Transcription"), _ref("VerboseTranscription")]},
-                    },
-                    "text/plain": {"schema": STRING},
-                    "application/x-subrip": {"schema": STRING},
-                    "text/vtt": {"schema": STRING},
-                    "text/event-stream": {"schema": STRING},
+                    **_json(answers.TRANSCRIPTION, answers.VERBOSE_TRANSCRIPTION),
+                    **_text("text/plain"),
+                    **_text("application/x-subrip"),
+                    **_text("text/vtt"),
+                    **_text("text/event-stream", EVENTS),
                 },
             },
             **_errors("400", "401", "404", "408", "413", "429", "500", "503", "504"),
@@ -161,72 +220,51 @@ def _audio_operation(operation: str, summary: str) -> Json:
     }
 
 
-def _read(operation: str, summary: str, schema: str, *errors: str) -> Json:
-    answer = {"application/json": {"schema": _ref(schema)}}
-    unavailable = {"503": {"description": ERRORS["503"], "content": answer}} if "503" in errors else {}
+def _operation(operation: str, summary: str, content: Json, *errors: str, parameters: Sequence[Json] = ()) -> Json:
     return {
         "operationId": operation,
         "summary": summary,
-        "parameters": [REQUEST_ID_PARAMETER],
-        "responses": {
-            "200": {"description": "as asked", "content": answer},
-            **_errors("400", "401", *(status for status in errors if status != "503")),
-            **unavailable,
-        },
+        "parameters": [*parameters, REQUEST_ID_PARAMETER],
+        "responses": {"200": {"description": "as asked", "content": content}, **_errors("400", "401", *errors)},
     }
 
 
+def _health(operation: str, summary: str, answer: Answer) -> Json:
+    """Return an operation that answers with the same document where the service is not well."""
+    described = _operation(operation, summary, _json(answer))
+    described["responses"]["503"] = {"description": ERRORS["503"], "content": _json(answer)}
+    return described
+
+
 def _public(operation: Json) -> Json:
-    """An operation that needs no key."""
+    """Return the operation as one that needs no key."""
     responses = {status: answer for status, answer in operation["responses"].items() if status != "401"}
     return {**operation, "responses": responses, "security": []}
 
 
 def _operator(operation: Json) -> Json:
-    """An operation that needs an operator's key."""
+    """Return the operation as one that needs an operator's key."""
     return {**operation, "responses": {**operation["responses"], **_errors("403")}}
 
 
 def _list_failures() -> Json:
-    return {
-        **_read(
-            "listFailures", "Requests that were accepted and could not be answered, newest first", "FailureList", "400"
-        ),
-        "parameters": [
-            REQUEST_ID_PARAMETER,
+    return _operation(
+        "listFailures",
+        "Requests that were accepted and could not be answered, newest first",
+        _json(operator_answers.FAILURE_LIST),
+        parameters=[
             _query("limit", f"how many, 1 to {MAX_PAGE}; default {DEFAULT_PAGE}", INTEGER),
             _query("before", "an id: only what failed before it, for the next page", STRING),
         ],
-    }
+    )
 
 
-def _one_failure(operation: str, summary: str, schema: str) -> Json:
-    return {
-        **_read(operation, summary, schema, "404"),
-        "parameters": [{"name": "failure", "in": "path", "required": True, "schema": STRING}, REQUEST_ID_PARAMETER],
-    }
-
-
-def _failure_audio() -> Json:
-    operation = _one_failure("retrieveFailureAudio", "The upload of a request that failed, if it was kept", "Failure")
-    operation["responses"]["200"]["content"] = {AUDIO_TYPE: {"schema": {"type": "string", "format": "binary"}}}
-    return operation
-
-
-def _metrics() -> Json:
-    operation = _read("metrics", "All statistics as Prometheus series", "Statistics")
-    operation["responses"]["200"]["content"] = {"text/plain": {"schema": STRING}}
-    return operation
-
-
-def _docs() -> Json:
-    page = {"description": "a page", "content": {"text/html": {"schema": STRING}}}
-    return {"parameters": [REQUEST_ID_PARAMETER], "responses": {"200": page, **_errors("400")}}
+def _one_failure(operation: str, summary: str, content: Json) -> Json:
+    return _operation(operation, summary, content, "404", parameters=[_path("failure")])
 
 
 def _errors(*statuses: str) -> Json:
-    content = {"application/json": {"schema": _ref("Error")}}
-    return {status: {"description": ERRORS[status], "content": content} for status in statuses}
+    return {status: {"description": ERRORS[status], "content": _json(answers.ERROR)} for status in statuses}
 
 
 def _header(name: str, description: str, schema: Json) -> Json:
@@ -237,98 +275,32 @@ def _query(name: str, description: str, schema: Json) -> Json:
     return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
 
 
+def _path(name: str) -> Json:
+    return {"name": name, "in": "path", "required": True, "schema": STRING}
+
+
+def _json(*alternatives: Answer) -> Json:
+    schemas = [_ref(answer.name) for answer in alternatives]
+    return {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}
+
+
+def _text(media_type: str, schema: Json = STRING) -> Json:
+    return {media_type: {"schema": schema}}
+
+
 def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
+    return {"$ref": REF.format(model=name)}
 
 
 def _schemas() -> Json:
-    nullable_string = {"type": ["string", "null"]}
-    usage = _object(type=STRING, seconds=INTEGER)
-    segment = _object(
-        id=INTEGER, seek=INTEGER, start=NUMBER, end=NUMBER, text=STRING, tokens={"type": "array", "items": INTEGER},
-        temperature=NUMBER, avg_logprob=NUMBER, compression_ratio=NUMBER, no_speech_prob=NUMBER,
-    )  # fmt: skip
-    verbose = _object(
-        task=STRING, language=STRING, duration=NUMBER, text=STRING, usage=usage, device=nullable_string,
-        segments={"type": "array", "items": segment},
-    )  # fmt: skip
-    verbose["properties"]["words"] = {
-        "type": "array",
-        "items": _object(word=STRING, start=NUMBER, end=NUMBER),
-    }
-    model = _object(
-        id=STRING, object=STRING, created=INTEGER, owned_by=STRING, serves=STRING,
-        languages={"type": "array", "items": STRING}, translates={"type": "boolean"}, notice=nullable_string,
-    )  # fmt: skip
-    return {
-        "TranscriptionForm": _form(),
-        "Transcription": _object(text=STRING, usage=usage),
-        "VerboseTranscription": verbose,
-        "Model": model,
-        "ModelList": _object(object=STRING, data={"type": "array", "items": _ref("Model")}),
-        "Status": {"type": "object", "properties": {"status": STRING}, "required": ["status"]},
-        "Statistics": {"type": "object"},
-        "Failure": Failure.model_json_schema(),
-        "FailureList": _object(
-            object=STRING, data={"type": "array", "items": _ref("Failure")}, has_more={"type": "boolean"}
-        ),
-        "FailureDeleted": _object(id=STRING, deleted={"type": "boolean"}),
-        "Error": _object(error=_object(message=STRING, type=STRING, param=nullable_string, code=STRING)),
-    }
-
-
-def _object(**properties: Json) -> Json:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _form() -> Json:
-    schema = TranscriptionForm.model_json_schema()
-    file = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
-    file["description"] = "the audio, with a file name"
-    return {**schema, "properties": {"file": file, **schema["properties"]}, "required": ["file"]}
-
-
-def _page(document: Json) -> str:
-    operations = "".join(
-        _operation(path, method, operation)
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
-    )
-    fields = "".join(
-        f"<tr><td><code>{name}</code></td><td>{_text(_kind(schema))}</td>"
-        f"<td>{_text(schema.get('description', ''))}</td></tr>"
-        for name, schema in document["components"]["schemas"]["TranscriptionForm"]["properties"].items()
-    )
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Amanuensis API</title>"
-        "<style>body{font:16px/1.5 system-ui;max-width:60em;margin:2em auto;padding:0 1em}"
-        "td{padding:.2em 1em .2em 0;vertical-align:top}code{background:#f3f3f3;padding:0 .3em}</style>"
-        f"<h1>Amanuensis</h1><p>{_text(document['info']['description'])} "
-        "<a href=/openapi.json>openapi.json</a></p>"
-        f"{operations}<h2>Fields of a transcription</h2><table>{fields}</table></html>"
-    )
-
-
-def _operation(path: str, method: str, operation: Json) -> str:
-    answers = "".join(
-        f"<tr><td>{status}</td><td>{_text(answer['description'])}</td></tr>"
-        for status, answer in operation["responses"].items()
-    )
-    return (
-        f"<h2><code>{method.upper()} {path}</code></h2><p>{_text(operation['summary'])}. "
-        f"{_text(operation.get('description', ''))}</p><table>{answers}</table>"
-    )
-
-
-def _kind(schema: Json) -> str:
-    if "enum" in schema:
-        return " | ".join(map(str, schema["enum"]))
-    if "anyOf" in schema:
-        return " | ".join(_kind(option) for option in schema["anyOf"] if option.get("type") != "null")
-    return str(schema.get("type", schema.get("const", "")))
-
-
-def _text(markdown: str) -> str:
-    """Escaped, with `code` shown as code."""
-    parts = html.escape(markdown).split("`")
-    return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
+    """Return the schema of the form, of every answer, and of what these are made of."""
+    written: list[tuple[str, Literal["validation", "serialization"], TypeAdapter[Any]]] = [
+        (answer.name, "serialization", answer.adapter) for answer in ANSWERS
+    ]
+    form: TypeAdapter[Any] = TypeAdapter(TranscriptionForm)
+    _, document = TypeAdapter.json_schemas([*written, ("form", "validation", form)], ref_template=REF)
+    schemas: Json = document["$defs"]
+    fields = schemas[TranscriptionForm.__name__]
+    fields["properties"] = {"file": FILE, **fields["properties"]}
+    fields["required"] = ["file"]
+    return schemas

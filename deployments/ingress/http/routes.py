@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from deployments.ingress.clients.key_file import KeyFile
 from deployments.ingress.clients.limits import ClientLimits
 from deployments.ingress.http import (
+    docs_page,
     documentation,
     failures,
     health,
@@ -32,7 +33,7 @@ PUBLIC = [
     Route("/health/live", health.live),
     Route("/health/ready", health.ready),
     Route("/openapi.json", documentation.openapi_json),
-    Route("/docs", documentation.docs),
+    Route("/docs", docs_page.docs),
 ]
 OPERATOR = [
     Route("/health/pipeline", health.health_pipeline),
