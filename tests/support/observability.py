@@ -5,7 +5,11 @@ from typing import Any
 
 import yaml
 
+from deployments.ingress.telemetry import series
+from deployments.ingress.telemetry.series import Series
 from tests.support.paths import CONFIGS
+
+SERIES = tuple(value for value in vars(series).values() if isinstance(value, Series))
 
 
 def parsed(name: str) -> Any:

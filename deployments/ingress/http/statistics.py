@@ -16,19 +16,21 @@ from deployments.ingress.telemetry.statistics import QueueStatistics, StageStati
 async def stats(request: Request) -> Response:
     """Answer with requests as clients see them, the failure log, and the two documents below in one."""
     service = service_of(request)
+    stages = _stages(service)
     return operator_answers.STATISTICS.response(
         {
             "requests": _requests(service),
             "failure_log": service.failures.as_json(),
-            "pipeline": _pipeline(service),
-            "stages": _stages(service),
+            "pipeline": _pipeline(service, stages),
+            "stages": stages,
         }
     )
 
 
 async def stats_pipeline(request: Request) -> Response:
     """Answer with queue, stages, slots and encoder."""
-    return operator_answers.PIPELINE_STATISTICS.response(_pipeline(service_of(request)))
+    service = service_of(request)
+    return operator_answers.PIPELINE_STATISTICS.response(_pipeline(service, _stages(service)))
 
 
 async def stats_stages(request: Request) -> Response:
@@ -38,27 +40,30 @@ async def stats_stages(request: Request) -> Response:
 
 def _requests(service: TranscriptionService) -> operator_answers.RequestFigures:
     statistics = service.statistics
+    requests, recent = statistics.requests, statistics.recent_requests
     return {
-        "answered": statistics.requests.count,
+        "answered": requests.count,
         "failed": statistics.failures,
         "audio_seconds": statistics.audio_s,
-        "avg_time": statistics.requests.mean_s,
-        "p50_time": statistics.requests.percentile(50),
-        "p99_time": statistics.requests.percentile(99),
+        "avg_time": requests.mean,
+        "p50_time": recent.percentile(50),
+        "p99_time": recent.percentile(99),
     }
 
 
-def _pipeline(service: TranscriptionService) -> operator_answers.PipelineStatistics:
-    statistics, stages = service.statistics, _stages(service)
+def _pipeline(
+    service: TranscriptionService, stages: operator_answers.StagesStatistics
+) -> operator_answers.PipelineStatistics:
+    statistics, encoder = service.statistics, stages["stage2_encoder"]
     return {
         "queue": _queue(statistics.queue, service.admission),
         "stage1": stages["stage1_load_mel"],
-        "stage2": stages["stage2_encoder"],
+        "stage2": encoder,
         "stage3": stages["stage3_decoder_align"],
         "buffers": _slots(statistics.queue, service.admission),
         "encoder": {
-            "busy_fraction": statistics.encoder.busy_fraction,
-            "batch_size_avg": statistics.encoder.mean_batch_size,
+            "busy_fraction": encoder["busy_fraction"],
+            "batch_size_avg": encoder["batch_size_avg"],
             "device": service.encoder.device,
         },
         "pipeline": {
@@ -74,16 +79,17 @@ def _stages(service: TranscriptionService) -> operator_answers.StagesStatistics:
 
 
 def _queue(queue: QueueStatistics, admission: Admission) -> operator_answers.QueueFigures:
+    waits, recent = queue.waits, queue.recent_waits
     return {
         "total_enqueued": queue.entered,
-        "total_dequeued": queue.waits.count,
+        "total_dequeued": waits.count,
         "total_dropped": queue.drops.total(),
         "total_timeouts": queue.timeouts,
         "current_size": admission.waiting,
-        "avg_wait_time": queue.waits.mean_s,
-        "min_wait_time": queue.waits.min_s,
-        "max_wait_time": queue.waits.max_s,
-        "p99_wait_time": queue.waits.percentile(99),
+        "avg_wait_time": waits.mean,
+        "min_wait_time": recent.min_s,
+        "max_wait_time": recent.max_s,
+        "p99_wait_time": recent.percentile(99),
         "utilization": admission.waiting / admission.max_queue_size if admission.max_queue_size else 0.0,
         "drop_rate": queue.drop_ratio,
     }
@@ -100,18 +106,19 @@ def _slots(queue: QueueStatistics, admission: Admission) -> operator_answers.Slo
 
 
 def _stage(stage: StageStatistics, replicas: int, breaker: CircuitBreaker) -> operator_answers.StageFigures:
+    calls, recent = stage.calls, stage.recent_calls
     return {
-        "total_processed": stage.calls.count,
+        "total_processed": calls.count,
         "total_errors": stage.errors,
         "total_timeouts": stage.timeouts,
         "total_retries": stage.retries,
-        "avg_time": stage.calls.mean_s,
-        "min_time": stage.calls.min_s,
-        "max_time": stage.calls.max_s,
-        "p50_time": stage.calls.percentile(50),
-        "p99_time": stage.calls.percentile(99),
-        "avg_run_time": stage.runs.mean_s,
-        "avg_queue_time": stage.queues.mean_s,
+        "avg_time": calls.mean,
+        "min_time": recent.min_s,
+        "max_time": recent.max_s,
+        "p50_time": recent.percentile(50),
+        "p99_time": recent.percentile(99),
+        "avg_run_time": stage.runs.mean,
+        "avg_queue_time": stage.queues.mean,
         "busy_time": stage.busy_s,
         "busy_fraction": stage.busy_fraction,
         "batch_size_avg": stage.mean_batch_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -30,6 +31,17 @@ def outcome_of(error: type[AmanuensisError]) -> Outcome:
     if error.status < InternalError.status:
         return "rejected"
     return "refused" if issubclass(error, REFUSALS) else "failed"
+
+
+def _known(cls: type[AmanuensisError]) -> Iterator[type[AmanuensisError]]:
+    """Yield an error and all that derive from it."""
+    yield cls
+    for derived in cls.__subclasses__():
+        yield from _known(derived)
+
+
+OUTCOMES: dict[str, Outcome] = {error.code: outcome_of(error) for error in _known(AmanuensisError)}
+"""How a request ended, by error code."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import pytest
 import ray
 import yaml
 
-from deployments.ingress.http.metrics import OUTCOMES, SERIES
 from deployments.ingress.http.routes import OPERATOR
-from tests.support.observability import alerts, dashboard, parsed, rules
+from deployments.ingress.telemetry.record import OUTCOMES
+from tests.support.observability import SERIES, alerts, dashboard, parsed, rules
 from tests.support.paths import CONFIGS
 
 NAME = re.compile(r"\b(?:amanuensis|process|ray)_[a-z_]+\b")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deployments.ingress.http.metrics import OUTCOMES
+from deployments.ingress.telemetry.record import OUTCOMES
 from tests.support.pages import DOCS, codes, prose
 from tests.support.paths import ROOT
 

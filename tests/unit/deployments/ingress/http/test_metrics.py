@@ -11,9 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from deployments.ingress.http.metrics import OUTCOMES, SERIES
 from deployments.ingress.http.routes import create_app
-from deployments.ingress.telemetry.record import outcome_of
+from deployments.ingress.telemetry.record import OUTCOMES, outcome_of
 from deployments.shared.errors import (
     AmanuensisError,
     DrainingError,
@@ -23,6 +22,7 @@ from deployments.shared.errors import (
 )
 from tests.support.errors import all_errors
 from tests.support.http_service import FILE, BrokenStages, post, service
+from tests.support.observability import SERIES
 from tests.support.scripted_stages import ScriptedStages
 
 Key = tuple[str, frozenset[tuple[str, str]]]

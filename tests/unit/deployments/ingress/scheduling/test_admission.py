@@ -20,7 +20,7 @@ from deployments.ingress.scheduling.forecast import BESIDE_OTHERS
 from deployments.ingress.scheduling.overload import MARGIN, MAX_RETRY_AFTER_S
 from deployments.ingress.scheduling.slots import Lease
 from deployments.ingress.scheduling.throughput import Throughput
-from deployments.ingress.telemetry.statistics import QueueStatistics
+from deployments.ingress.telemetry.statistics import Statistics
 from deployments.shared.contracts import Area
 from deployments.shared.errors import (
     AmanuensisError,
@@ -40,7 +40,7 @@ AGEING_S = 10.0
 
 
 def admission(slots: int = 2, max_queue_size: int = 10, slab: Slab | None = None) -> Admission:
-    return Admission(slots, max_queue_size, slab, QueueStatistics(), ageing_s=AGEING_S)
+    return Admission(slots, max_queue_size, slab, Statistics().queue, ageing_s=AGEING_S)
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:

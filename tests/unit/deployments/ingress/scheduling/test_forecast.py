@@ -11,7 +11,7 @@ from deployments.ingress.request import Priority
 from deployments.ingress.scheduling.admission import Admission
 from deployments.ingress.scheduling.arrivals import ArrivalRate
 from deployments.ingress.scheduling.forecast import BESIDE_OTHERS, Forecast
-from deployments.ingress.telemetry.statistics import QueueStatistics
+from deployments.ingress.telemetry.statistics import Statistics
 from deployments.shared.errors import OverloadedError, QueueFullError, QueueTimeoutError
 from tests.support import virtual_time
 
@@ -136,7 +136,7 @@ class Simulation:
         self._mix = mix
         self._deadline_s = deadline_s
         self._random = random.Random(seed)
-        self._admission = Admission(self.SLOTS, 256, None, QueueStatistics(), ageing_s=AGEING_S)
+        self._admission = Admission(self.SLOTS, 256, None, Statistics().queue, ageing_s=AGEING_S)
         virtual_time.run(self._run())
 
     @property

@@ -18,7 +18,7 @@ from deployments.ingress.request import Priority
 from deployments.ingress.scheduling.admission import Admission
 from deployments.ingress.scheduling.pipeline import WindowDone
 from deployments.ingress.scheduling.slots import Lease
-from deployments.ingress.telemetry.statistics import QueueStatistics, Statistics
+from deployments.ingress.telemetry.statistics import Statistics
 from deployments.shared.contracts import Area, SpooledBlob
 from deployments.shared.errors import AmanuensisError, DeadlineExceededError, StageLostError
 from deployments.shared.memory.handoff import drop
@@ -247,7 +247,7 @@ async def lose_the_call(lease: Lease) -> None:
 
 def single_slot(tmp_path: Path) -> tuple[Slab, Admission]:
     slab = Slab.create(tmp_path / "slab", LAYOUT)
-    return slab, Admission(1, 10, slab, QueueStatistics(), ageing_s=10)
+    return slab, Admission(1, 10, slab, Statistics().queue, ageing_s=10)
 
 
 async def next_owner(admission: Admission, seconds: float) -> Lease:
