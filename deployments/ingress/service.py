@@ -12,6 +12,7 @@ import ray
 from deployments.ingress.encoder_watch import EncoderWatch
 from deployments.ingress.failures.log import FailureLog, state_directory
 from deployments.ingress.failures.recorder import FailureRecorder
+from deployments.ingress.replica_watch import ReplicaWatch
 from deployments.ingress.request import Request
 from deployments.ingress.scheduling.admission import Admission
 from deployments.ingress.scheduling.breaker import CircuitBreaker
@@ -46,6 +47,7 @@ class TranscriptionService:
         self.sinks = Sinks(settings.otlp_endpoint)
         self.failures = _failure_recorder(settings)
         self.encoder = EncoderWatch(stages.encoder_health)
+        self._replica_watch = ReplicaWatch(stages.replicas)
         self._directory = SharedDirectory.create(settings.shared_memory_dir) if shared_memory else None
         slab = self._create_slab()
         self.admission = Admission(
@@ -143,9 +145,9 @@ class TranscriptionService:
 
     @property
     def replicas(self) -> tuple[int, int, int]:
-        """How many each of the three stages starts with, in their order."""
-        settings = self.settings
-        return settings.mel_replicas, settings.encoder_replicas, settings.decoder_replicas
+        """How many replicas of each of the three stages answered when they were last asked, in their order."""
+        answering = self._replica_watch.answering
+        return answering("mel"), answering("encoder"), answering("decoder")
 
     @property
     def ready(self) -> bool:
@@ -163,14 +165,16 @@ class TranscriptionService:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Probe the encoder while the context lasts. After it nothing is left in shared memory, and every failure is
-        written.
+        """Probe the encoder and count replicas while the context lasts. After it nothing is left in shared memory, and
+        every failure is written.
         """
         probing = asyncio.create_task(self.encoder.run(self._foresee, self.graph.encoder.breaker.succeeded))
+        counting = asyncio.create_task(self._replica_watch.run())
         try:
             yield
         finally:
             probing.cancel()
+            counting.cancel()
             if self._directory is not None:
                 self._directory.remove()
             await asyncio.to_thread(self.failures.close)

@@ -323,6 +323,10 @@ class Stages(Protocol):
         """Return whether a stage that has finished nothing for a while makes progress."""
         ...
 
+    async def replicas(self) -> dict[StageName, int]:
+        """Return how many replicas of each stage answer; a stage that cannot be counted now is left out."""
+        ...
+
 
 StageResult = TypeVar("StageResult", PreparedAudio, WindowMel, EncodedWindow, DetectedLanguage, DecodedWindow)
 """What a stage call returns; each has the ``timing`` of the call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import requests
 from openai import OpenAI
 from openapi_spec_validator import validate
@@ -66,6 +67,16 @@ def test_statistics_have_the_prototypes_shape(service: str) -> None:
     assert pipeline["pipeline"]["running"] is True
     assert pipeline["buffers"]["in_use"] == 0
     assert set(get(service, "/stats").json()) == {"requests", "failure_log", "pipeline", "stages"}
+
+
+@pytest.mark.parametrize(
+    ("route", "replicas"), [("", [1, 1, 1]), ("/object-store", [1, 2, 1]), ("/npu", [1, 1, 2])], ids=str
+)
+def test_the_replicas_that_are_shown_are_those_that_run(service: str, route: str, replicas: list[int]) -> None:
+    def shown() -> list[int]:
+        return [stage["workers_active"] for stage in get(service, f"{route}/stats/stages").json().values()]
+
+    wait_until(lambda: shown() == replicas, 30)
 
 
 def test_prometheus_can_scrape_it(service: str) -> None:

@@ -122,6 +122,9 @@ class HostileStages:
         """Whether it gets on is a matter of luck, so requests are given up at any moment."""
         return StageProgress(0.0 if self.calm else self._chance.choice((0.0, math.inf)), 1.0)
 
+    async def replicas(self) -> dict[StageName, int]:
+        return {"mel": 1, "encoder": 1, "decoder": 1}
+
     async def _first(self, replica: Handoff, ticket: Ticket, upload: BlobRef, windows: int) -> tuple[ArrayRef, BlobRef]:
         log_mel = await self._mel(replica, ticket, mark(ticket.request_id, 0))
         samples = [mark(ticket.request_id, window) for window in range(windows)]

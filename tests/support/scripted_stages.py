@@ -47,6 +47,7 @@ class ScriptedStages:
         detected: windows that were asked for their language, in the order of the calls.
         languages: that each window was decoded in, in the order of the calls.
         options: of each window's latest decoding.
+        replica_counts: how many replicas of each stage answer.
     """
 
     windows: int = 1
@@ -58,6 +59,7 @@ class ScriptedStages:
     languages: list[str | None] = field(default_factory=list)
     options: dict[int, DecodeOptions] = field(default_factory=dict)
     priorities: list[int] = field(default_factory=list)
+    replica_counts: dict[StageName, int] = field(default_factory=lambda: {"mel": 1, "encoder": 1, "decoder": 1})
     running: int = 0
     most_running: int = 0
 
@@ -103,6 +105,9 @@ class ScriptedStages:
     async def progress(self, _stage: StageName) -> StageProgress:
         """Who finishes nothing hangs."""
         return HANGS
+
+    async def replicas(self) -> dict[StageName, int]:
+        return dict(self.replica_counts)
 
     def _window(self, index: int) -> Window:
         speech = () if index in self.silent else ((float(index), index + 1.0),)

@@ -76,7 +76,7 @@ class StageHealth(Document):
 
     status: Literal["healthy", "degraded", "failed", "unhealthy"]
     workers: int
-    """Replicas."""
+    """Replicas that answered when they were last asked."""
     breaker: State
     """`open` while the stage is left alone because it failed again and again; `half_open` when it is tried again."""
 
@@ -176,7 +176,7 @@ class StageFigures(Document):
     input_queue_size: int
     """Calls under way."""
     workers_active: int
-    """Replicas."""
+    """Replicas that answered when they were last asked."""
     success_rate: float
     """Calls that gave a result over all that ended."""
     breaker: State

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import ray
 from ray.serve.handle import DeploymentHandle
 
 from deployments.ingress.scheduling.encoder_pool import EncoderPool
+from deployments.ingress.scheduling.replica_count import count_replicas
 from deployments.ingress.scheduling.serve_call import call_stage
 from deployments.shared.contracts import (
     ArrayRef,
@@ -49,7 +51,8 @@ class ServeStages:
     ) -> None:
         options: dict[str, Any] = {"_by_reference": True} if by_reference else {}
         self._mel = mel.options(**options)
-        self._encoders = EncoderPool([encoder.options(**options) for encoder in encoders])
+        self._encoder_deployments = [encoder.options(**options) for encoder in encoders]
+        self._encoders = EncoderPool(self._encoder_deployments)
         self._decoder = decoder.options(**options)
 
     async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
@@ -82,6 +85,15 @@ class ServeStages:
             return await self._encoders.progress()
         handle = self._mel if stage == "mel" else self._decoder
         return await call_stage(handle.progress, StageProgress)
+
+    async def replicas(self) -> dict[StageName, int]:
+        deployments: dict[StageName, Sequence[DeploymentHandle]] = {
+            "mel": [self._mel],
+            "encoder": self._encoder_deployments,
+            "decoder": [self._decoder],
+        }
+        counts = await asyncio.gather(*map(count_replicas, deployments.values()))
+        return {stage: count for stage, count in zip(deployments, counts, strict=True) if count is not None}
 
 
 def _in_store(value: V) -> V | Stored:

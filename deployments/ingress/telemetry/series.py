@@ -164,7 +164,7 @@ STAGE_SUCCESS_RATIO = GaugeSeries(
     STAGE,
 )
 STAGE_CALLS_IN_FLIGHT = GaugeSeries("amanuensis_stage_calls_in_flight", "Calls under way.", STAGE)
-STAGE_REPLICAS = GaugeSeries("amanuensis_stage_replicas", "Replicas the stage should have.", STAGE)
+STAGE_REPLICAS = GaugeSeries("amanuensis_stage_replicas", "Replicas that answered when they were last asked.", STAGE)
 BREAKER_STATE = GaugeSeries("amanuensis_breaker_state", "0 closed, 0.5 half open, 1 open.", STAGE)
 BREAKER_OPENINGS = CounterSeries("amanuensis_breaker_openings_total", "Times the breaker opened.", STAGE)
 

@@ -21,7 +21,7 @@ from deployments.shared.errors import (
     ServiceUnavailableError,
 )
 from tests.support.errors import all_errors
-from tests.support.http_service import FILE, BrokenStages, post, service
+from tests.support.http_service import FILE, BrokenStages, post, service, wait_until
 from tests.support.observability import SERIES
 from tests.support.scripted_stages import ScriptedStages
 
@@ -249,14 +249,29 @@ def test_a_silent_encoder_is_shown(tmp_path: Path) -> None:
     assert "amanuensis_encoder_device_info" not in {name for name, _ in scrape.values}
 
 
-def test_each_stage_shows_its_own_number_of_replicas(tmp_path: Path) -> None:
-    replicas = {"stage1_load_mel": 2, "stage2_encoder": 3, "stage3_decoder_align": 4}
-    asked = service(ScriptedStages(1), tmp_path, mel_replicas=2, encoder_replicas=3, decoder_replicas=4)
+def shown_replicas(client: TestClient) -> list[dict[str, float]]:
+    scrape = Scrape(client)
+    return [
+        {stage: scrape.value("amanuensis_stage_replicas", stage=stage) for stage in STAGES},
+        {stage: figures["workers_active"] for stage, figures in client.get("/stats/stages").json().items()},
+        {stage: figures["workers"] for stage, figures in client.get("/health/pipeline").json()["stages"].items()},
+    ]
+
+
+def test_the_replicas_that_are_shown_are_those_that_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.ingress.replica_watch.PERIOD_S", 0.01)
+    stages = ScriptedStages(1, replica_counts={"mel": 2, "encoder": 3, "decoder": 4})
+    asked = service(stages, tmp_path, mel_replicas=1, encoder_replicas=1, decoder_replicas=1)
     with TestClient(create_app(asked)) as client:
-        scrape = Scrape(client)
-        stages = client.get("/stats/stages").json()
-    assert {stage: scrape.value("amanuensis_stage_replicas", stage=stage) for stage in replicas} == replicas
-    assert {stage: figures["workers_active"] for stage, figures in stages.items()} == replicas
+        wait_until(lambda: asked.replicas == (2, 3, 4))
+        assert shown_replicas(client) == [dict(zip(STAGES, (2, 3, 4), strict=True))] * 3
+        stages.replica_counts["decoder"] = 5
+        wait_until(lambda: asked.replicas == (2, 3, 5))
+        assert shown_replicas(client) == [dict(zip(STAGES, (2, 3, 5), strict=True))] * 3
+
+
+def test_no_replica_is_shown_before_one_has_answered(tmp_path: Path) -> None:
+    assert service(ScriptedStages(1), tmp_path).replicas == (0, 0, 0)
 
 
 def test_counters_never_fall_and_no_client_makes_a_series(client: TestClient) -> None:

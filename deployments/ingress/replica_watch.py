@@ -1,0 +1,46 @@
+"""Counts the replicas of each stage every few seconds, so that what is shown stays true when the service grows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+from deployments.shared.contracts import StageName
+
+PERIOD_S = 5.0
+"""Seconds between two counts. Each asks every replica, which costs some milliseconds of CPU."""
+
+logger = logging.getLogger("ray.serve")
+
+
+class ReplicaWatch:
+    """Knows how many replicas of each stage answered when they were last asked.
+
+    Args:
+        count: asks the replicas; leaves a stage out that cannot be counted now.
+    """
+
+    def __init__(self, count: Callable[[], Awaitable[Mapping[StageName, int]]]) -> None:
+        self._count = count
+        self._answering: dict[StageName, int] = {}
+        self._has_failed = False
+
+    def answering(self, stage: StageName) -> int:
+        """Return the stage's number of replicas; 0 until they were counted."""
+        return self._answering.get(stage, 0)
+
+    async def run(self) -> None:
+        """Count until cancelled."""
+        while True:
+            await self._ask()
+            await asyncio.sleep(PERIOD_S)
+
+    async def _ask(self) -> None:
+        try:
+            self._answering |= await self._count()
+        except Exception:
+            # The next count has to come, and what is known stays true for a while.
+            if not self._has_failed:
+                logger.exception("The replicas could not be counted, for a reason nobody foresaw; this is logged once")
+            self._has_failed = True
