@@ -26,6 +26,7 @@ import requests
 from deployments.commands.configuration import CONFIG, Configuration, read_configuration
 from deployments.commands.errors import CommandError
 from deployments.shared.model.description import load_model
+from deployments.shared.resources import ENCODER_RESOURCE
 
 FAST_PATHS = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -48,7 +49,6 @@ SELF_HEALING = {
     "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
 }
 
-ENCODER_RESOURCE = "npu"
 READY_TIMEOUT_S = 180.0
 POLL_S = 0.25
 LEAVE_S = 5.0
