@@ -121,7 +121,7 @@ class Encoder:
 
     def _check_device(self) -> None:
         with self._watch.work():
-            self._backend.check()
+            self._backend.probe_device()
 
     def _work(self, take: _Take) -> None:
         in_progress: set[_Window] = set()
