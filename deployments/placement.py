@@ -8,9 +8,9 @@ import ray
 from ray.serve.config import AutoscalingConfig
 
 from deployments.shared.errors import ConfigurationError
+from deployments.shared.resources import ENCODER_RESOURCE
 from deployments.shared.settings import Settings
 
-ENCODER_RESOURCE = "npu"
 SHARED_CORES = {"num_cpus": 0}
 """All stages share the cores: admission bounds the work, so replicas reserve none."""
 

@@ -1,4 +1,4 @@
-"""What every device that runs the encoder offers, and the checks they share."""
+"""The interface of every device that runs the encoder, and the checks that the devices share."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ HealthStatus = Literal["healthy", "degraded", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class DeviceHealth:
-    """What a device can still do.
+    """The state of a device: what it can still do.
 
     Attributes:
-        status: ``degraded`` if part of it failed, or another device stands in; ``failed`` if it cannot encode.
-        reason: what happened; None if nothing did.
-        recoveries: failures after which it works again.
+        status: ``degraded`` if part of the device failed, or another one encodes in its place; ``failed`` if it cannot
+            encode.
+        reason: a sentence that says what happened; None if nothing did.
+        recoveries: number of failures after which the device works again.
     """
 
     status: HealthStatus
@@ -33,21 +34,21 @@ class DeviceHealth:
 HEALTHY: Final = DeviceHealth("healthy")
 
 
-class Window(Protocol):
-    """What is to be encoded, and where to."""
+class WindowArrays(Protocol):
+    """The arrays of one window: what is encoded, and where the result goes."""
 
     @property
     def log_mel(self) -> NDArray[np.float32]:
-        """``[n_mels, frames]``, C-contiguous."""
+        """The input: ``[n_mels, frames]``, C-contiguous."""
         ...
 
     @property
     def states(self) -> NDArray[np.float32]:
-        """``[frames / 2, d_model]``, C-contiguous and writeable; receives the result."""
+        """The place for the result: ``[frames / 2, d_model]``, C-contiguous and writeable."""
         ...
 
 
-AnyWindow = TypeVar("AnyWindow", bound=Window)
+AnyArrays = TypeVar("AnyArrays", bound=WindowArrays)
 
 
 class EncoderBackend(Protocol):
@@ -59,7 +60,7 @@ class EncoderBackend(Protocol):
 
     @property
     def device(self) -> str:
-        """What computes, and how: ``cpu:openvino-bf16``."""
+        """The device that computes, and how: ``cpu:openvino-bf16``."""
         ...
 
     @property
@@ -69,15 +70,15 @@ class EncoderBackend(Protocol):
 
     @property
     def health(self) -> DeviceHealth:
-        """What the device can still do."""
+        """The state of the device."""
         ...
 
     def encode(self, log_mels: Sequence[NDArray[np.float32]], states: Sequence[NDArray[np.float32]]) -> str:
         """Encode a batch of windows in place. The GIL is released meanwhile.
 
         Args:
-            log_mels: one ``[n_mels, frames]`` a window, C-contiguous; ``frames`` may differ between windows.
-            states: one ``[frames / 2, d_model]`` a window, C-contiguous and writeable; receives the result.
+            log_mels: one ``[n_mels, frames]`` per window, C-contiguous; ``frames`` may differ between windows.
+            states: one ``[frames / 2, d_model]`` per window, C-contiguous and writeable; receives the result.
 
         Returns:
             The device that computed, as ``device`` names it.
@@ -89,21 +90,21 @@ class EncoderBackend(Protocol):
         ...
 
     def encode_each(
-        self, waiting: Callable[[], AnyWindow | None], at_most: int
-    ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
+        self, waiting: Callable[[], AnyArrays | None], at_most: int
+    ) -> Iterator[tuple[AnyArrays, str | EncoderError]]:
         """Encode windows as they come, until none waits and none is in progress.
 
         Args:
-            waiting: takes the next window, or returns None if none waits now; asked whenever there is room for one.
+            waiting: takes the next window, or returns None if none waits now; called whenever there is room for one.
             at_most: windows in progress at a time; a device that gains nothing from company works on fewer.
 
         Yields:
-            A window that is done, as soon as it is, with the device that computed it; or with the error that
-            ``encode`` would have raised. Neighbours that had nothing to do with the error go on.
+            A window as soon as it is done, with the device that computed it, or with the error that ``encode`` would
+            have raised. Neighbours that had nothing to do with the error go on.
         """
         ...
 
-    def check(self) -> None:
+    def probe_device(self) -> None:
         """Find out whether the device still works; ``health`` says so afterwards. Cheap; not beside other work."""
         ...
 
@@ -127,18 +128,18 @@ def check_windows(
         InvalidWindowError: names the first array that does not fit, and how.
     """
     if len(log_mels) != len(states):
-        raise InvalidWindowError(f"{len(log_mels)} log-mels but {len(states)} arrays for their states")
+        raise InvalidWindowError(f"There are {len(log_mels)} log-mels but {len(states)} arrays for their states")
     for index, (log_mel, output) in enumerate(zip(log_mels, states, strict=True)):
         _check_log_mel(f"log_mels[{index}]", log_mel, dimensions)
         _check_array(f"states[{index}]", output, (log_mel.shape[1] // 2, dimensions.d_model))
         if not output.flags.writeable:
-            raise InvalidWindowError(f"states[{index}] is read-only")
+            raise InvalidWindowError(f"The array states[{index}] is read-only, but it has to receive the result")
 
 
 def encode_one_by_one(
-    backend: EncoderBackend, waiting: Callable[[], AnyWindow | None]
-) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
-    """``encode_each`` of a backend that works on one window at a time, so that each is back as soon as it is done."""
+    backend: EncoderBackend, waiting: Callable[[], AnyArrays | None]
+) -> Iterator[tuple[AnyArrays, str | EncoderError]]:
+    """Do what ``encode_each`` has to, for a backend that works on one window at a time."""
     for window in iter(waiting, None):
         outcome: str | EncoderError
         try:
@@ -161,12 +162,12 @@ def _check_log_mel(name: str, log_mel: NDArray[np.float32], dimensions: EncoderD
     _check_array(name, log_mel, (dimensions.n_mels, frames))
     if frames % 2 or not 0 < frames <= dimensions.max_frames:
         raise InvalidWindowError(
-            f"{name} has {frames} frames; the model takes an even number up to {dimensions.max_frames}"
+            f"The array {name} has {frames} frames, but the model takes an even number up to {dimensions.max_frames}"
         )
 
 
 def _check_array(name: str, array: NDArray[np.float32], shape: tuple[int, int]) -> None:
     if array.shape != shape or array.dtype != np.float32:
-        raise InvalidWindowError(f"{name} is {array.dtype} {array.shape} instead of float32 {shape}")
+        raise InvalidWindowError(f"The array {name} is {array.dtype} {array.shape} instead of float32 {shape}")
     if not array.flags.c_contiguous:
-        raise InvalidWindowError(f"{name} is not C-contiguous")
+        raise InvalidWindowError(f"The array {name} is not C-contiguous: copy it with numpy.ascontiguousarray")

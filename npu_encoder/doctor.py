@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu_encoder.backend import EncoderBackend
+from npu_encoder.bfloat16 import to_bfloat16
 from npu_encoder.errors import NoKernelError, PoisonedOutputError
 from npu_encoder.loading import load_backend
-from npu_encoder.npu.backend import XrtBackend, write_simulated_kernels
 from npu_encoder.npu.driver import Driver, load_driver
 from npu_encoder.npu.gemm import GemmWeight, NumpyGemm
 from npu_encoder.npu.kernels import Kernel, capacity, read_kernels
-from npu_encoder.npu.quantization import to_bfloat16
+from npu_encoder.npu.xrt import XrtBackend, write_simulated_kernels
 from npu_encoder.npu.xrt_gemm import XrtGemm
 from npu_encoder.weights import read_dimensions
 

@@ -1,10 +1,10 @@
-"""What can go wrong in this package, for the operator: messages may name paths and devices."""
+"""The errors of this package. Operators read their messages, which may name paths and devices."""
 
 from __future__ import annotations
 
 
 class EncoderError(Exception):
-    """Base of all errors of this package."""
+    """The base of all errors of this package."""
 
 
 class ModelFormatError(EncoderError):
@@ -40,7 +40,7 @@ class PoisonedOutputError(DeviceError):
 
 
 class DeviceFailedError(DeviceError):
-    """Final: rebuilding the device's contexts did not help. The message says what happened; trying again is useless."""
+    """The device has failed for good: rebuilding its contexts did not help, and trying again is useless."""
 
 
 class NoKernelError(EncoderError):
@@ -48,7 +48,7 @@ class NoKernelError(EncoderError):
 
 
 class InvalidScenarioError(EncoderError):
-    """The file that tells the simulator what to be cannot be read."""
+    """The file that describes the simulated device cannot be used."""
 
 
 class DriverMissingError(EncoderError):

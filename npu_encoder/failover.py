@@ -1,4 +1,4 @@
-"""The NPU, and the CPU in its place once the NPU has failed for good: for operators who chose that."""
+"""The NPU, and the CPU in its place once the NPU has failed for good. An operator has to choose this."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from npu_encoder.backend import AnyWindow, DeviceHealth, EncoderBackend
+from npu_encoder.backend import AnyArrays, DeviceHealth, EncoderBackend
 from npu_encoder.errors import DeviceError, DeviceFailedError, DriverMissingError, EncoderError, NoKernelError
 from npu_encoder.weights import EncoderDimensions
 
@@ -16,13 +16,13 @@ logger = logging.getLogger(__name__)
 
 
 class FailoverBackend:
-    """Encodes on the NPU until it fails for good, from then on on the CPU; ``device`` and ``health`` say which.
+    """The encoder on the NPU until that fails for good, from then on on the CPU; ``device`` and ``health`` say which.
 
     Errors after which the NPU may recover are raised as they are: the caller tries again.
 
     Args:
-        open_npu: gives the NPU's backend.
-        cpu: stands in; loaded already, so that nobody waits for it when it is needed.
+        open_npu: opens the NPU and returns its backend.
+        cpu: the backend that takes over; loaded already, so that nobody waits for it when it is needed.
     """
 
     def __init__(self, open_npu: Callable[[], EncoderBackend], cpu: EncoderBackend) -> None:
@@ -46,7 +46,7 @@ class FailoverBackend:
     def health(self) -> DeviceHealth:
         if self._failure is None:
             return self._active.health
-        return DeviceHealth("degraded", f"the CPU stands in for the NPU: {self._failure}")
+        return DeviceHealth("degraded", f"The CPU encodes in place of the NPU, which has failed: {self._failure}")
 
     def encode(self, log_mels: Sequence[NDArray[np.float32]], states: Sequence[NDArray[np.float32]]) -> str:
         try:
@@ -56,17 +56,17 @@ class FailoverBackend:
         return self._cpu.encode(log_mels, states)
 
     def encode_each(
-        self, waiting: Callable[[], AnyWindow | None], at_most: int
-    ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
+        self, waiting: Callable[[], AnyArrays | None], at_most: int
+    ) -> Iterator[tuple[AnyArrays, str | EncoderError]]:
         if self._npu is not None and self._failure is None:
             yield from self._on_npu(self._npu, waiting, at_most)
         if self._failure is not None:
             yield from self._cpu.encode_each(waiting, at_most)
 
     def _on_npu(
-        self, npu: EncoderBackend, waiting: Callable[[], AnyWindow | None], at_most: int
-    ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
-        """Until none waits or the NPU has failed; what it had begun then is begun anew on the CPU."""
+        self, npu: EncoderBackend, waiting: Callable[[], AnyArrays | None], at_most: int
+    ) -> Iterator[tuple[AnyArrays, str | EncoderError]]:
+        """Encode until none waits or the NPU has failed; what it had begun by then is begun anew on the CPU."""
         windows = npu.encode_each(lambda: waiting() if self._failure is None else None, at_most)
         for window, outcome in windows:
             if isinstance(outcome, DeviceFailedError):
@@ -75,10 +75,10 @@ class FailoverBackend:
             else:
                 yield window, outcome
 
-    def check(self) -> None:
+    def probe_device(self) -> None:
         if self._npu is None or self._failure is not None:
             return
-        self._npu.check()
+        self._npu.probe_device()
         health = self._npu.health
         if health.status == "failed":
             self._give_up(health.reason)
@@ -101,5 +101,5 @@ class FailoverBackend:
 
     def _give_up(self, reason: object) -> None:
         if self._failure is None:
-            logger.error("the NPU has failed, the CPU encodes from now on: %s", reason)
+            logger.error("The NPU has failed, the CPU encodes from now on: %s", reason)
         self._failure = str(reason)

@@ -1,4 +1,4 @@
-"""Chooses the encoder's backend by name and loads it."""
+"""Loads the encoder's backend that a name chooses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ BackendName = Literal["openvino", "ctranslate2", "xrt"]
 
 @dataclass(frozen=True, slots=True)
 class NpuOptions:
-    """What only the backend ``xrt`` needs to know.
+    """The options that only the backend ``xrt`` has.
 
     Attributes:
         kernels: directory of the compiled kernels; None only with the simulator, which then makes its own.
-        n_contexts: hardware contexts for each xclbin; more than one hides the host's share of a run.
-        simulator: use the simulator instead of the hardware; the device's name then ends with ``-simulated``.
-        scenario: for the simulator: see ``npu_encoder/simulator/scenario.py``.
+        n_contexts: hardware contexts per xclbin; more than one hides the host's share of a run.
+        simulator: whether to use the simulator instead of the hardware; the device's name then ends in ``-simulated``.
+        scenario: the file that describes the simulated device: see ``npu_encoder/simulator/scenario.py``.
     """
 
     kernels: Path | None = None
@@ -39,12 +39,12 @@ def load_backend(
     """Load the encoder of a CTranslate2 Whisper directory. Only the chosen runtime is imported.
 
     Args:
-        model_dir: holds ``model.bin``.
-        backend: the runtime.
-        precision: for openvino ``auto``, ``bf16`` or ``f32``; for ctranslate2 a compute type such as ``int8``; for xrt
+        model_dir: the directory that holds ``model.bin``.
+        backend: the name of the runtime.
+        precision: openvino takes ``auto``, ``bf16`` or ``f32``; ctranslate2 a compute type such as ``int8``; xrt
             ``auto``, ``int8``, ``bf16`` or ``int8-bf16-fc2``.
         threads: CPU threads that compute; xrt computes in the calling thread.
-        npu: for xrt only.
+        npu: the options of xrt; the other runtimes have none.
 
     Raises:
         ModelFormatError: if the directory holds no readable Whisper model.
@@ -63,8 +63,8 @@ def load_backend(
 
             return CTranslate2Backend(model_dir, compute_type=precision, threads=threads)
         case "xrt":
-            from npu_encoder.npu.backend import XrtBackend  # noqa: PLC0415
             from npu_encoder.npu.driver import load_driver  # noqa: PLC0415
+            from npu_encoder.npu.xrt import XrtBackend  # noqa: PLC0415
 
             options = npu or NpuOptions()
             driver = load_driver(simulator=options.simulator, scenario=options.scenario)

@@ -22,26 +22,29 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from npu_encoder.bfloat16 import from_bfloat16
 from npu_encoder.errors import ModelFormatError
 
 BINARY_VERSION = 6
 WHISPER_SPEC = "WhisperSpec"
 WHISPER_REVISION = 3
 
-_BFLOAT16 = 5
-# NumPy knows no bfloat16: the upper half of a float32, read as bare bits.
-_STORED_DTYPES = {0: "<f4", 1: "i1", 2: "<i2", 3: "<i4", 4: "<f2", _BFLOAT16: "<u2"}
+BFLOAT16 = 5
+STORED_DTYPES = {0: "<f4", 1: "i1", 2: "<i2", 3: "<i4", 4: "<f2", BFLOAT16: "<u2"}
+"""The dtype that each number in the file names; bfloat16 is read as bare bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Variable:
+    """A tensor as it is stored: where its data begins in the file, and how to read it."""
+
     shape: tuple[int, ...]
     dtype_id: int
     offset: int
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(_STORED_DTYPES[self.dtype_id])
+        return np.dtype(STORED_DTYPES[self.dtype_id])
 
     @property
     def is_integer(self) -> bool:
@@ -78,21 +81,21 @@ class ModelFile:
         return self._aliases.get(name, name) in self._variables
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of tensor ``name``."""
+        """Return the shape of the tensor ``name``."""
         return self._variable(name).shape
 
     def integer(self, name: str) -> int:
-        """The value of the integer scalar ``name``."""
+        """Return the value of the integer scalar ``name``."""
         variable = self._variable(name)
         if variable.shape or not variable.is_integer:
-            raise ModelFormatError(f"{self._path}: {name} should be an integer scalar")
+            raise self._damaged(f"{name} should be an integer scalar")
         return int(self._stored(variable).item())
 
     def tensor(self, name: str) -> NDArray[np.float32]:
-        """A float32 copy of tensor ``name``, dequantised.
+        """Return a float32 copy of the tensor ``name``, dequantised.
 
-        CTranslate2 stores ``q = round(w * scale)`` with one scale for each output row (int8) or for the
-        whole tensor (int16), so ``w = q / scale``.
+        CTranslate2 stores ``q = round(w * scale)`` with one scale per output row (int8) or one for the whole tensor
+        (int16), so ``w = q / scale``.
         """
         name = self._aliases.get(name, name)
         variable = self._variable(name)
@@ -100,14 +103,14 @@ class ModelFile:
             return self._floats(variable)
         scale = self._floats(self._variable(f"{name}_scale"))
         if scale.size not in {1, variable.shape[0]}:
-            raise ModelFormatError(f"{self._path}: {scale.size} scales do not fit {name} {variable.shape}")
+            raise self._damaged(f"{scale.size} scales do not fit {name} {variable.shape}")
         per_row = scale.reshape(-1, *[1] * (len(variable.shape) - 1))
         return self._stored(variable).astype(np.float32) / per_row
 
     def _variable(self, name: str) -> _Variable:
         variable = self._variables.get(self._aliases.get(name, name))
         if variable is None:
-            raise ModelFormatError(f"{self._path}: {name} is missing")
+            raise self._damaged(f"{name} is missing")
         return variable
 
     def _stored(self, variable: _Variable) -> NDArray[Any]:
@@ -117,8 +120,8 @@ class ModelFile:
 
     def _floats(self, variable: _Variable) -> NDArray[np.float32]:
         stored = self._stored(variable)
-        if variable.dtype_id == _BFLOAT16:
-            return (stored.astype(np.uint32) << 16).view(np.float32)
+        if variable.dtype_id == BFLOAT16:
+            return from_bfloat16(stored)
         return stored.astype(np.float32)
 
     def _read_headers(self) -> tuple[dict[str, _Variable], dict[str, str]]:
@@ -128,38 +131,41 @@ class ModelFile:
             variables = dict(self._read_variable(header) for _ in range(header.number("I")))
             aliases = {header.string(): header.string() for _ in range(header.number("I"))}
         except struct.error:
-            raise ModelFormatError(f"{self._path} is truncated: copy or convert the model again") from None
+            raise ModelFormatError(f"The file {self._path} is truncated: copy or convert the model again") from None
         return variables, aliases
 
     def _check_format(self, header: _HeaderReader) -> None:
         version = header.number("I")
         if version != BINARY_VERSION:
             raise ModelFormatError(
-                f"{self._path} is no CTranslate2 model of binary version {BINARY_VERSION}"
-                f" (its first number is {version}): convert the model again"
+                f"The file {self._path} is no CTranslate2 model of binary version {BINARY_VERSION} "
+                f"(its first number is {version}): convert the model again"
             )
         spec, revision = header.string(), header.number("I")
         if (spec, revision) != (WHISPER_SPEC, WHISPER_REVISION):
             raise ModelFormatError(
-                f"{self._path} holds {spec!r} revision {revision}"
-                f" instead of {WHISPER_SPEC!r} revision {WHISPER_REVISION}"
+                f"The file {self._path} holds {spec!r} revision {revision} instead of {WHISPER_SPEC!r} revision "
+                f"{WHISPER_REVISION}: give a Whisper model, or convert this one again"
             )
 
     def _read_variable(self, header: _HeaderReader) -> tuple[str, _Variable]:
         name = header.string()
         shape = tuple(header.number("I") for _ in range(header.number("B")))
         dtype_id, n_bytes = header.number("B"), header.number("I")
-        if dtype_id not in _STORED_DTYPES:
-            raise ModelFormatError(f"{self._path}: {name} has the unknown dtype {dtype_id}")
+        if dtype_id not in STORED_DTYPES:
+            raise self._damaged(f"{name} has the unknown dtype {dtype_id}")
         variable = _Variable(shape, dtype_id, header.position)
         if n_bytes != math.prod(shape) * variable.dtype.itemsize:
-            raise ModelFormatError(f"{self._path}: the size of {name} does not match its shape {shape}")
+            raise self._damaged(f"the size of {name} does not match its shape {shape}")
         header.skip(n_bytes)
         return name, variable
 
+    def _damaged(self, what: str) -> ModelFormatError:
+        return ModelFormatError(f"The file {self._path} is damaged, {what}: copy or convert the model again")
+
 
 class _HeaderReader:
-    """Reads numbers and strings one after the other; past the end it raises ``struct.error``."""
+    """The file's numbers and strings, read one after the other; past the end this raises ``struct.error``."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
@@ -187,6 +193,8 @@ def _map_file(path: Path) -> mmap.mmap:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
-        raise ModelFormatError(f"{path} cannot be read ({error.strerror})") from error
+        raise ModelFormatError(
+            f"The file {path} cannot be read ({error.strerror}): check that it is there and readable"
+        ) from error
     except ValueError:  # what mmap raises for an empty file
-        raise ModelFormatError(f"{path} is empty") from None
+        raise ModelFormatError(f"The file {path} is empty: copy or convert the model again") from None

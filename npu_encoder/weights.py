@@ -21,10 +21,10 @@ class EncoderDimensions:
     """The size of an encoder.
 
     Attributes:
-        n_mels: mel bins of its input.
-        n_audio_ctx: most encoder states of a window; one state takes two mel frames.
+        n_mels: mel bins of the input.
+        n_audio_ctx: most encoder states per window; one state takes two mel frames.
         d_model: width of a state.
-        n_heads: attention heads of a layer.
+        n_heads: attention heads per layer.
         n_layers: transformer layers.
     """
 
@@ -42,7 +42,7 @@ class EncoderDimensions:
 
 @dataclass(frozen=True, slots=True)
 class LayerNormWeights:
-    """``gamma`` and ``beta``: ``[d_model]``."""
+    """Scale ``gamma`` and shift ``beta`` of a LayerNorm: ``[d_model]`` each."""
 
     gamma: NDArray[np.float32]
     beta: NDArray[np.float32]
@@ -50,7 +50,7 @@ class LayerNormWeights:
 
 @dataclass(frozen=True, slots=True)
 class LinearWeights:
-    """``weight``: ``[n_out, n_in]``, ``bias``: ``[n_out]``."""
+    """``weight`` ``[n_out, n_in]`` and ``bias`` ``[n_out]`` of a linear layer."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -58,7 +58,7 @@ class LinearWeights:
 
 @dataclass(frozen=True, slots=True)
 class ConvWeights:
-    """``weight``: ``[n_out, n_in, 3]``, ``bias``: ``[n_out]``."""
+    """``weight`` ``[n_out, n_in, 3]`` and ``bias`` ``[n_out]`` of a convolution."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -69,9 +69,9 @@ class LayerWeights:
     """One transformer layer: ``x += out(attention(qkv(norm(x))))``, then ``x += mlp_out(gelu(mlp_in(norm(x))))``.
 
     Attributes:
-        attention_norm: before the attention.
+        attention_norm: the norm before the attention.
         query, key, value, attention_out: ``[d_model, d_model]``; Whisper's ``key`` has no bias, stored as zeros.
-        mlp_norm: before the MLP.
+        mlp_norm: the norm before the MLP.
         mlp_in: ``[4 * d_model, d_model]``.
         mlp_out: ``[d_model, 4 * d_model]``.
     """
@@ -88,15 +88,15 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class EncoderWeights:
-    """The whole encoder.
+    """The weights of the whole encoder.
 
     Attributes:
         dimensions: the sizes that all shapes follow from.
         conv1: ``[d_model, n_mels, 3]``, stride 1.
         conv2: ``[d_model, d_model, 3]``, stride 2.
         positions: ``[n_audio_ctx, d_model]``.
-        layers: in order.
-        final_norm: after the last layer.
+        layers: the transformer layers, in order.
+        final_norm: the norm after the last layer.
     """
 
     dimensions: EncoderDimensions
@@ -108,7 +108,7 @@ class EncoderWeights:
 
 
 def read_dimensions(model_dir: Path) -> EncoderDimensions:
-    """The encoder's size, from the headers of ``model_dir/model.bin`` alone.
+    """Read the encoder's size from the headers of ``model_dir/model.bin`` alone.
 
     Raises:
         ModelFormatError: if the directory holds no readable Whisper model.
@@ -118,7 +118,7 @@ def read_dimensions(model_dir: Path) -> EncoderDimensions:
 
 
 def read_weights(model_dir: Path) -> EncoderWeights:
-    """All weights of the encoder in ``model_dir/model.bin``; the decoder's part is never touched.
+    """Read all weights of the encoder in ``model_dir/model.bin``; the decoder's part is never touched.
 
     Raises:
         ModelFormatError: if the directory holds no readable Whisper model.
@@ -139,7 +139,7 @@ def read_weights(model_dir: Path) -> EncoderWeights:
 def _open(model_dir: Path) -> ModelFile:
     path = model_dir / MODEL_FILE
     if not path.is_file():
-        raise ModelFormatError(f"{model_dir} holds no {MODEL_FILE}: give a CTranslate2 Whisper directory")
+        raise ModelFormatError(f"The directory {model_dir} holds no {MODEL_FILE}: give a CTranslate2 Whisper directory")
     return ModelFile(path)
 
 
@@ -151,11 +151,11 @@ def _dimensions(file: ModelFile) -> EncoderDimensions:
         case (d_model, n_mels, _), (n_audio_ctx, _):
             n_heads = file.integer("encoder/num_heads")
         case shapes:
-            raise ModelFormatError(f"conv1 and positions of the encoder have the shapes {shapes}")
+            raise _damaged(f"conv1 and positions have the shapes {shapes}")
     if n_layers == 0:
-        raise ModelFormatError("the encoder has no layers")
+        raise _damaged("it has no layers")
     if n_heads <= 0 or d_model % n_heads:
-        raise ModelFormatError(f"the encoder's width {d_model} does not divide into {n_heads} heads")
+        raise _damaged(f"its width {d_model} does not divide into {n_heads} heads")
     return EncoderDimensions(n_mels, n_audio_ctx, d_model, n_heads, n_layers)
 
 
@@ -194,5 +194,9 @@ def _layer_norm(file: ModelFile, name: str, d_model: int) -> LayerNormWeights:
 
 def _tensor(file: ModelFile, name: str, *shape: int) -> NDArray[np.float32]:
     if file.shape(name) != shape:
-        raise ModelFormatError(f"{name} has the shape {file.shape(name)} instead of {shape}")
+        raise _damaged(f"{name} has the shape {file.shape(name)} instead of {shape}")
     return file.tensor(name)
+
+
+def _damaged(what: str) -> ModelFormatError:
+    return ModelFormatError(f"The encoder in {MODEL_FILE} is damaged, {what}: copy or convert the model again")

@@ -13,13 +13,14 @@ import click
 from deployments.commands.errors import CommandError
 from deployments.shared.model.cache import cached_path, model_cache
 from deployments.shared.model.description import Model, describe, read_vocabulary
-from deployments.shared.model.files import MODEL_FILE, sha256
+from deployments.shared.model.files import sha256
 from deployments.shared.model.finding import find, is_directory, resolve, source_of
 from deployments.shared.model.hub import hub_snapshot
 from deployments.shared.model.packages import installed_packages
 from deployments.shared.model.sources import SIZES, Source
 from deployments.shared.settings import Settings
 from npu_encoder.model_file import ModelFile
+from npu_encoder.weights import MODEL_FILE
 
 
 @click.group(help=__doc__)

@@ -27,6 +27,7 @@ from deployments.commands.configuration import CONFIG, Configuration, read_confi
 from deployments.commands.errors import CommandError
 from deployments.shared.lean_imports import HOOK, HOOK_VARIABLE
 from deployments.shared.model.description import load_model
+from deployments.shared.resources import ENCODER_RESOURCE
 
 FAST_PATHS = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -50,7 +51,6 @@ SELF_HEALING = {
     "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
 }
 
-ENCODER_RESOURCE = "npu"
 READY_TIMEOUT_S = 180.0
 POLL_S = 0.25
 LEAVE_S = 5.0

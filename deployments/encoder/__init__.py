@@ -1,1 +1,1 @@
-"""The Encoder deployment: log-mel -> encoder states, on the NPU or the CPU. Runs in its one actor per device."""
+"""The Encoder deployment: log-mel -> encoder states, on the NPU or the CPU. It runs in one actor per device."""

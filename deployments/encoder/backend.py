@@ -10,10 +10,10 @@ from npu_encoder.loading import NpuOptions, load_backend
 
 
 def load_encoder(settings: Settings, model: Model) -> EncoderBackend:
-    """Opens the device.
+    """Open the device and load the model's encoder onto it.
 
     Raises:
-        EncoderError: the device cannot be used as configured; says what to do.
+        EncoderError: the device cannot be used as configured; the message says what to do.
     """
     if settings.device == "cpu":
         return _on_cpu(settings, model)

@@ -1,4 +1,4 @@
-"""Encoder: the second deployment of the graph, one actor a device. Log-mel -> encoder states, both in the slot."""
+"""Encoder: the second deployment of the graph, one actor per device. Log-mel -> encoder states, both in the slot."""
 
 from __future__ import annotations
 
@@ -38,28 +38,30 @@ from npu_encoder.errors import DeviceError, DeviceFailedError, EncoderError
 FRAMES_PER_STATE = 2
 
 IDLE_S = 5.0
-"""Without work for so long, the device is checked before a request finds out. Shorter than what an NPU's driver waits
-before it suspends the device, so a request does not have to wake it either."""
+"""Seconds without work after which the device is probed, before a request finds out that it is lost. An NPU's driver
+waits longer before it suspends the device, so no request has to wake it either."""
 
 SLACK = 5.0
-"""Windows take the same time each, but other processes need the cores too."""
+"""All windows take the same time, but other processes need the cores too."""
 
 logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    """One call of ``encode``, and when it was made."""
+
     ticket: Ticket
     log_mel: ArrayRef
     asked: float
 
 
 @dataclass(slots=True, eq=False)
-class _Window:
-    """A job whose slot is its own as long as ``slot`` is open, with views of what goes in and what comes out.
+class _OpenJob:
+    """A job with views of its input and its output, which are its own as long as ``slot`` is open.
 
     Attributes:
-        together: windows that were in progress at a time with it, itself included.
+        together: the most jobs that were in progress at a time with it, itself included.
     """
 
     fed: FedItem[_Job, EncodedWindow]
@@ -75,11 +77,11 @@ _Take: TypeAlias = Callable[[], FedItem[_Job, EncodedWindow] | None]
 
 @serve.deployment
 class Encoder:
-    """Owns the device. A window joins those in progress as soon as there is room, and leaves as soon as it is done."""
+    """The owner of the device. A window joins those in progress once there is room, and leaves once it is done."""
 
     def __init__(self, settings: Settings, model: Model) -> None:
         if settings.device == "cpu":
-            give_way_to_ingress()  # who drives a device does not: it needs little, but the device waits for it
+            give_way_to_ingress()  # not where a device is driven: that needs little, and the device waits for it
         self._backend = load_encoder(settings, model)
         self._backend.warm_up(model.frame_buckets)
         self._window_s = _measure(self._backend, max(model.frame_buckets))
@@ -94,18 +96,18 @@ class Encoder:
         self._replica = replica_name()
 
     async def health(self) -> EncoderHealth:
-        """What computes here, and how it is; the probe after this one knows what a check that begins now finds out."""
+        """Return the state of the device. An idle device is probed from here, and the next call has the result."""
         if not self._feed.busy and time.monotonic() > self._worked_at + IDLE_S:
             self._worked_at = time.monotonic()
-            asyncio.get_running_loop().run_in_executor(self._thread, self._check_device)
+            asyncio.get_running_loop().run_in_executor(self._thread, self._probe_device)
         health, progress = self._backend.health, self._watch.progress()
         status, reason = health.status, health.reason
         if progress.stalled_s >= progress.budget_s:
-            status, reason = "failed", f"it has work and has finished nothing for {progress.stalled_s:.0f} s"
+            status, reason = "failed", f"The encoder has work and has finished nothing for {progress.stalled_s:.0f} s"
         return EncoderHealth(self._backend.device, status, reason, health.recoveries, self._window_s)
 
     async def progress(self) -> StageProgress:
-        """Whether the windows here get on."""
+        """Return whether the windows here get on."""
         return self._watch.progress()
 
     async def check_health(self) -> None:
@@ -113,66 +115,66 @@ class Encoder:
         self._watch.check_progress()
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
-        """Encodes one window, together with whatever other windows are in progress."""
+        """Encode one window, together with whatever other windows are in progress."""
         try:
             return await self._feed(_Job(ticket, log_mel, time.monotonic()), ticket.priority)
         finally:
             self._worked_at = time.monotonic()
 
-    def _check_device(self) -> None:
+    def _probe_device(self) -> None:
         with self._watch.work():
-            self._backend.check()
+            self._backend.probe_device()
 
     def _work(self, take: _Take) -> None:
-        in_progress: set[_Window] = set()
+        in_progress: set[_OpenJob] = set()
         try:
             with self._watch.work() as work:
-                for window, outcome in self._backend.encode_each(lambda: self._next(take, in_progress), self._at_most):
+                for job, outcome in self._backend.encode_each(lambda: self._next(take, in_progress), self._at_most):
                     work.progressed()
-                    in_progress.discard(window)
-                    window.fed.settle(self._finish(window, outcome))
+                    in_progress.discard(job)
+                    job.fed.settle(self._finish(job, outcome))
         finally:
-            for window in in_progress:
-                window.slot.close()
+            for job in in_progress:
+                job.slot.close()
 
-    def _next(self, take: _Take, in_progress: set[_Window]) -> _Window | None:
+    def _next(self, take: _Take, in_progress: set[_OpenJob]) -> _OpenJob | None:
         # One bad job must not fail its neighbours, so it is settled here.
         while (fed := take()) is not None:
             try:
-                window = self._open(fed)
-            except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to this window's caller alone)
+                job = self._open(fed)
+            except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to this job's caller alone)
                 fed.settle(error)
                 continue
-            in_progress.add(window)
-            for neighbour in in_progress:
-                neighbour.together = max(neighbour.together, len(in_progress))
-            return window
+            in_progress.add(job)
+            for each in in_progress:
+                each.together = max(each.together, len(in_progress))
+            return job
         return None
 
-    def _open(self, fed: FedItem[_Job, EncodedWindow]) -> _Window:
+    def _open(self, fed: FedItem[_Job, EncodedWindow]) -> _OpenJob:
         job = fed.item
         self._handoff.check_ticket(job.ticket)
         log_mel = self._handoff.input(job.ticket, job.log_mel)
         shape = (log_mel.shape[1] // FRAMES_PER_STATE, self._d_model)
         with ExitStack() as slot:
             states = slot.enter_context(self._handoff.output(job.ticket, Area.ENCODER_STATES, shape))
-            return _Window(fed, log_mel, states, slot.pop_all(), time.monotonic())
+            return _OpenJob(fed, log_mel, states, slot.pop_all(), time.monotonic())
 
-    def _finish(self, window: _Window, outcome: str | EncoderError) -> EncodedWindow | Exception:
-        with window.slot:
+    def _finish(self, job: _OpenJob, outcome: str | EncoderError) -> EncodedWindow | Exception:
+        call = job.fed.item
+        with job.slot:
             if isinstance(outcome, EncoderError):
                 return _for_client(outcome)
-            job = window.fed.item
             try:
-                states = self._handoff.publish(job.ticket, Area.ENCODER_STATES, window.states)
+                states = self._handoff.publish(call.ticket, Area.ENCODER_STATES, job.states)
             except Exception as error:  # noqa: BLE001  (as above)
                 return error
-        queue_s, run_s = window.began - job.asked, time.monotonic() - window.began
-        return EncodedWindow(states, StageTiming(queue_s, run_s, window.together, self._replica, outcome))
+        queue_s, run_s = job.began - call.asked, time.monotonic() - job.began
+        return EncodedWindow(states, StageTiming(queue_s, run_s, job.together, self._replica, outcome))
 
 
 def _measure(backend: EncoderBackend, frames: int) -> float:
-    """Seconds that one window takes on the warm device."""
+    """Return the seconds that one window takes on the warm device."""
     began = time.monotonic()
     encode_silence(backend, [frames])
     return time.monotonic() - began
@@ -180,8 +182,8 @@ def _measure(backend: EncoderBackend, frames: int) -> float:
 
 def _for_client(error: EncoderError) -> Exception:
     if isinstance(error, DeviceFailedError):
-        return DeviceBrokenError("the encoder's device has failed; the operator has to see to it", retry_after_s=30)
+        return DeviceBrokenError("The encoder's device has failed; the operator has to see to it", retry_after_s=30)
     if isinstance(error, DeviceError):
-        logger.warning("device error: %s", error)
-        return DeviceUnreliableError("the encoder's device failed while it worked on this; try again", retry_after_s=1)
+        logger.warning("The encoder's device failed: %s", error)
+        return DeviceUnreliableError("The encoder's device failed while it worked on this; try again", retry_after_s=1)
     return error

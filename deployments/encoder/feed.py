@@ -1,4 +1,4 @@
-"""Work for a thread that takes the next item whenever it has room for one more: nothing waits for a batch to end."""
+"""Work for a thread that takes the next item whenever it has room for one: nothing waits for the end of a batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class FedItem(Generic[Item, Result]):
-    """An item, and the way back to who gave it."""
+    """An item, and the way back to its giver."""
 
     def __init__(self, item: Item) -> None:
         self.item = item
@@ -25,16 +25,18 @@ class FedItem(Generic[Item, Result]):
         self.future: asyncio.Future[Result] = self._loop.create_future()
 
     def settle(self, result: Result | Exception) -> None:
-        """The result, or the exception to raise instead; from any thread."""
+        """Give the result back, or the exception to raise instead; from any thread."""
         self._loop.call_soon_threadsafe(settle, self.future, result)
 
 
 class Feed(Generic[Item, Result]):
-    """Runs ``work`` in ``executor`` while items wait.
+    """The items that wait for ``work``, which runs in ``executor`` while any do. It belongs to one event loop.
 
-    Lives in one event loop. ``work`` is given a function that takes the most urgent item, or returns None if none
-    waits; it settles every item that it took, and returns when there is nothing left to do. An exception that it raises
-    goes to every item that it took and did not settle.
+    Args:
+        work: is given a function that takes the most urgent item, or returns None if none waits; settles every item
+            that it took, and returns when there is nothing left to do. An exception that it raises goes to every item
+            that it took and did not settle.
+        executor: the thread of the work.
     """
 
     def __init__(self, work: Callable[[Callable[[], FedItem[Item, Result] | None]], None], executor: Executor) -> None:
@@ -54,6 +56,7 @@ class Feed(Generic[Item, Result]):
         """Wait for the result of ``item``. A cancelled item is never taken.
 
         Args:
+            item: the input of the work.
             priority: 0 is served first; see ``urgency``.
         """
         fed: FedItem[Item, Result] = FedItem(item)

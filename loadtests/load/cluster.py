@@ -28,7 +28,8 @@ import psutil
 import requests
 import yaml
 
-from deployments.commands.serve import ENCODER_RESOURCE, FAST_PATHS, SELF_HEALING
+from deployments.commands.serve import FAST_PATHS, SELF_HEALING
+from deployments.shared.resources import ENCODER_RESOURCE
 from loadtests.common import closed_loop
 from loadtests.common.clips import Clip, clips
 from loadtests.common.service_process import Application, free_port, own_ports

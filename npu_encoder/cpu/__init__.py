@@ -1,1 +1,1 @@
-"""The encoder on a CPU: OpenVINO, or CTranslate2."""
+"""The encoder on the CPU: one file per runtime."""

@@ -9,18 +9,18 @@ import ctranslate2
 import numpy as np
 from numpy.typing import NDArray
 
-from npu_encoder.backend import HEALTHY, AnyWindow, DeviceHealth, check_windows, encode_one_by_one, encode_silence
+from npu_encoder.backend import HEALTHY, AnyArrays, DeviceHealth, check_windows, encode_one_by_one, encode_silence
 from npu_encoder.errors import EncoderError, ModelFormatError, UnsupportedPrecisionError
 from npu_encoder.weights import EncoderDimensions, read_dimensions
 
 
 class CTranslate2Backend:
-    """Encodes windows one by one, each on all threads: batches gain nothing on a CPU.
+    """The encoder in CTranslate2. Windows run one by one, each on all threads: batches gain nothing on a CPU.
 
     Args:
         model_dir: CTranslate2 Whisper directory.
-        compute_type: as CTranslate2 names them, for example ``int8``; ``auto`` is the fastest on this CPU.
-        threads: used for one window.
+        compute_type: one of CTranslate2's names, for example ``int8``; ``auto`` is the fastest on this CPU.
+        threads: number of threads that work on one window.
 
     Raises:
         ModelFormatError: if the directory holds no readable Whisper model.
@@ -35,7 +35,7 @@ class CTranslate2Backend:
                 str(model_dir), device="cpu", compute_type=compute_type, intra_threads=threads
             )
         except RuntimeError as error:
-            raise ModelFormatError(f"CTranslate2 cannot load {model_dir}: {error}") from error
+            raise ModelFormatError(f"CTranslate2 cannot load {model_dir}; convert the model again: {error}") from error
 
     @property
     def device(self) -> str:
@@ -59,13 +59,13 @@ class CTranslate2Backend:
 
     def encode_each(
         self,
-        waiting: Callable[[], AnyWindow | None],
-        at_most: int,  # noqa: ARG002  (one at a time is all it does)
-    ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
+        waiting: Callable[[], AnyArrays | None],
+        at_most: int,  # noqa: ARG002  (windows run one at a time)
+    ) -> Iterator[tuple[AnyArrays, str | EncoderError]]:
         return encode_one_by_one(self, waiting)
 
-    def check(self) -> None:
-        """The CPU works, or nothing does."""
+    def probe_device(self) -> None:
+        """Do nothing: if the CPU did not work, nobody could ask."""
 
     def warm_up(self, frames: Sequence[int]) -> None:
         encode_silence(self, frames)
@@ -78,5 +78,5 @@ def _check_compute_type(compute_type: str) -> None:
     supported = {"auto", "default", *ctranslate2.get_supported_compute_types("cpu")}
     if compute_type not in supported:
         raise UnsupportedPrecisionError(
-            f"CTranslate2 on this CPU knows no compute type {compute_type!r}, only {sorted(supported)}"
+            f"CTranslate2 on this CPU knows no compute type {compute_type!r}: choose one of {sorted(supported)}"
         )

@@ -15,30 +15,30 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from npu_encoder.backend import HEALTHY, AnyWindow, DeviceHealth, check_windows, encode_one_by_one, encode_silence
+from npu_encoder.backend import HEALTHY, AnyArrays, DeviceHealth, check_windows, encode_one_by_one, encode_silence
 from npu_encoder.errors import EncoderError
 from npu_encoder.graphs.audio_encoder import build_encoder
 from npu_encoder.graphs.compile import compile_graph, resolve_precision
 from npu_encoder.weights import EncoderDimensions, read_weights
 
-# Each compiled length holds its own packed weights: about 15 MB for 2 M parameters, 52 MB for Whisper base.
 MAX_COMPILED_LENGTHS = 16
+"""Each compiled length holds its own packed weights: about 15 MB for 2 M parameters, 52 MB for Whisper base."""
 
 POLL_MS = 2
-"""For so long one of the windows in progress is waited for before the next is looked at."""
+"""Milliseconds to wait for one of the windows in progress before looking at the next."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Running(Generic[AnyWindow]):
+class _Running(Generic[AnyArrays]):
     """A window in progress, with the memory that its inference reads."""
 
-    window: AnyWindow
+    window: AnyArrays
     log_mel: NDArray[np.float32]
     request: ov.InferRequest
 
 
 class OpenVinoBackend:
-    """One static graph for each window length, compiled when the length is first met.
+    """The encoder in OpenVINO: one static graph per window length, compiled when the length is first met.
 
     For 0.1 s and the memory below, a window of 4 s takes 1.6 times less than in one graph of dynamic length, which
     has to be fitted anew whenever the length changes. The most recently used lengths stay compiled.
@@ -48,8 +48,8 @@ class OpenVinoBackend:
 
     Args:
         model_dir: CTranslate2 Whisper directory.
-        precision: ``auto`` is bf16 where the CPU has instructions for it, else f32.
-        threads: windows encoded at the same time, one thread each; at least 1.
+        precision: ``bf16``, ``f32``, or ``auto``: bf16 where the CPU has instructions for it, else f32.
+        threads: windows encoded at the same time, each in one thread; at least 1.
 
     Raises:
         ModelFormatError: if the directory holds no readable Whisper model.
@@ -91,12 +91,12 @@ class OpenVinoBackend:
         return self.device
 
     def encode_each(
-        self, waiting: Callable[[], AnyWindow | None], at_most: int
-    ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
+        self, waiting: Callable[[], AnyArrays | None], at_most: int
+    ) -> Iterator[tuple[AnyArrays, str | EncoderError]]:
         if self._threads == 1:
             yield from encode_one_by_one(self, waiting)
             return
-        running: list[_Running[AnyWindow]] = []
+        running: list[_Running[AnyArrays]] = []
         try:
             while True:
                 yield from self._fill(running, waiting, at_most)
@@ -109,9 +109,9 @@ class OpenVinoBackend:
                 item.request.wait()
 
     def _fill(
-        self, running: list[_Running[AnyWindow]], waiting: Callable[[], AnyWindow | None], at_most: int
-    ) -> Iterator[tuple[AnyWindow, EncoderError]]:
-        """Begin windows while a thread is free; yields those that do not fit the model."""
+        self, running: list[_Running[AnyArrays]], waiting: Callable[[], AnyArrays | None], at_most: int
+    ) -> Iterator[tuple[AnyArrays, EncoderError]]:
+        """Begin windows while a thread is free; yield those that do not fit the model."""
         while len(running) < min(at_most, self._threads) and (window := waiting()) is not None:
             try:
                 check_windows(self.dimensions, [window.log_mel], [window.states])
@@ -122,8 +122,8 @@ class OpenVinoBackend:
             log_mel = np.require(window.log_mel, requirements="W")
             running.append(_Running(window, log_mel, self._start(log_mel, window.states)))
 
-    def check(self) -> None:
-        """The CPU works, or nothing does."""
+    def probe_device(self) -> None:
+        """Do nothing: if the CPU did not work, nobody could ask."""
 
     def warm_up(self, frames: Sequence[int]) -> None:
         encode_silence(self, frames)
@@ -144,8 +144,8 @@ class OpenVinoBackend:
         return compile_graph(self._core, graph, precision=self._precision, threads=self._threads)
 
 
-def _take_done(running: list[_Running[AnyWindow]]) -> _Running[AnyWindow]:
-    """The first window that is done, no longer among those in progress. Waits for it."""
+def _take_done(running: list[_Running[AnyArrays]]) -> _Running[AnyArrays]:
+    """Wait for the first window that is done, take it off those in progress, and return it."""
     done = next(item for item in cycle(running) if item.request.wait_for(POLL_MS))
     running.remove(done)
     return done

@@ -15,7 +15,7 @@ from npu_encoder.weights import EncoderWeights, LayerNormWeights, LayerWeights, 
 
 
 def build_encoder(weights: EncoderWeights, frames: int) -> ov.Model:
-    """The encoder for windows of exactly ``frames`` frames.
+    """Build the encoder for windows of exactly ``frames`` frames.
 
     Input: log-mel ``[n_mels, frames]``, float32. Output: states ``[frames / 2, d_model]``, float32.
     The graph refers to the arrays of ``weights`` and does not copy them.
@@ -37,7 +37,7 @@ def build_encoder(weights: EncoderWeights, frames: int) -> ov.Model:
 
 
 def _attention(x: ov.Node, layer: LayerWeights, n_heads: int) -> ov.Node:
-    """Self-attention, ``[1, ctx, d_model]`` to the same.
+    """Build self-attention, ``[1, ctx, d_model]`` to the same shape.
 
     Separate query, key and value products are 5-8% faster on the whole encoder than one fused product.
     """

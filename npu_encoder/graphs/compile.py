@@ -1,4 +1,4 @@
-"""OpenVINO on this CPU: what it can compute in, and how graphs are compiled for cores that others use too."""
+"""OpenVINO on this CPU: its precisions, and how graphs are compiled for cores that other processes use too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PRECISIONS = ("auto", "bf16", "f32")
 
 
 def resolve_precision(core: ov.Core, precision: str) -> str:
-    """``bf16`` or ``f32``; ``auto`` is bf16 where the CPU has instructions for it.
+    """Return ``bf16`` or ``f32``; ``auto`` is bf16 where the CPU has instructions for it.
 
     Raises:
         UnsupportedPrecisionError: if this CPU cannot compute in ``precision``.
@@ -23,18 +23,18 @@ def resolve_precision(core: ov.Core, precision: str) -> str:
     if precision == "auto":
         return "bf16" if has_bf16(core) else "f32"
     if precision == "bf16" and not has_bf16(core):
-        raise UnsupportedPrecisionError("this CPU has no bf16 instructions: choose f32 or auto")
+        raise UnsupportedPrecisionError("This CPU has no bf16 instructions: choose f32 or auto")
     return precision
 
 
 def has_bf16(core: ov.Core) -> bool:
-    """Whether this CPU has instructions for bfloat16."""
+    """Return whether this CPU has instructions for bfloat16."""
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @cache
 def rounds_to_bf16() -> bool:
-    """Whether OpenVINO's conversion rounds to the nearest bfloat16, as the CPU's instruction does.
+    """Return whether OpenVINO's conversion rounds to the nearest bfloat16, as the CPU's instruction does.
 
     Where it is emulated with AVX2, it cuts the lower bits off, which makes every value smaller.
     """
@@ -45,7 +45,7 @@ def compile_graph(core: ov.Core, graph: ov.Model, *, precision: str, threads: in
     """Compile a graph whose floats OpenVINO may compute in ``precision``."""
     settings = {
         hint.inference_precision: precision,
-        # One stream a thread: no two threads share a window.
+        # One stream per thread: no two threads share a window.
         num_streams: threads,
         inference_num_threads: threads,
         # Other processes share these cores: the scheduler knows better where to run.

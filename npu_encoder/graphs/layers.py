@@ -13,7 +13,7 @@ LAYER_NORM_EPSILON = 1e-5
 
 
 def conv(x: ov.Node, weights: ConvWeights, *, stride: int) -> ov.Node:
-    """``[1, n_in, frames]`` to ``[1, n_out, frames / stride]``, in the type of ``x``."""
+    """Build a convolution, ``[1, n_in, frames]`` to ``[1, n_out, frames / stride]``, in the type of ``x``."""
     weight, bias = (
         op.convert(tensor(values), x.get_element_type())
         for values in (weights.weight, weights.bias[np.newaxis, :, np.newaxis])
@@ -22,20 +22,20 @@ def conv(x: ov.Node, weights: ConvWeights, *, stride: int) -> ov.Node:
 
 
 def layer_norm(x: ov.Node, gamma: ov.Node, beta: ov.Node) -> ov.Node:
-    """Each row of ``[..., d_model]``."""
+    """Build the LayerNorm of each row of ``[..., d_model]``."""
     y = op.mvn(x, integers(-1), normalize_variance=True, eps=LAYER_NORM_EPSILON, eps_mode="INSIDE_SQRT")
     return op.add(op.multiply(y, gamma), beta)
 
 
 def gelu(x: ov.Node) -> ov.Node:
-    """GELU by the error function."""
+    """Build GELU by the error function."""
     return op.gelu(x, approximation_mode="ERF")
 
 
 def attention(query: ov.Node, key: ov.Node, value: ov.Node, n_heads: int) -> ov.Node:
-    """Softmax attention of all heads, ``[1, ctx, d_model]`` to the same; the queries are scaled already.
+    """Build softmax attention of all heads, ``[1, ctx, d_model]`` to the same shape; the queries are scaled already.
 
-    Spelt out, because OpenVINO then fuses the transposes into its attention kernel, which it does not with
+    It is spelt out, because OpenVINO then fuses the transposes into its attention kernel, which it does not with
     ScaledDotProductAttention.
     """
     d_model = query.get_output_shape(0)[-1]
@@ -45,22 +45,22 @@ def attention(query: ov.Node, key: ov.Node, value: ov.Node, n_heads: int) -> ov.
 
 
 def tensor(array: NDArray[np.float32]) -> ov.Node:
-    """A constant that refers to the array."""
+    """Make a constant that refers to the array."""
     return op.constant(array, shared_memory=True)
 
 
 def integers(*values: int) -> ov.Node:
-    """A constant, for axes and shapes."""
+    """Make a constant for axes and shapes."""
     return op.constant(np.array(values, np.int64))
 
 
 def _split_heads(x: ov.Node, n_heads: int) -> ov.Node:
-    """``[1, ctx, d_model]`` to ``[1, n_heads, ctx, d_head]``."""
+    """Turn ``[1, ctx, d_model]`` into ``[1, n_heads, ctx, d_head]``."""
     x = op.reshape(x, integers(0, 0, n_heads, -1), special_zero=True)
     return op.transpose(x, integers(0, 2, 1, 3))
 
 
 def _merge_heads(x: ov.Node, d_model: int) -> ov.Node:
-    """``[1, n_heads, ctx, d_head]`` to ``[1, ctx, d_model]``."""
+    """Turn ``[1, n_heads, ctx, d_head]`` into ``[1, ctx, d_model]``."""
     x = op.transpose(x, integers(0, 2, 1, 3))
     return op.reshape(x, integers(0, 0, d_model), special_zero=True)

@@ -1,30 +1,29 @@
 """Whisper's audio encoder with the matrix products of its layers on a device.
 
 After ``AudioEncoder`` of openai/whisper (``whisper/model.py``) and "Robust Speech Recognition via Large-Scale
-Weak Supervision" (Radford et al., 2022), section 2.2.
+Weak Supervision" (Radford et al., 2022), section 2.2. Two things differ: ``yield from`` waits for a product of the
+device, and the host does all that lies between two products in one step. So a LayerNorm is done together with the
+addition before it, and a block begins behind its first LayerNorm and ends before its last addition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
-from typing import Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from npu_encoder.backend import AnyWindow, check_windows
+from npu_encoder.backend import AnyArrays, check_windows
+from npu_encoder.bfloat16 import to_bfloat16
 from npu_encoder.errors import EncoderError
-from npu_encoder.npu.gemm import GemmExecutor, GemmWeight, PendingGemm, Precision
-from npu_encoder.npu.host_steps import Activation, HostSteps, Product
-from npu_encoder.npu.quantization import quantize_weight, to_bfloat16
+from npu_encoder.npu.gemm import GemmExecutor, GemmWeight, Precision
+from npu_encoder.npu.host_steps import Activation, FloatArray, HostSteps, Product
+from npu_encoder.npu.interleaving import Steps, interleave
+from npu_encoder.npu.quantization import quantize_weight
 from npu_encoder.weights import EncoderDimensions, EncoderWeights, LayerWeights, LinearWeights
-
-FloatArray: TypeAlias = NDArray[np.float32]
-Result = TypeVar("Result")
-Steps: TypeAlias = Generator[PendingGemm, NDArray[np.int32] | NDArray[np.float32], Result]
-"""Work on one window: yields a product that was started, is sent its values, returns a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +32,9 @@ class LayerPlan:
 
     Attributes:
         qkv: query, key and value in one product.
-        out: behind the attention.
-        fc1: into the MLP.
-        fc2: out of the MLP; behind GELU, its input has the widest outliers.
+        out: the layer behind the attention.
+        fc1: the layer into the MLP.
+        fc2: the layer out of the MLP; behind GELU, its input has the widest outliers.
     """
 
     qkv: Precision
@@ -62,12 +61,12 @@ class AudioEncoder:
     to the last bit. ``encode`` may be called from several threads.
 
     Args:
-        weights: of the whole encoder; its linear layers are loaded into the executor here.
+        weights: the weights of the whole encoder; its linear layers are loaded into the executor here.
         executor: the device.
         plan: precision of each linear layer.
-        windows_in_progress: of one call; each has at most one product on the device, so more than the device takes
-            would only cost memory.
-        host_precision: of the matrix products on the host: see ``HostSteps``.
+        windows_in_progress: per call; each window has at most one product on the device, so more windows than the
+            device takes products would only cost memory.
+        host_precision: precision of the matrix products on the host: see ``HostSteps``.
 
     Raises:
         NoKernelError: if the device has no kernel for a layer.
@@ -83,15 +82,25 @@ class AudioEncoder:
         windows_in_progress: int = 4,
         host_precision: str = "auto",
     ) -> None:
-        self._windows_in_progress = windows_in_progress
         self._dimensions = weights.dimensions
         self._plan = plan
+        self._windows_in_progress = windows_in_progress
         self._host = HostSteps(weights, host_precision)
         self._blocks = [
-            _Block(f"layer_{index}", layer, self._host, executor, plan) for index, layer in enumerate(weights.layers)
+            ResidualAttentionBlock(f"layer_{index}", layer, self._host, executor, plan)
+            for index, layer in enumerate(weights.layers)
         ]
-        self._next_norms = [layer.attention_norm for layer in weights.layers[1:]]
-        self._final_norm = weights.final_norm
+        self._ln_post = weights.final_norm
+
+    def forward(self, log_mel: FloatArray, states: FloatArray) -> Steps[None]:
+        """Encode one window: ``[n_mels, frames]`` into ``states`` ``[frames / 2, d_model]``."""
+        check_windows(self._dimensions, [log_mel], [states])
+        x, normed = self._host.stem(log_mel, self._plan.qkv)
+        for block, following in pairwise(self._blocks):
+            x, mlp = yield from block(x, normed)
+            x, normed = self._host.add_and_norm(x, mlp, following.attn_ln, self._plan.qkv)
+        x, mlp = yield from self._blocks[-1](x, normed)
+        self._host.add_and_last_norm(x, mlp, self._ln_post, states)
 
     @property
     def dimensions(self) -> EncoderDimensions:
@@ -102,111 +111,65 @@ class AudioEncoder:
         """Encode a batch of windows in place.
 
         Args:
-            log_mels: one ``[n_mels, frames]`` a window; ``frames`` may differ between windows.
-            states: one ``[frames / 2, d_model]`` a window; receives the result.
-                The arrays are those that ``check_windows`` lets pass.
+            log_mels: one ``[n_mels, frames]`` per window; ``frames`` may differ between windows.
+            states: one ``[frames / 2, d_model]`` per window; receives the result.
 
         Raises:
+            InvalidWindowError: if an array does not fit the model.
             DeviceError: if the device failed; some of the states may have been written then.
         """
-        windows = (_Arrays(log_mel, output) for log_mel, output in zip(log_mels, states, strict=True))
+        windows = (_Window(log_mel, output) for log_mel, output in zip(log_mels, states, strict=True))
         for _, error in self.encode_each(lambda: next(windows, None), len(log_mels)):
             if error is not None:
                 raise error
 
     def encode_each(
-        self, waiting: Callable[[], AnyWindow | None], at_most: int
-    ) -> Iterator[tuple[AnyWindow, EncoderError | None]]:
+        self, waiting: Callable[[], AnyArrays | None], at_most: int
+    ) -> Iterator[tuple[AnyArrays, EncoderError | None]]:
         """Encode windows as they come: ``EncoderBackend.encode_each``, with None where all went well."""
-        room = min(at_most, self._windows_in_progress)
-        running: list[_InProgress[AnyWindow]] = []
-        while True:
-            while len(running) < room and (window := waiting()) is not None:
-                running.append(_InProgress(window, self._steps(window.log_mel, window.states)))
-            if not running:
-                return
-            # The one that waits longest, where none is ready: the device works in order.
-            item = running.pop(next((index for index, item in enumerate(running) if item.ready()), 0))
-            if item.advance():
-                running.append(item)
-            else:
-                yield item.window, item.error
-
-    def _steps(self, log_mel: FloatArray, states: FloatArray) -> Steps[None]:
-        check_windows(self._dimensions, [log_mel], [states])
-        x, normed = self._host.stem(log_mel, self._plan.qkv)
-        for block, next_norm in zip(self._blocks[:-1], self._next_norms, strict=True):
-            x, mlp = yield from block(x, normed)
-            x, normed = self._host.add_and_norm(x, mlp, next_norm, self._plan.qkv)
-        x, mlp = yield from self._blocks[-1](x, normed)
-        self._host.add_and_last_norm(x, mlp, self._final_norm, states)
+        return interleave(
+            lambda window: self.forward(window.log_mel, window.states),
+            waiting,
+            min(at_most, self._windows_in_progress),
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Arrays:
-    """A window of a batch."""
-
+class _Window:
     log_mel: FloatArray
     states: FloatArray
 
 
-class _InProgress(Generic[AnyWindow]):
-    """A window on its way through the layers.
+class ResidualAttentionBlock:
+    """One transformer layer.
 
     Attributes:
-        error: what ended it early, if anything did.
-    """
-
-    def __init__(self, window: AnyWindow, steps: Steps[None]) -> None:
-        self.window = window
-        self.error: EncoderError | None = None
-        self._steps = steps
-        self._product: PendingGemm | None = None
-
-    def ready(self) -> bool:
-        """Whether ``advance`` need not wait for the device."""
-        return self._product is None or self._product.done()
-
-    def advance(self) -> bool:
-        """Work until the next product is on the device; false once nothing is left to do."""
-        try:
-            self._product = self._steps.send(self._product.result()) if self._product else next(self._steps)
-        except StopIteration:
-            return False
-        except EncoderError as error:
-            self.error = error
-            return False
-        return True
-
-
-class _Block:
-    """One transformer layer, from behind its first LayerNorm to before its last addition.
-
-    The host does what lies between two products in one step, so a block begins and ends inside one.
+        attn_ln: its first LayerNorm, for the step before it.
     """
 
     def __init__(
         self, name: str, weights: LayerWeights, host: HostSteps, executor: GemmExecutor, plan: LayerPlan
     ) -> None:
+        self.attn_ln = weights.attention_norm
+        self._qkv = Linear(f"{name}/qkv", _fuse(weights, host.n_heads), executor, plan.qkv)
+        self._out = Linear(f"{name}/out", weights.attention_out, executor, plan.out)
+        self._mlp_ln = weights.mlp_norm
+        self._fc1 = Linear(f"{name}/fc1", weights.mlp_in, executor, plan.fc1)
+        self._fc2 = Linear(f"{name}/fc2", weights.mlp_out, executor, plan.fc2)
         self._host = host
         self._plan = plan
-        self._qkv = _Linear(f"{name}/qkv", _fuse(weights, host.n_heads), executor, plan.qkv)
-        self._out = _Linear(f"{name}/out", weights.attention_out, executor, plan.out)
-        self._mlp_norm = weights.mlp_norm
-        self._fc1 = _Linear(f"{name}/fc1", weights.mlp_in, executor, plan.fc1)
-        self._fc2 = _Linear(f"{name}/fc2", weights.mlp_out, executor, plan.fc2)
 
     def __call__(self, x: FloatArray, normed: Activation) -> Steps[tuple[FloatArray, Product]]:
-        """``x`` ``[ctx, d_model]`` and its norm, to the new ``x`` and what is to be added to it."""
+        """Take ``x`` ``[ctx, d_model]`` and its norm; return the new ``x`` and what is still to be added to it."""
         qkv = yield from self._qkv(normed)
         out = yield from self._out(self._host.attention(qkv, self._plan.out))
-        x, normed = self._host.add_and_norm(x, out, self._mlp_norm, self._plan.fc1)
+        x, normed = self._host.add_and_norm(x, out, self._mlp_ln, self._plan.fc1)
         hidden = yield from self._fc1(normed)
         mlp = yield from self._fc2(self._host.gelu(hidden, self._plan.fc2))
         return x, mlp
 
 
-class _Linear:
+class Linear:
     """``x @ weight + bias`` on the device, in one precision."""
 
     def __init__(self, name: str, weights: LinearWeights, executor: GemmExecutor, precision: Precision) -> None:
@@ -222,13 +185,13 @@ class _Linear:
             executor.load(GemmWeight(name, to_bfloat16(np.ascontiguousarray(weights.weight.T)), precision))
 
     def __call__(self, x: Activation) -> Steps[Product]:
-        """``[rows, n_in]`` to ``[rows, n_out]``; scales and bias are left to the host's next step."""
+        """Multiply ``[rows, n_in]`` to ``[rows, n_out]``; scales and bias are left to the host's next step."""
         values = yield self._executor.start(self._name, x.values)
         return Product(values, x.scales, self._scales, self._bias)
 
 
 def _fuse(layer: LayerWeights, n_heads: int) -> LinearWeights:
-    """Query, key and value as one layer ``[3 * d_model, d_model]``, with the scale of the attention in the query."""
+    """Join query, key and value to one layer ``[3 * d_model, d_model]``, with the attention's scale in the query."""
     d_head = len(layer.query.bias) // n_heads
     scale = np.float32(d_head**-0.5)
     return LinearWeights(

@@ -1,6 +1,6 @@
-"""The one place that imports pyxrt, the Python binding of the NPU's driver.
+"""The one place that imports pyxrt, the Python binding of the NPU's driver, and that reads its errors.
 
-pyxrt is on no package index: it comes with the system packages of XRT. A simulator stands in for it only where it was
+pyxrt is on no package index: it comes with the system packages of XRT. A simulator takes its place only where it was
 asked for; a missing driver is an error, never a reason to simulate.
 """
 
@@ -11,24 +11,15 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any
 
-from npu_encoder.errors import DeviceLostError, DriverMissingError
+from npu_encoder.clock import Clock
+from npu_encoder.errors import DeviceError, DeviceLostError, DriverMissingError
 
 OPEN_ATTEMPTS = 3
 OPEN_PAUSE_S = 0.2
-
-
-class Clock(Protocol):
-    """What the module ``time`` offers; the simulator can bring one that needs no time to pass."""
-
-    def monotonic(self) -> float:
-        """Seconds from an arbitrary start."""
-        ...
-
-    def sleep(self, seconds: float, /) -> None:
-        """Wait."""
-        ...
+DEVICE_GONE = ("No such device", "err=-19")
 
 
 @dataclass(frozen=True)
@@ -45,13 +36,21 @@ class Driver:
     simulated: bool
     clock: Clock = time
 
+    def sync_to_device(self, bo: Any, n_bytes: int, offset: int = 0) -> None:
+        """Let the device see what the host wrote into a part of the buffer ``bo``."""
+        bo.sync(self.xrt.xclBOSyncDirection.XCL_BO_SYNC_BO_TO_DEVICE, n_bytes, offset)
+
+    def sync_from_device(self, bo: Any, n_bytes: int) -> None:
+        """Let the host see what the device wrote into the beginning of the buffer ``bo``."""
+        bo.sync(self.xrt.xclBOSyncDirection.XCL_BO_SYNC_BO_FROM_DEVICE, n_bytes, 0)
+
 
 def load_driver(*, simulator: bool = False, scenario: Path | None = None) -> Driver:
-    """The driver of the NPU, or its simulator.
+    """Load the driver of the NPU, or its simulator.
 
     Args:
-        simulator: whether to use it.
-        scenario: for the simulator: the file that says how fast its device is, and what goes wrong with it.
+        simulator: whether to use the simulator.
+        scenario: the file that says how fast the simulated device is, and what goes wrong with it.
 
     Raises:
         DriverMissingError: if pyxrt cannot be imported; the message says what to install.
@@ -68,7 +67,7 @@ def load_driver(*, simulator: bool = False, scenario: Path | None = None) -> Dri
 
 
 def open_device(driver: Driver, index: int = 0) -> Any:
-    """Open the NPU. Once a process: reopening in a loop ends in ENODEV, so the attempts are few.
+    """Open the NPU, once per process: reopening in a loop ends in ENODEV, so the attempts are few.
 
     Raises:
         DeviceLostError: if it cannot be opened; the message holds the driver's.
@@ -79,17 +78,46 @@ def open_device(driver: Driver, index: int = 0) -> Any:
         except RuntimeError as error:
             if attempt == OPEN_ATTEMPTS:
                 raise DeviceLostError(
-                    f"cannot open NPU {index}: {str(error).strip()}; is /dev/accel/accel{index} there and readable?"
+                    f"The NPU {index} cannot be opened: {str(error).strip()}. Check that /dev/accel/accel{index} is "
+                    "there and readable."
                 ) from error
             driver.clock.sleep(OPEN_PAUSE_S)
     raise AssertionError("unreachable")
 
 
+class DeviceErrors:
+    """Work with pyxrt, whose ``RuntimeError`` becomes a ``DeviceError``.
+
+    pyxrt raises nothing else; what happened is in the text. A class, because runs are polled often, and a generator
+    would cost several times as much.
+
+    Args:
+        doing: the work, for the message: "starting a run".
+    """
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> None:
+        if not isinstance(error, RuntimeError):
+            return
+        text = str(error).strip()
+        is_gone = any(sign in text for sign in DEVICE_GONE)
+        raise (DeviceLostError if is_gone else DeviceError)(
+            f"The NPU's driver failed while {self._doing}: {text}"
+        ) from error
+
+
 def _how_to_install(error: ImportError) -> str:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return (
-        f"pyxrt cannot be imported ({error}). It is no pip package: install the XRT system packages (base, npu and the "
-        f"amdxdna plugin) built for Python {python}, put their python directory on PYTHONPATH (source "
-        "/opt/xilinx/xrt/setup.sh), and check that Linux is 6.14 or later (6.10 with the out-of-tree driver), that "
-        "/dev/accel/accel0 exists and that `ulimit -l` says unlimited. Details: npu_encoder/README.md"
+        f"The NPU's driver pyxrt cannot be imported ({error}). It is no pip package: install the XRT system packages "
+        f"(base, npu and the amdxdna plugin) built for Python {python}, put their python directory on PYTHONPATH "
+        "(source /opt/xilinx/xrt/setup.sh), and check that Linux is 6.14 or later (6.10 with the out-of-tree driver), "
+        "that /dev/accel/accel0 exists and that `ulimit -l` says unlimited. npu_encoder/README.md has the details."
     )

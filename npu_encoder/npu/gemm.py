@@ -1,19 +1,28 @@
-"""What a device has to offer to the encoder: matrix products with resident weights; and the same on the host."""
+"""The interface of a device that multiplies matrices with resident weights, and the same on the host."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from npu_encoder.npu.quantization import from_bfloat16
+from npu_encoder.bfloat16 import from_bfloat16
 
 Precision = Literal["int8", "bf16"]
 
-# |x * w| <= 128 * 128, and float32 holds every integer up to 2**24: sums this long are exact in any order.
+GemmInput: TypeAlias = NDArray[np.int8] | NDArray[np.uint16]
+"""An operand: int8, or bfloat16 as its bit patterns."""
+
+GemmOutput: TypeAlias = NDArray[np.int32] | NDArray[np.float32]
+"""A product: int32 where the operands are int8, float32 where they are bf16."""
+
+INPUT_DTYPES: dict[Precision, type[np.generic]] = {"int8": np.int8, "bf16": np.uint16}
+OUTPUT_DTYPES: dict[Precision, type[np.generic]] = {"int8": np.int32, "bf16": np.float32}
+
 EXACT_K = 2**24 // 128**2
+"""Float32 holds every integer up to 2**24, and |x * w| <= 128**2: sums of so many products are exact in any order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +31,24 @@ class GemmWeight:
 
     Attributes:
         name: for example ``layer_0/qkv``.
-        values: ``[k, n]``, not padded, C-contiguous: int8, or bfloat16 as its bit patterns.
-        precision: which of the two.
+        values: ``[k, n]``, not padded, C-contiguous.
+        precision: the precision of ``values``.
     """
 
     name: str
-    values: NDArray[np.int8] | NDArray[np.uint16]
+    values: GemmInput
     precision: Precision
 
 
 class PendingGemm(Protocol):
-    """One product on its way."""
+    """One product that a device computes."""
 
     def done(self) -> bool:
-        """Whether ``result`` would return, or raise, at once. Never blocks."""
+        """Return whether ``result`` would return, or raise, at once. Never blocks."""
         ...
 
-    def result(self) -> NDArray[np.int32] | NDArray[np.float32]:
-        """The product ``[m, n]``: int32 for int8, float32 for bf16. Waits for it by polling.
+    def result(self) -> GemmOutput:
+        """Wait for the product ``[m, n]`` by polling, and return it.
 
         The array is read-only for the caller, and valid as long as this object lives.
 
@@ -54,7 +63,7 @@ class GemmExecutor(Protocol):
 
     @property
     def device(self) -> str:
-        """What computes, and how: ``npu:xdna2-int8``."""
+        """The device that computes, and how: ``npu:xdna2-int8``."""
         ...
 
     def load(self, weight: GemmWeight) -> None:
@@ -65,12 +74,12 @@ class GemmExecutor(Protocol):
         """
         ...
 
-    def start(self, name: str, x: NDArray[np.int8] | NDArray[np.uint16]) -> PendingGemm:
+    def start(self, name: str, x: GemmInput) -> PendingGemm:
         """Begin ``x @ weight``. ``x`` is free for other use when this returns.
 
         Args:
-            name: of a loaded weight.
-            x: ``[m, k]``, C-contiguous, of the weight's precision; any ``m`` up to the kernel's.
+            name: the name of a loaded weight.
+            x: ``[m, k]``, C-contiguous, in the weight's precision; any ``m`` up to the kernel's.
         """
         ...
 
@@ -96,7 +105,7 @@ class NumpyGemm:
     def load(self, weight: GemmWeight) -> None:
         self._weights[weight.name] = _to_float32(weight.values)
 
-    def start(self, name: str, x: NDArray[np.int8] | NDArray[np.uint16]) -> PendingGemm:
+    def start(self, name: str, x: GemmInput) -> PendingGemm:
         weight = self._weights[name]
         if x.dtype == np.uint16:
             return _Finished(_to_float32(x) @ weight)
@@ -108,12 +117,12 @@ class NumpyGemm:
 
 @dataclass(frozen=True, slots=True)
 class _Finished:
-    product: NDArray[np.int32] | NDArray[np.float32]
+    product: GemmOutput
 
     def done(self) -> bool:
         return True
 
-    def result(self) -> NDArray[np.int32] | NDArray[np.float32]:
+    def result(self) -> GemmOutput:
         return self.product
 
 

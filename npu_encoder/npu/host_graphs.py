@@ -1,4 +1,4 @@
-"""What the host computes between two products of the device: one OpenVINO graph for each such step.
+"""The host's work between two products of the device: one OpenVINO graph per kind of step.
 
 A graph takes the raw product of a linear layer, finishes it (scales, bias), does its step, and ends with the numbers
 that the next product takes. Nothing else is read or written: one call between two products.
@@ -24,13 +24,13 @@ SPLITTER = np.float32(2**16 + 1)
 
 
 def build_stem(weights: EncoderWeights, frames: int, to: Precision, matrices: ov.Type) -> ov.Model:
-    """Convolutions, positions and the first LayerNorm.
+    """Build convolutions, positions and the first LayerNorm.
 
     Input: log-mel ``[n_mels, frames]``. Outputs: ``x`` ``[ctx, d_model]``, and its norm for the device.
 
     Args:
-        weights: the graph refers to their arrays and does not copy them.
-        frames: of the window; ``ctx`` is half of it.
+        weights: the encoder's; the graph refers to their arrays and does not copy them.
+        frames: the length of the window; ``ctx`` is half of it.
         to: the precision of the next product.
         matrices: the type in which the convolutions multiply.
     """
@@ -45,14 +45,14 @@ def build_stem(weights: EncoderWeights, frames: int, to: Precision, matrices: ov
 
 
 def build_attention(ctx: int, d_model: int, n_heads: int, of: Precision, to: Precision, matrices: ov.Type) -> ov.Model:
-    """Softmax attention of all heads; the queries are scaled already.
+    """Build softmax attention of all heads; the queries are scaled already.
 
     Inputs: the product ``[ctx, 3 * d_model]``: queries, keys, values. Outputs: ``[ctx, d_model]`` for the device.
 
     Args:
-        ctx: states of the window.
+        ctx: number of states of the window.
         d_model: width of a state.
-        n_heads: heads.
+        n_heads: number of heads.
         of: the precision of the product.
         to: the precision of the next product.
         matrices: the type in which the heads multiply.
@@ -68,7 +68,7 @@ def build_attention(ctx: int, d_model: int, n_heads: int, of: Precision, to: Pre
 
 
 def build_add_and_norm(ctx: int, d_model: int, of: Precision, to: Precision) -> ov.Model:
-    """``x += product``, and its LayerNorm.
+    """Build ``x += product``, and its LayerNorm.
 
     Inputs: ``x`` ``[ctx, d_model]``, gamma and beta ``[1, d_model]``, the product ``[ctx, d_model]``.
     Outputs: the new ``x``, and its norm for the device.
@@ -78,13 +78,16 @@ def build_add_and_norm(ctx: int, d_model: int, of: Precision, to: Precision) -> 
 
 
 def build_add_and_last_norm(ctx: int, d_model: int, of: Precision) -> ov.Model:
-    """Like ``build_add_and_norm``; the only output is the norm, float32: the encoder's states."""
+    """Build the same as ``build_add_and_norm``, with one output, the float32 norm: the encoder's states."""
     inputs, _, norm = _added_and_normed(ctx, d_model, of)
     return ov.Model([norm], inputs)
 
 
 def build_gelu(ctx: int, d_mlp: int, of: Precision, to: Precision) -> ov.Model:
-    """GELU. Inputs: the product ``[ctx, d_mlp]``. Outputs: the same shape for the device."""
+    """Build GELU.
+
+    Inputs: the product ``[ctx, d_mlp]``. Outputs: the same shape for the device.
+    """
     inputs, hidden = _product(ctx, d_mlp, of)
     return ov.Model(_for_device(gelu(hidden), to), inputs)
 
@@ -97,7 +100,7 @@ def _added_and_normed(ctx: int, d_model: int, of: Precision) -> tuple[list[ov.No
 
 
 def _product(rows: int, columns: int, of: Precision) -> tuple[list[ov.Node], ov.Node]:
-    """The inputs that ``Product.operands`` lists, and the float32 result of the linear layer ``[rows, columns]``."""
+    """Return the inputs, as ``Product.arrays`` lists them, and the linear layer's float32 ``[rows, columns]``."""
     bias = op.parameter([1, columns], ov.Type.f32)
     if of == "bf16":
         product = op.parameter([rows, columns], ov.Type.f32)
@@ -109,7 +112,7 @@ def _product(rows: int, columns: int, of: Precision) -> tuple[list[ov.Node], ov.
 
 
 def _for_device(x: ov.Node, to: Precision) -> list[ov.Node]:
-    """``[rows, columns]`` as the numbers of ``Activation``: bf16; or int8 and the scale of each row ``[rows, 1]``."""
+    """Convert ``[rows, columns]`` to the arrays of ``Activation``: bf16, or int8 and the rows' scales ``[rows, 1]``."""
     if to == "bf16":
         return [op.convert(_nearest_bf16(x), ov.Type.bf16)]
     absmax = op.reduce_max(op.abs(x), integers(1), keep_dims=True)
@@ -119,7 +122,7 @@ def _for_device(x: ov.Node, to: Precision) -> list[ov.Node]:
 
 
 def _nearest_bf16(x: ov.Node) -> ov.Node:
-    """``x`` rounded to the eight bits of bfloat16, so that a conversion that cuts the others off changes nothing.
+    """Round ``x`` to the eight bits of bfloat16, so that a conversion that cuts the others off changes nothing.
 
     Dekker's splitting: exact in float32 up to 2^111; beyond, the result is NaN.
     """

@@ -15,7 +15,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from npu_encoder.graphs.compile import compile_graph, resolve_precision
-from npu_encoder.npu.gemm import Precision
+from npu_encoder.npu.gemm import GemmInput, GemmOutput, Precision
 from npu_encoder.npu.host_graphs import (
     build_add_and_last_norm,
     build_add_and_norm,
@@ -27,8 +27,8 @@ from npu_encoder.weights import EncoderWeights, LayerNormWeights
 
 FloatArray: TypeAlias = NDArray[np.float32]
 
-# Five steps of 16 window lengths.
 MAX_COMPILED_GRAPHS = 80
+"""Five steps of 16 window lengths."""
 
 MATRIX_TYPES = {"bf16": ov.Type.bf16, "f32": ov.Type.f32}
 
@@ -39,48 +39,48 @@ class Activation:
 
     Attributes:
         values: ``[rows, n_in]``: int8, or bfloat16 as its bit patterns.
-        scales: of int8: ``[rows, 1]``; ``values * scales`` approximates the original.
+        scales: ``[rows, 1]`` where the values are int8: ``values * scales`` approximates the original; else None.
     """
 
-    values: NDArray[np.int8] | NDArray[np.uint16]
+    values: GemmInput
     scales: FloatArray | None
 
     @property
     def arrays(self) -> list[NDArray[Any]]:
-        """In the order of a graph's outputs."""
+        """The arrays in the order of a graph's outputs."""
         return [self.values] if self.scales is None else [self.values, self.scales]
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What the device returned for a linear layer, and what is missing to its result.
+    """The output of a linear layer as the device returned it, and what has still to be applied to it.
 
     Attributes:
         values: ``[rows, n_out]``: int32 of an int8 layer, float32 of a bf16 one.
-        row_scales: of int8: the activation's, ``[rows, 1]``.
-        column_scales: of int8: the weight's, ``[1, n_out]``.
+        row_scales: the activation's, ``[rows, 1]``, of an int8 layer; else None.
+        column_scales: the weight's, ``[1, n_out]``, of an int8 layer; else None.
         bias: ``[1, n_out]``.
     """
 
-    values: NDArray[np.int32] | NDArray[np.float32]
+    values: GemmOutput
     row_scales: FloatArray | None
     column_scales: FloatArray | None
     bias: FloatArray
 
     @property
     def precision(self) -> Precision:
-        """Of the layer."""
+        """The precision of the layer."""
         return "bf16" if self.row_scales is None else "int8"
 
     @property
     def arrays(self) -> list[NDArray[Any]]:
-        """In the order of a graph's inputs."""
+        """The arrays in the order of a graph's inputs."""
         arrays = (self.values, self.row_scales, self.column_scales, self.bias)
         return [array for array in arrays if array is not None]
 
 
 class _Graph:
-    """A compiled graph, with as many requests as ever ran at once: to make one costs as much as a short step."""
+    """A compiled graph, with as many requests as ever ran at once: making one costs as much as a short step."""
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._compiled = compiled
@@ -107,12 +107,13 @@ class _Graph:
 
 
 class _Scratch(threading.local):
-    """Memory of the calling thread that is used over and over; what is new has to be mapped page by page."""
+    """Memory of the calling thread that is used over and over: new memory has to be mapped page by page."""
 
     def __init__(self) -> None:
         self._bytes = np.empty(0, np.uint8)
 
     def array(self, shape: tuple[int, int], dtype: type[np.int8 | np.uint16]) -> NDArray[Any]:
+        """Return the memory as an array, whatever is in it."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if size > len(self._bytes):
             self._bytes = np.empty(size, np.uint8)
@@ -120,17 +121,17 @@ class _Scratch(threading.local):
 
 
 class HostSteps:
-    """The steps as compiled graphs, one for each window length, compiled when the length is first met.
+    """The steps as compiled graphs, one per window length, compiled when the length is first met.
 
     A step may be called from several threads; the GIL is released meanwhile. The ``values`` of the activation that it
     returns are overwritten by the next step of the same thread: start their product first.
 
     Args:
-        weights: of the whole encoder.
-        precision: in which convolutions and attention multiply: ``bf16``, ``f32``, or ``auto``.
+        weights: the weights of the whole encoder.
+        precision: the precision in which convolutions and attention multiply: ``bf16``, ``f32``, or ``auto``.
 
     Attributes:
-        n_heads: of a layer.
+        n_heads: attention heads per layer.
 
     Raises:
         UnsupportedPrecisionError: if this CPU cannot compute in ``precision``.
@@ -146,7 +147,7 @@ class HostSteps:
         self._graph = lru_cache(MAX_COMPILED_GRAPHS)(self._compile)
 
     def stem(self, log_mel: FloatArray, to: Precision) -> tuple[FloatArray, Activation]:
-        """The window ``[n_mels, frames]`` to ``x`` ``[ctx, d_model]`` and its first norm, for a product in ``to``."""
+        """Convert ``[n_mels, frames]`` to ``x`` ``[ctx, d_model]`` and its first norm, for a product in ``to``."""
         frames = log_mel.shape[1]
         x, norm = self._residual(frames // 2), self._activation(frames // 2, self._d_model, to)
         graph = self._graph(self._build_stem, frames, to, self._matrices)
@@ -154,7 +155,7 @@ class HostSteps:
         return x, norm
 
     def attention(self, qkv: Product, to: Precision) -> Activation:
-        """``[ctx, 3 * d_model]`` (queries, keys, values) to ``[ctx, d_model]``."""
+        """Mix ``[ctx, 3 * d_model]`` (queries, keys, values) to ``[ctx, d_model]``."""
         ctx = len(qkv.values)
         mixed = self._activation(ctx, self._d_model, to)
         graph = self._graph(build_attention, ctx, self._d_model, self.n_heads, qkv.precision, to, self._matrices)
@@ -164,19 +165,19 @@ class HostSteps:
     def add_and_norm(
         self, x: FloatArray, product: Product, norm: LayerNormWeights, to: Precision
     ) -> tuple[FloatArray, Activation]:
-        """``x + product`` and its norm, both ``[ctx, d_model]``."""
+        """Return ``x + product`` and its norm, both ``[ctx, d_model]``."""
         y, normed = self._residual(len(x)), self._activation(len(x), self._d_model, to)
         graph = self._graph(build_add_and_norm, len(x), self._d_model, product.precision, to)
         graph.run([x, *_rows(norm), *product.arrays], [y, *normed.arrays])
         return y, normed
 
     def add_and_last_norm(self, x: FloatArray, product: Product, norm: LayerNormWeights, states: FloatArray) -> None:
-        """The norm of ``x + product`` into ``states``, all ``[ctx, d_model]``."""
+        """Write the norm of ``x + product`` into ``states``, all ``[ctx, d_model]``."""
         graph = self._graph(build_add_and_last_norm, len(x), self._d_model, product.precision)
         graph.run([x, *_rows(norm), *product.arrays], [states])
 
     def gelu(self, hidden: Product, to: Precision) -> Activation:
-        """``[ctx, 4 * d_model]`` to the same."""
+        """Apply GELU to ``[ctx, 4 * d_model]``."""
         ctx, d_mlp = hidden.values.shape
         y = self._activation(ctx, d_mlp, to)
         self._graph(build_gelu, ctx, d_mlp, hidden.precision, to).run(hidden.arrays, y.arrays)

@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from npu_encoder.errors import NoKernelError
 from npu_encoder.npu.gemm import Precision
 
-# mlir-aie's whole-array GEMM on npu2: 4 rows of cores, 8 columns.
 CORE_ROWS = 4
 CORE_COLUMNS = 8
+"""mlir-aie's whole-array GEMM on npu2 uses so many rows and columns of cores."""
 
 ENTRY = "MLIR_AIE"
 LAYOUT = "row_major"
-# The reset mode of the cores is floor, which biases every step of the sum.
 ROUNDING = "conv_even"
+"""The reset mode of the cores is floor, which biases every step of the sum."""
+
 OUT_DTYPES = {"int8": "int32", "bf16": "f32"}
 
 
@@ -37,12 +38,12 @@ class Kernel:
 
     Attributes:
         name: stem of its files.
-        m, k, n: sizes it was compiled for; smaller operands are padded.
-        precision: of both operands; the product is int32 for int8, float32 for bf16.
+        m, k, n: sizes that it was compiled for; smaller operands are padded.
+        precision: the precision of both operands; the product is int32 for int8, float32 for bf16.
         tile_m: rows of the product that one core computes at a time.
         xclbin: path of the array's configuration.
-        xclbin_sha256: kernels of one xclbin share a hardware context.
-        instructions: uint32 words.
+        xclbin_sha256: the digest of that file; kernels of one xclbin share a hardware context.
+        instructions: uint32 words, one sequence per shape.
     """
 
     name: str
@@ -62,23 +63,24 @@ class Kernel:
 
 
 def read_kernels(directory: Path, *, simulated: bool) -> tuple[Kernel, ...]:
-    """Every kernel of ``directory``, checked against its manifest.
+    """Read every kernel of ``directory``, and check its files against its manifest.
 
     Args:
-        directory: holds the three files of each kernel.
-        simulated: whether the driver in use is the simulator; it takes simulated kernels only, the real one never.
+        directory: the directory that holds the three files of each kernel.
+        simulated: whether the driver in use is the simulator, which takes only simulated kernels; the real driver
+            takes none of them.
 
     Raises:
         NoKernelError: names the file that is missing, damaged or meant for the other driver.
     """
     manifests = sorted(directory.glob("*.json"))
     if not manifests:
-        raise NoKernelError(f"{directory} holds no kernel manifest (*.json): see npu_encoder/README.md")
+        raise NoKernelError(f"The directory {directory} holds no kernel manifest (*.json): see npu_encoder/README.md")
     return tuple(_read_kernel(path, simulated=simulated) for path in manifests)
 
 
 def kernels_for_weight(kernels: Iterable[Kernel], k: int, n: int, precision: Precision) -> list[Kernel]:
-    """The kernels for a weight ``[k, n]``: of the smallest padded K and N, one for each M, smallest M first.
+    """Return the kernels for a weight ``[k, n]``: those of the smallest padded K and N, one per M, smallest M first.
 
     Raises:
         NoKernelError: if no kernel is large enough.
@@ -87,14 +89,17 @@ def kernels_for_weight(kernels: Iterable[Kernel], k: int, n: int, precision: Pre
     fitting = [kernel for kernel in of_precision if kernel.k >= k and kernel.n >= n]
     if not fitting:
         sizes = sorted({(kernel.k, kernel.n) for kernel in of_precision})
-        raise NoKernelError(f"no {precision} kernel fits K={k}, N={n} at any M; there are (K, N) = {sizes}")
+        raise NoKernelError(
+            f"In the kernels' directory no {precision} kernel fits K={k}, N={n} at any M: compile one. It has (K, N) = "
+            f"{sizes}."
+        )
     smallest = min(fitting, key=lambda kernel: (kernel.k * kernel.n, kernel.k))
     same = {kernel.m: kernel for kernel in fitting if (kernel.k, kernel.n) == (smallest.k, smallest.n)}
     return [same[m] for m in sorted(same)]
 
 
 def kernel_for_rows(kernels: Sequence[Kernel], rows: int) -> Kernel:
-    """The first of ``kernels`` (smallest M first) with room for ``rows`` and its known-answer rows.
+    """Return the first of ``kernels`` (smallest M first) with room for ``rows`` and its known-answer rows.
 
     Raises:
         NoKernelError: if even the largest is too small.
@@ -104,13 +109,13 @@ def kernel_for_rows(kernels: Sequence[Kernel], rows: int) -> Kernel:
             return kernel
     largest = kernels[-1]
     raise NoKernelError(
-        f"no {largest.precision} kernel fits M={rows}, K={largest.k}, N={largest.n}: "
-        f"the largest, {largest.name}, takes {capacity(largest)} rows"
+        f"No {largest.precision} kernel fits M={rows}, K={largest.k}, N={largest.n}: compile a larger one than "
+        f"{largest.name}, which takes {capacity(largest)} rows"
     )
 
 
 def capacity(kernel: Kernel) -> int:
-    """Rows that a caller may fill: all but one known-answer row for each row of cores."""
+    """Return the number of rows that a caller may fill: all but one known-answer row per row of cores."""
     return kernel.m - CORE_ROWS
 
 
@@ -119,7 +124,8 @@ def _read_kernel(path: Path, *, simulated: bool) -> Kernel:
         return _checked_kernel(path, json.loads(path.read_text()), simulated=simulated)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NoKernelError(
-            f"{path.name}: not a kernel manifest with its files: {type(error).__name__}: {error}"
+            f"The file {path.name} is not a kernel manifest with its files; copy or compile the kernel again: "
+            f"{type(error).__name__}: {error}"
         ) from error
 
 
@@ -133,7 +139,10 @@ def _checked_kernel(path: Path, manifest: dict[str, Any], *, simulated: bool) ->
     words = insts.read_bytes()
     _check_digest(insts, words, manifest["insts_sha256"])
     if not words or len(words) != 4 * manifest["n_instructions"]:
-        raise NoKernelError(f"{insts.name} holds {len(words)} bytes, not {manifest['n_instructions']} words")
+        raise NoKernelError(
+            f"The file {insts.name} holds {len(words)} bytes, not {manifest['n_instructions']} words: copy or compile "
+            "the kernel again"
+        )
 
     return Kernel(
         name=manifest["name"],
@@ -152,13 +161,14 @@ def _check_driver(path: Path, made_for_simulator: object, *, simulated: bool) ->
     if made_for_simulator is not simulated:
         kind = {True: "simulated", False: "real"}
         raise NoKernelError(
-            f"{path.name} is a {kind[bool(made_for_simulator)]} kernel, but the driver in use is {kind[simulated]}"
+            f"The file {path.name} is a {kind[bool(made_for_simulator)]} kernel, but the driver in use is "
+            f"{kind[simulated]}: name a directory of {kind[simulated]} kernels"
         )
 
 
 def _check_conventions(path: Path, manifest: dict[str, Any]) -> None:
     if manifest["in_dtype"] not in OUT_DTYPES:
-        raise NoKernelError(f"{path.name}: in_dtype is {manifest['in_dtype']!r}, not one of {list(OUT_DTYPES)}")
+        raise _unusable(path, f"in_dtype is {manifest['in_dtype']!r}, not one of {list(OUT_DTYPES)}")
     expected = {
         "name": path.stem,
         "out_dtype": OUT_DTYPES[manifest["in_dtype"]],
@@ -168,20 +178,24 @@ def _check_conventions(path: Path, manifest: dict[str, Any]) -> None:
     }
     for field, value in expected.items():
         if manifest[field] != value:
-            raise NoKernelError(f"{path.name}: {field} is {manifest[field]!r}, expected {value!r}")
+            raise _unusable(path, f"{field} is {manifest[field]!r}, not {value!r}")
 
 
 def _check_shape(path: Path, manifest: dict[str, Any]) -> int:
-    """The rules of the whole-array design; returns the rows of a tile."""
+    """Check the rules of the whole-array design; return the rows of a tile."""
     tile_m, tile_k, tile_n = manifest["tile"]
     steps = {"m": CORE_ROWS * tile_m, "k": tile_k, "n": CORE_COLUMNS * tile_n}
     for field, step in steps.items():
         size = manifest[field]
         if not (isinstance(size, int) and isinstance(step, int) and step > 0 and size > 0 and size % step == 0):
-            raise NoKernelError(f"{path.name}: {field} = {size!r} is no positive multiple of {step!r}")
+            raise _unusable(path, f"{field} = {size!r} is no positive multiple of {step!r}")
     return int(tile_m)
 
 
 def _check_digest(path: Path, content: bytes, expected: str) -> None:
     if hashlib.sha256(content).hexdigest() != expected:
-        raise NoKernelError(f"{path.name} does not match the sha256 of its manifest: copy or compile it again")
+        raise NoKernelError(f"The file {path.name} does not match the sha256 of its manifest: copy or compile it again")
+
+
+def _unusable(path: Path, what: str) -> NoKernelError:
+    return NoKernelError(f"In {path.name}, {what}: compile the kernel as npu_encoder/README.md says")

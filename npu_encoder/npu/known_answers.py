@@ -1,9 +1,9 @@
 """Rows with known products, computed along with every GEMM: they tell a device that works from one that says so.
 
-A run that never happened, or went wrong, can be reported as complete. So one row for each row of cores is not the
-caller's: it lies in the last tile that this row of cores computes, and its product was computed on the host when the
-weight was loaded. As each column of cores computes its share of every row, all cores answer in each run. Before a run
-the answers' place is overwritten, so that the answers of the run before cannot pass for new ones.
+A run that never happened, or went wrong, can be reported as complete. So one row per row of cores is not the caller's:
+it lies in the last tile that this row of cores computes, and its product was computed on the host when the weight was
+loaded. As each column of cores computes its share of every row, all cores answer in each run. Before a run the place of
+the answers is overwritten, so that the answers of an earlier run cannot pass for new ones.
 """
 
 from __future__ import annotations
@@ -14,24 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npu_encoder.bfloat16 import from_bfloat16, to_bfloat16
 from npu_encoder.npu.gemm import Precision
 from npu_encoder.npu.kernels import CORE_ROWS, Kernel
-from npu_encoder.npu.quantization import from_bfloat16, to_bfloat16
 
 SEED = 1500
 
-# Window lengths and kernels whose rows have been laid out.
 MAX_LAYOUTS = 256
+"""Pairs of a window length and a kernel for which the place of the rows is remembered."""
 
-# The bits of a quiet float32 NaN; as an integer far beyond any product of int8 values.
 UNANSWERED = 0x7FC0_0BAD
+"""The bits of a quiet float32 NaN; as an integer far beyond any product of int8 values."""
 
-# The order of a float32 sum and its last roundings are the device's business: 2**-10 of the sum of magnitudes allows
-# for the worst case of 8192 steps, and a lost tile is out by far more.
 BF16_TOLERANCE = 2.0**-10
-
-INPUT_DTYPES: dict[Precision, type[np.generic]] = {"int8": np.int8, "bf16": np.uint16}
-OUTPUT_DTYPES: dict[Precision, type[np.generic]] = {"int8": np.int32, "bf16": np.float32}
+"""The order of a float32 sum and its last roundings are the device's business: this share of the sum of magnitudes
+allows for the worst case of 8192 steps, and a lost tile is out by far more."""
 
 
 class KnownAnswers:
@@ -39,10 +36,10 @@ class KnownAnswers:
 
     Args:
         weight: ``[k, n]`` as the device holds it, padding included.
-        precision: of the weight.
+        precision: the precision of the weight.
 
     Attributes:
-        questions: ``[4, k]``, of the weight's precision: one row for each row of cores.
+        questions: ``[4, k]``, in the weight's precision: one row per row of cores.
     """
 
     def __init__(self, weight: NDArray[Any], precision: Precision) -> None:
@@ -54,10 +51,10 @@ class KnownAnswers:
             self._tolerance = BF16_TOLERANCE * (np.abs(questions) @ np.abs(values))
 
     def matches(self, rows: NDArray[Any]) -> bool:
-        """Whether the device answered right: exactly for int8, up to rounding for bf16; NaN never is.
+        """Return whether the device answered right: exactly for int8, up to rounding for bf16; NaN is always wrong.
 
         Args:
-            rows: ``[4 * i, n]``, the answers to the questions, over and over; without the last columns if need be.
+            rows: ``[4 * i, n]``, the answers to the questions, over and over; the last columns may be missing.
         """
         n = rows.shape[1]
         error = np.abs(rows.reshape(-1, CORE_ROWS, n) - self._answers[:, :n])
@@ -66,13 +63,13 @@ class KnownAnswers:
 
 @lru_cache(MAX_LAYOUTS)
 def question_rows(kernel: Kernel) -> slice:
-    """Where the known-answer rows are in ``[m, ...]``: the last row of each of the last four tiles."""
+    """Return where the known-answer rows are in ``[m, ...]``: the last row of each of the last four tiles."""
     return slice(kernel.m - (CORE_ROWS - 1) * kernel.tile_m - 1, kernel.m, kernel.tile_m)
 
 
 @lru_cache(MAX_LAYOUTS)
 def caller_rows(kernel: Kernel, rows: int) -> tuple[tuple[slice, slice], ...]:
-    """Where the first ``rows`` rows of the caller go, around the known-answer rows.
+    """Return where the first ``rows`` rows of the caller go, around the known-answer rows.
 
     Returns:
         Pairs of the caller's rows and the kernel's.

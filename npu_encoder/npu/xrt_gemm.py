@@ -1,4 +1,4 @@
-"""Matrix products on the NPU: which kernel, which context, and what is left when a context has failed."""
+"""Matrix products on the NPU: which kernel, which context, and what still works when a context has failed."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ from numpy.typing import NDArray
 
 from npu_encoder.backend import DeviceHealth, HealthStatus
 from npu_encoder.errors import DeviceFailedError, NoKernelError
-from npu_encoder.npu.context import POLL_S, ResidentWeight, XrtContext, XrtRun
+from npu_encoder.npu.buffers import ResidentWeight
+from npu_encoder.npu.context import XrtContext
 from npu_encoder.npu.driver import Driver, open_device
-from npu_encoder.npu.gemm import GemmWeight
+from npu_encoder.npu.gemm import INPUT_DTYPES, GemmInput, GemmWeight
 from npu_encoder.npu.kernels import Kernel, kernel_for_rows, kernels_for_weight
-from npu_encoder.npu.known_answers import INPUT_DTYPES, KnownAnswers
+from npu_encoder.npu.known_answers import KnownAnswers
+from npu_encoder.npu.runs import POLL_S, XrtRun
 
-# Of Strix Halo, shared by all its processes.
 MAX_CONTEXTS = 16
+"""Strix Halo has so many, and all its processes share them."""
 
-# More than the 2 s after which the driver kills a run by itself.
 RUN_TIMEOUT_S = 2.5
+"""More than the 2 s after which the driver kills a run by itself."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
+    """A loaded weight, its number of rows before padding, and the kernels for it."""
+
     weight: ResidentWeight
     k: int
     kernels: Sequence[Kernel]
@@ -40,9 +44,9 @@ class XrtGemm:
     and survives the failure of another, but does not multiply the speed.
 
     Args:
-        driver: what ``load_driver`` returned.
-        kernels: what may be used, as ``read_kernels`` returned them.
-        n_contexts: hardware contexts for each xclbin.
+        driver: the result of ``load_driver``.
+        kernels: the kernels that may be used, as ``read_kernels`` returned them.
+        n_contexts: hardware contexts per xclbin.
         run_timeout_s: after this a run counts as lost.
 
     Raises:
@@ -62,7 +66,7 @@ class XrtGemm:
 
     @property
     def n_contexts(self) -> int:
-        """Hardware contexts for each xclbin: so many products can be on the device side by side."""
+        """Hardware contexts per xclbin: so many products can be on the device side by side."""
         return self._n_contexts
 
     @property
@@ -72,12 +76,12 @@ class XrtGemm:
 
     @property
     def device_name(self) -> str:
-        """What the driver calls the device."""
+        """The driver's name for the device."""
         return str(self._device.get_info(self._driver.xrt.xrt_info_device.name))
 
     @property
     def health(self) -> DeviceHealth:
-        """``degraded`` if some contexts failed, ``failed`` if none is left for some of the products."""
+        """The health of all contexts: ``degraded`` if some failed, ``failed`` if none is left for some products."""
         contexts = [context for group in self._contexts.values() for context in group]
         failed = [context for context in contexts if context.status == "failed"]
         status: HealthStatus = "degraded" if failed else "healthy"
@@ -103,7 +107,7 @@ class XrtGemm:
                 context.load(resident)
         self._layers[weight.name] = _Layer(resident, k, kernels)
 
-    def start(self, name: str, x: NDArray[np.int8] | NDArray[np.uint16]) -> XrtRun:
+    def start(self, name: str, x: GemmInput) -> XrtRun:
         """Begin ``x @ weight``; waits only while every context has four runs in flight.
 
         Raises:
@@ -121,16 +125,16 @@ class XrtGemm:
                 if run is not None:
                     return run
             if all(context.status == "failed" for context in group):
-                raise DeviceFailedError(f"the NPU has failed: {group[-1].reason}")
+                raise DeviceFailedError(f"The NPU has failed; start this process again. The reason: {group[-1].reason}")
             for context in group:
                 context.advance()
             self._driver.clock.sleep(POLL_S)
 
-    def check(self) -> None:
+    def probe_device(self) -> None:
         """Let every context that is at rest multiply known-answer rows; one that cannot is rebuilt, or has failed."""
         for group in self._contexts.values():
             for context in group:
-                context.check()
+                context.probe()
 
     def close(self) -> None:
         for group in self._contexts.values():
@@ -141,12 +145,12 @@ class XrtGemm:
         self._device = None
 
     def _open_contexts(self, kernels: Sequence[Kernel]) -> list[list[XrtContext]]:
-        """The contexts of every xclbin that ``kernels`` come from; new ones serve all kernels of their xclbin."""
+        """Return the contexts of all xclbins of ``kernels``; new ones serve all kernels of their xclbin."""
         xclbins = dict.fromkeys(kernel.xclbin_sha256 for kernel in kernels)
         needed = self._n_contexts * len(self._contexts.keys() | xclbins.keys())
         if needed > MAX_CONTEXTS:
             raise NoKernelError(
-                f"the kernels need {needed} hardware contexts ({self._n_contexts} for each xclbin), the NPU has "
+                f"The kernels need {needed} hardware contexts ({self._n_contexts} per xclbin), but the NPU has "
                 f"{MAX_CONTEXTS}: set n_contexts lower, keep fewer sizes of M, or compile several into one xclbin"
             )
         by_xclbin: dict[str, list[Kernel]] = defaultdict(list)
@@ -165,5 +169,5 @@ def _check_activations(layer: _Layer, x: NDArray[Any]) -> None:
     dtype = INPUT_DTYPES[layer.kernels[0].precision]
     if x.shape != (len(x), layer.k) or len(x) == 0 or x.dtype != dtype or not x.flags.c_contiguous:
         raise ValueError(
-            f"{layer.weight.name} takes C-contiguous {dtype.__name__} [m, {layer.k}], not {x.dtype} {x.shape}"
+            f"The layer {layer.weight.name} takes C-contiguous {dtype.__name__} [m, {layer.k}], not {x.dtype} {x.shape}"
         )

@@ -1,7 +1,7 @@
-"""A stand-in for pyxrt, the Python binding of AMD's XDNA NPUs, for machines without one.
+"""A simulation of pyxrt, the Python binding of AMD's XDNA NPUs, for machines without one.
 
 ``create_module`` returns what ``import pyxrt`` would; ``SimulatorConfig`` and ``FaultPlan`` say what kind of device
-stands behind it and what goes wrong. It runs the kernels of ``kernels.write_kernels`` and no others.
+is behind it and what goes wrong. It runs the kernels of ``kernels.write_kernels`` and no others.
 """
 
 from npu_encoder.simulator.clock import RealClock, VirtualClock

@@ -1,7 +1,4 @@
-"""What the device makes of a run's arguments.
-
-The convention is mlir-aie's: ``kernel(3, instructions, words, a, b, c)``.
-"""
+"""The device's reading of a run's arguments. Their order is mlir-aie's: ``kernel(3, instructions, words, a, b, c)``."""
 
 from __future__ import annotations
 
@@ -33,11 +30,11 @@ class Gemm:
 
 @dataclass(frozen=True, slots=True)
 class Nonsense:
-    """A run that does not.
+    """A run that makes no sense.
 
     Attributes:
-        reason: why.
-        state: what the device says in the end. It never says why, and may claim to have completed.
+        reason: a sentence that says why.
+        state: the state in which the run ends. The device never says why, and may claim to have completed it.
     """
 
     reason: str
@@ -45,9 +42,9 @@ class Nonsense:
 
 
 def interpret(arguments: Arguments, xclbin: SimulatedXclbin) -> Gemm | Nonsense:
-    """Check the arguments as they are at the start of a run."""
+    """Read the arguments as they are at the start of a run."""
     if arguments.get(OPCODE) != RUN_INSTRUCTIONS:
-        return Nonsense(f"the opcode is {arguments.get(OPCODE)}, not {RUN_INSTRUCTIONS}")
+        return Nonsense(f"The opcode is {arguments.get(OPCODE)}, not {RUN_INSTRUCTIONS}")
     shape = _shape(arguments, xclbin)
     return shape if isinstance(shape, Nonsense) else _gemm(arguments, shape)
 
@@ -55,22 +52,22 @@ def interpret(arguments: Arguments, xclbin: SimulatedXclbin) -> Gemm | Nonsense:
 def _shape(arguments: Arguments, xclbin: SimulatedXclbin) -> KernelShape | Nonsense:
     buffer, words = arguments.get(INSTRUCTIONS), arguments.get(WORDS)
     if not isinstance(buffer, Buffer) or not isinstance(words, int) or words <= 0:
-        return Nonsense("there are no instructions", CommandState.ERT_CMD_STATE_COMPLETED)
+        return Nonsense("There are no instructions", CommandState.ERT_CMD_STATE_COMPLETED)
     if 4 * words > buffer.size:
-        return Nonsense(f"{words} instructions do not fit in {buffer.size} bytes")
+        return Nonsense(f"The buffer of {buffer.size} bytes cannot hold {words} instructions")
     content = buffer.device[: 4 * words].view(np.uint32)
     if ((content == 0) | (content == POISON)).all():
-        return Nonsense("the instructions never reached the device", CommandState.ERT_CMD_STATE_COMPLETED)
+        return Nonsense("The instructions never reached the device", CommandState.ERT_CMD_STATE_COMPLETED)
     shape = xclbin.shapes.get(buffer.device_digest(4 * words))
-    return shape or Nonsense("the instructions are not those of a kernel of this xclbin")
+    return shape or Nonsense("The instructions are not those of a kernel of this xclbin")
 
 
 def _gemm(arguments: Arguments, shape: KernelShape) -> Gemm | Nonsense:
     operands = [arguments.get(index) for index in (A, B, C)]
     for name, operand, size in zip("ABC", operands, shape.operand_bytes, strict=True):
         if not isinstance(operand, Buffer):
-            return Nonsense(f"the buffer {name} is not set")
+            return Nonsense(f"The buffer {name} is not set")
         if operand.size < size:
-            return Nonsense(f"the buffer {name} has {operand.size} bytes, the kernel needs {size}")
+            return Nonsense(f"The buffer {name} has {operand.size} bytes, the kernel needs {size}")
     a, b, c = (operand for operand in operands if isinstance(operand, Buffer))
     return Gemm(shape, a, b, c)

@@ -1,4 +1,4 @@
-"""Buffers with two images: what the host sees and what the device sees."""
+"""Buffers with two images: one that the host sees and one that the device sees."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# As float32 and as bf16 it is NaN, as int32 it is beyond any product: memory that nobody wrote cannot pass for data.
 POISON = 0x7FC05AA5
+"""NaN as float32 and as bf16, beyond any product as int32: memory that nobody wrote cannot pass for data."""
 
 Bytes = NDArray[np.uint8]
 
 
 class Buffer:
-    """Memory of the device. Only ``to_device`` and ``from_device`` make the two images alike.
+    """A piece of memory. Only ``to_device`` and ``from_device`` make its two images alike.
 
     Args:
-        size: in bytes.
-        flags: as given by the program.
+        size: number of bytes.
+        flags: the flags that the program gave.
         group: memory group that it was made for.
-        shared: host and device see the same image, as they do on the hardware once caches are flushed: a
+        shared: whether host and device see the same image, as they do on the hardware once caches are flushed: a
             synchronisation then costs nothing, and a forgotten one goes unnoticed.
 
     Attributes:
@@ -60,7 +60,7 @@ class Buffer:
             self.host[part] = self.device[part]
 
     def device_digest(self, size: int) -> str:
-        """SHA-256 of the first ``size`` bytes of the device's image; computed once an upload."""
+        """Return the SHA-256 of the first ``size`` bytes of the device's image; computed once per upload."""
         if size not in self._digests:
             self._digests[size] = hashlib.sha256(self.device[:size].data).hexdigest()
         return self._digests[size]
@@ -74,7 +74,7 @@ class Buffer:
         self.host[self._part(len(data), seek, "write")] = data
 
     def read(self, size: int, skip: int) -> NDArray[np.int8]:
-        """A copy of a part of the host's image.
+        """Copy a part of the host's image.
 
         Raises:
             RuntimeError: if it is not all within the buffer.
@@ -90,15 +90,15 @@ class Buffer:
 
 
 def poison_when_dead(owner: object, buffer: Buffer) -> None:
-    """A view of a buffer does not keep it alive: once ``owner`` is gone, whoever looks into one shall see it."""
+    """Poison the host's image once ``owner`` is gone: a view does not keep a buffer alive, and it shall be seen."""
     weakref.finalize(owner, _poison, buffer.host).atexit = False
 
 
 def raw_bytes(data: Any) -> tuple[Bytes, bool]:
-    """The bytes that pybind11 passes on: as many as the array has, from its first one on, strides ignored.
+    """Return the bytes that pybind11 passes on: as many as the array has, from its first one on, strides ignored.
 
     Returns:
-        The bytes and whether they are the array's.
+        The bytes, and whether they are the array's.
     """
     array = np.asarray(memoryview(data))
     if array.flags.c_contiguous:

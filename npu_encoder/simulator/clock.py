@@ -6,20 +6,14 @@ import threading
 import time
 from typing import Protocol
 
+from npu_encoder.clock import Clock
 
-class Clock(Protocol):
-    """What the simulator needs to know about time. Safe to share between threads."""
 
-    def monotonic(self) -> float:
-        """Seconds since an arbitrary moment, as ``time.monotonic``."""
-        ...
-
-    def sleep(self, seconds: float, /) -> None:
-        """Return once ``seconds`` have passed."""
-        ...
+class PolledClock(Clock, Protocol):
+    """A clock on which polling takes time too. Safe to share between threads."""
 
     def poll(self) -> None:
-        """Called whenever a program asks for the state of a run, which takes time too."""
+        """Let the time pass that a program needs to ask for the state of a run."""
         ...
 
 
@@ -34,14 +28,14 @@ class RealClock:
             time.sleep(seconds)
 
     def poll(self) -> None:
-        """Costs what the call itself costs."""
+        """Do nothing: on this clock the call itself takes its time."""
 
 
 class VirtualClock:
-    """Moves only when somebody sleeps on it, polls or calls ``advance``.
+    """A clock that moves only when somebody sleeps on it, polls or calls ``advance``.
 
     Args:
-        poll_s: seconds that one poll takes; above zero, so that a loop that polls comes to its end.
+        poll_s: seconds that one poll takes; above zero, so that a loop that polls ends.
     """
 
     def __init__(self, *, poll_s: float = 1e-4) -> None:

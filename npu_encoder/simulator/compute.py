@@ -1,4 +1,4 @@
-"""Computes a GEMM from the device's images of its buffers."""
+"""The output of a GEMM, computed from the device's images of its buffers."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class _Known:
 
 
 class CheckedRows:
-    """Computes the last row of each of the last four tiles, and nothing else: what a driver can check at little cost.
+    """The last row of each of the last four tiles, and no other: what a driver can check at little cost.
 
-    The product of rows and weight that came before is remembered, so that a device which is for timing only costs the
-    host next to nothing. All other rows of an output are ones at first, and stay whatever they are.
+    The latest product of rows and weight is remembered, so that a device which is for timing only costs the host next
+    to nothing. All other rows of an output are ones at first, and stay whatever they are.
     """
 
     def __init__(self) -> None:

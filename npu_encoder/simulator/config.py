@@ -1,10 +1,10 @@
-"""What kind of device is simulated."""
+"""The kind of device that is simulated."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from npu_encoder.simulator.clock import Clock, RealClock
+from npu_encoder.simulator.clock import PolledClock, RealClock
 from npu_encoder.simulator.kernels import COLUMNS
 from npu_encoder.simulator.latency import LatencyModel
 
@@ -13,25 +13,25 @@ TDR_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class SimulatorConfig:
-    """The device and the strictness of its module.
+    """The simulated device and the strictness of its module.
 
     Attributes:
         latency: how long things take.
-        clock: whose time they take.
+        clock: the clock by which they take it.
         columns_per_context: columns of cores that a context has for itself; None lets all contexts share all eight
             in turn, as the firmware does by default.
         max_contexts: hardware contexts that exist at a time.
         max_commands: commands in flight on a context; starting one more blocks until one has ended.
-        max_opens: times that a process may open the device before it is refused.
-        tdr_s: after this the driver kills a command.
-        strict: raise ``StrictnessError`` where the real module or device would silently go wrong.
-        exact_commands: commands of each context that are computed; the later ones only take their time and yield
+        max_opens: number of times that a process may open the device before it is refused.
+        tdr_s: seconds after which the driver kills a command.
+        strict: whether to raise ``StrictnessError`` where the real module or device would silently go wrong.
+        exact_commands: number of commands per context that are computed; later ones only take their time and yield
             nonsense, except for the rows that ``CheckedRows`` computes. None computes everything. Unless it is None,
             host and device share the memory of buffers: the host pays for what its driver does and nothing else.
     """
 
     latency: LatencyModel = field(default_factory=LatencyModel)
-    clock: Clock = field(default_factory=RealClock)
+    clock: PolledClock = field(default_factory=RealClock)
     columns_per_context: int | None = None
     max_contexts: int = 16
     max_commands: int = 4
@@ -42,7 +42,9 @@ class SimulatorConfig:
 
     def __post_init__(self) -> None:
         if self.columns_per_context is not None and not 0 < self.columns_per_context <= COLUMNS:
-            raise ValueError(f"columns_per_context is {self.columns_per_context}, not 1 to {COLUMNS}")
+            raise ValueError(
+                f"The setting columns_per_context is {self.columns_per_context}: choose 1 to {COLUMNS}, or None"
+            )
 
     @property
     def timing_only(self) -> bool:
@@ -56,5 +58,5 @@ class SimulatorConfig:
 
     @property
     def share(self) -> float:
-        """What part of the device's columns a partition has."""
+        """The part of the device's columns that a partition has."""
         return self.columns_per_context / COLUMNS if self.columns_per_context else 1.0

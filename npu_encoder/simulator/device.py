@@ -19,7 +19,7 @@ BDF = "0000:00:00.0"
 
 
 class Context:
-    """A hardware context. Its place on the device is free again when nothing refers to it any more."""
+    """A hardware context. Its place on the device is free again once nothing refers to it any more."""
 
     def __init__(self, npu: Npu, handle: int, xclbin: SimulatedXclbin, partition: int) -> None:
         self.npu = npu
@@ -31,8 +31,8 @@ class Context:
 class Npu:
     """One device as one process sees it. Safe to share between threads.
 
-    A *handle* is the number of times that the device had been lost when it was opened: all that was made from it works
-    until the device is lost once more.
+    A *handle* is the number of times that the device had been lost by the time it was opened: everything made with it
+    works until the device is lost once more.
     """
 
     def __init__(self, config: SimulatorConfig, faults: FaultPlan) -> None:
@@ -46,7 +46,7 @@ class Npu:
         self._contexts = [0] * config.partitions
 
     def open(self, index: int | str) -> int:
-        """Open the device; returns a handle.
+        """Open the device; return a handle.
 
         Raises:
             RuntimeError: if there is none, or the process has opened it too often.
@@ -74,7 +74,7 @@ class Npu:
 
     def register(self, handle: int, uuid: str, xclbin: SimulatedXclbin) -> None:
         """Make an xclbin known to the device."""
-        self._check(handle, "CONFIG_HWCTX")
+        self._check_handle(handle, "CONFIG_HWCTX")
         self._xclbins[uuid] = xclbin
 
     def create_context(self, handle: int, uuid: str) -> Context:
@@ -83,7 +83,7 @@ class Npu:
         Raises:
             RuntimeError: if all are taken, or the xclbin has not been registered.
         """
-        self._check(handle, "CREATE_HWCTX")
+        self._check_handle(handle, "CREATE_HWCTX")
         self.faults.strike(Site.CONTEXT)
         if uuid not in self._xclbins:
             raise RuntimeError(f"No such xclbin '{uuid}': Invalid argument")
@@ -103,7 +103,7 @@ class Npu:
         Raises:
             RuntimeError: if there is none, or not of this kind.
         """
-        self._check(handle, "CREATE_BO")
+        self._check_handle(handle, "CREATE_BO")
         self.faults.strike(Site.BUFFER)
         if flags not in (BufferFlags.host_only, BufferFlags.cacheable):
             raise RuntimeError(f"unsupported buffer flags {int(flags):#x} (err=95): Operation not supported")
@@ -119,7 +119,7 @@ class Npu:
             RuntimeError: if the device is gone.
             StrictnessError: if the config is strict and the run cannot compute anything.
         """
-        self._check(context.handle, "EXEC_CMD")
+        self._check_handle(context.handle, "EXEC_CMD")
         task = interpret(arguments, context.xclbin)
         if self.config.strict and isinstance(task, Nonsense):
             raise StrictnessError(task.reason)
@@ -134,7 +134,7 @@ class Npu:
         self._xclbins.clear()
         self.execution.abort_all()
 
-    def _check(self, handle: int, operation: str) -> None:
+    def _check_handle(self, handle: int, operation: str) -> None:
         if handle != self._losses:
             raise RuntimeError(f"DRM_IOCTL_AMDXDNA_{operation} IOCTL failed (err=-19): No such device")
 

@@ -1,6 +1,6 @@
 """The enumerations of pyxrt with their real values.
 
-pybind11 makes a class of its own for each: its members convert with ``int()`` but equal no integer.
+pybind11 gives each a class of its own, whose members convert with ``int()`` but equal no integer.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Errors of the simulator that the real module cannot raise: each stands for something worse."""
+"""Errors that only the simulator raises: the real module would do something worse."""
 
 from __future__ import annotations
 
 
 class StrictnessError(Exception):
-    """In strict mode: the real module or device would have gone on and produced something wrong."""
+    """The real module or device would have gone on and produced something wrong. Raised only in strict mode."""
 
 
 class ProcessCrashError(BaseException):

@@ -1,8 +1,8 @@
 """Commands on their way through the device.
 
 Commands of a partition run one after the other in the order of their start, whichever context they belong to. So the
-end of a command is known when it starts, and nothing has to run in the background: what a command does happens when
-somebody next looks at the device after that moment, in the order of the commands' ends.
+end of a command is known when it starts, and nothing has to run in the background: the effects of a command happen
+when somebody next looks at the device after its end, in the order of the commands' ends.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Command:
     """One started run.
 
     Attributes:
-        gemm: what it computes; None if it computes nothing.
-        ends_at: when, by the clock.
-        outcome: its state from then on.
-        effect: what it does to memory then.
-        state: ``NEW`` until then.
+        gemm: the product that it computes; None if it computes nothing.
+        ends_at: the moment of its end, by the clock.
+        outcome: the state that it ends in.
+        effect: what it does to memory at its end.
+        state: its state now; ``NEW`` until it ends.
     """
 
     gemm: Gemm | None
@@ -49,8 +49,8 @@ class Queue:
 
     Attributes:
         partition: index of the part of the device that runs them.
-        started: how many there have been.
-        commands: in flight.
+        started: number of commands so far.
+        commands: those in flight.
     """
 
     partition: int
@@ -83,7 +83,7 @@ class Execution:
             self._clock.sleep(room_at - self._clock.monotonic())
 
     def wait(self, command: Command, timeout_s: float) -> CommandState:
-        """The command's state once it has ended; ``TIMEOUT`` if it has not after ``timeout_s``."""
+        """Wait for the command's end and return its state; ``TIMEOUT`` if it has not ended after ``timeout_s``."""
         deadline = self._clock.monotonic() + timeout_s
         while self.state(command) is NEW:
             now = self._clock.monotonic()
@@ -93,7 +93,7 @@ class Execution:
         return command.state
 
     def state(self, command: Command) -> CommandState:
-        """The command's state now."""
+        """Return the command's state now."""
         self.settle()
         return command.state
 
@@ -170,4 +170,4 @@ def _count_reader(gemm: Gemm, change: int) -> None:
 
 
 def _nothing() -> None:
-    """What a command does that fails."""
+    """Do nothing, as a command that fails."""

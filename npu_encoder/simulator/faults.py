@@ -1,4 +1,4 @@
-"""Faults to inject, each at chosen calls: ``FaultPlan([open_fails(first(2)), run_hangs(nth(5))])``."""
+"""Faults that can be injected, each at chosen calls: ``FaultPlan([open_fails(first(2)), run_hangs(nth(5))])``."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Call:
     """One call to the module.
 
     Attributes:
-        number: counts the calls of this site from 1.
-        shape: of a run's GEMM, as far as its instructions are valid; None at other sites.
+        number: the number of this call among those of its site, from 1.
+        shape: the shape of a run's GEMM, if its instructions are valid; None at other sites.
     """
 
     number: int
@@ -43,33 +43,33 @@ When = Callable[[Call], bool]
 
 
 def always(call: Call) -> bool:
-    """At every call."""
+    """Strike at every call."""
     return call.number > 0
 
 
 def nth(*numbers: int) -> When:
-    """At these calls, counted from 1."""
+    """Strike at these calls, counted from 1."""
     return lambda call: call.number in numbers
 
 
 def first(count: int) -> When:
-    """At the first ``count`` calls."""
+    """Strike at the first ``count`` calls."""
     return lambda call: call.number <= count
 
 
 def from_nth(number: int) -> When:
-    """At this call and all later ones."""
+    """Strike at this call and all later ones."""
     return lambda call: call.number >= number
 
 
 @dataclass(frozen=True, slots=True)
 class RunFault:
-    """What goes wrong with a run that could be started.
+    """The way in which a run fails that could be started.
 
     Attributes:
-        state: the state it ends in.
-        takes_s: how long it keeps the device instead of what its GEMM would take.
-        output: bits that fill the output instead of the product.
+        state: the state that it ends in.
+        takes_s: seconds for which it keeps the device; None: as long as its GEMM takes.
+        output: bits that fill the output instead of the product; None: the product.
         writes: whether the output is written at all.
     """
 
@@ -84,8 +84,8 @@ class Fault:
     """One entry of a plan.
 
     Attributes:
-        site: where.
-        when: at which calls.
+        site: the call that it strikes at.
+        when: tells which of these calls.
         message: text of the ``RuntimeError`` that the call raises; None if it raises nothing.
         run: what happens to a run.
         loses_device: whether every handle of the device is dead from then on. The device can be opened anew unless
@@ -135,80 +135,80 @@ LOST = "DRM_IOCTL_AMDXDNA_EXEC_CMD IOCTL failed (err=-19): No such device"
 
 
 def module_missing() -> Fault:
-    """``create_module`` raises the ``ModuleNotFoundError`` of ``import pyxrt``."""
+    """Let ``create_module`` raise the ``ModuleNotFoundError`` of ``import pyxrt``."""
     return Fault(Site.IMPORT, always)
 
 
 def open_fails(when: When = always) -> Fault:
-    """The device cannot be opened."""
+    """Let the device be impossible to open."""
     return Fault(Site.OPEN, when, NO_DEVICE)
 
 
 def xclbin_missing(path: str, when: When = always) -> Fault:
-    """The file cannot be read."""
+    """Let the file be unreadable."""
     return Fault(Site.XCLBIN, when, f"Failed to open file '{path}' for reading")
 
 
 def xclbin_corrupt(when: When = always) -> Fault:
-    """The file is not an xclbin."""
+    """Let the file be no xclbin."""
     return Fault(Site.XCLBIN, when, "Invalid xclbin")
 
 
 def contexts_exhausted(when: When = always) -> Fault:
-    """Other processes hold all hardware contexts."""
+    """Let other processes hold all hardware contexts."""
     return Fault(Site.CONTEXT, when, NO_CONTEXT)
 
 
 def kernel_missing(name: str, when: When = always) -> Fault:
-    """The xclbin holds no kernel of this name."""
+    """Let the xclbin hold no kernel of this name."""
     return Fault(Site.KERNEL, when, f"No such kernel '{name}': Invalid argument")
 
 
 def allocation_fails(when: When = always) -> Fault:
-    """There is no memory for a buffer."""
+    """Let there be no memory for a buffer."""
     return Fault(Site.BUFFER, when, NO_MEMORY)
 
 
 def device_lost(when: When) -> Fault:
-    """Starting the run fails, as does everything else with the device and all that was made from it."""
+    """Let the start of the run fail, and everything else with the device and all that was made from it."""
     return Fault(Site.RUN, when, LOST, loses_device=True)
 
 
 def run_late(takes_s: float, when: When) -> Fault:
-    """The run takes ``takes_s``; its output is written then, whether or not anybody still waits for it."""
+    """Let the run take ``takes_s``; its output is written then, whether or not anybody still waits for it."""
     return Fault(Site.RUN, when, run=RunFault(takes_s=takes_s))
 
 
 def run_hangs(when: When) -> Fault:
-    """The run never ends by itself; the driver kills it: TIMEOUT."""
+    """Let the run never end by itself; the driver kills it: TIMEOUT."""
     return Fault(Site.RUN, when, run=RunFault(takes_s=float("inf")))
 
 
 def run_aborts(when: When) -> Fault:
-    """The firmware does not answer: ABORT."""
+    """Let the firmware not answer: ABORT."""
     return Fault(Site.RUN, when, run=RunFault(CommandState.ERT_CMD_STATE_ABORT, writes=False))
 
 
 def run_errs(when: When) -> Fault:
-    """The firmware answers with an error: ERROR."""
+    """Let the firmware answer with an error: ERROR."""
     return Fault(Site.RUN, when, run=RunFault(CommandState.ERT_CMD_STATE_ERROR, writes=False))
 
 
 def instructions_missing(when: When) -> Fault:
-    """The device finds nothing to do: COMPLETED, with the output as it was."""
+    """Let the device find nothing to do: COMPLETED, with the output as it was."""
     return Fault(Site.RUN, when, run=RunFault(writes=False))
 
 
 def output_zeros(when: When) -> Fault:
-    """COMPLETED, with an output of zeros."""
+    """Let the run end as COMPLETED, with an output of zeros."""
     return Fault(Site.RUN, when, run=RunFault(output=0))
 
 
 def output_constant(value: int, when: When) -> Fault:
-    """COMPLETED, with the same 32 bits in every element of the output."""
+    """Let the run end as COMPLETED, with the same 32 bits in every element of the output."""
     return Fault(Site.RUN, when, run=RunFault(output=value))
 
 
 def output_nan(when: When) -> Fault:
-    """COMPLETED, with an output of NaN; of an int8 kernel, the integer with the same bits."""
+    """Let the run end as COMPLETED, with an output of NaN; an int8 kernel yields the integer with the same bits."""
     return Fault(Site.RUN, when, run=RunFault(output=int(np.float32("nan").view(np.uint32))))

@@ -15,8 +15,9 @@ import numpy as np
 from npu_encoder.simulator.numerics import Rounding
 from npu_encoder.weights import FEED_FORWARD_FACTOR, EncoderDimensions
 
-# What a real xclbin begins with is "xclbin2".
 MAGIC = b"SIMULATED XCLBIN, FOR NO HARDWARE\n"
+"""A real xclbin begins with "xclbin2"."""
+
 KERNEL_NAME = "MLIR_AIE"
 ROWS = 4
 COLUMNS = 8
@@ -37,8 +38,8 @@ class KernelShape:
     """A GEMM ``[m, k] @ [k, n]`` of the whole array, 4 rows by 8 columns of cores.
 
     Attributes:
-        m, k, n: compiled into the kernel.
-        precision: of both operands.
+        m, k, n: the sizes that are compiled into the kernel.
+        precision: the precision of both operands.
         tile: the part ``(m, k, n)`` that one core computes at a time.
         rounding: how a bf16 kernel rounds.
 
@@ -55,31 +56,31 @@ class KernelShape:
 
     def __post_init__(self) -> None:
         if min(self.m, self.k, self.n, *self.tile) <= 0:
-            raise InvalidKernelError(f"{self.name}: sizes must be positive")
+            raise InvalidKernelError(f"The kernel {self.name} needs sizes above zero")
         steps = _steps(self.tile)
         if self.m % steps[0] or self.k % steps[1] or self.n % steps[2]:
-            raise InvalidKernelError(f"{self.name}: m, k and n must be multiples of {steps}")
+            raise InvalidKernelError(f"The kernel {self.name} needs m, k and n that are multiples of {steps}")
 
     @property
     def name(self) -> str:
-        """``gemm_int8_1536x512x2048``."""
+        """The stem of its files: ``gemm_int8_1536x512x2048``."""
         return f"gemm_{self.precision}_{self.m}x{self.k}x{self.n}"
 
     @property
     def operand_bytes(self) -> tuple[int, int, int]:
-        """Sizes of A, B and C; an element of C takes four bytes."""
+        """The sizes of A, B and C in bytes; an element of C takes four."""
         element = ELEMENT_BYTES[self.precision]
         return self.m * self.k * element, self.k * self.n * element, self.m * self.n * 4
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedXclbin:
-    """What a simulated xclbin holds.
+    """The content of a simulated xclbin.
 
     Attributes:
         kernel: the name that programs ask for.
         shapes: the GEMM that each sequence of instructions makes of it, by the SHA-256 of the instructions.
-        sha256: of the file.
+        sha256: the digest of the file.
     """
 
     kernel: str
@@ -90,16 +91,16 @@ class SimulatedXclbin:
 def kernels_for(
     dimensions: EncoderDimensions, frames: Sequence[int], precisions: Sequence[Precision] = PRECISIONS
 ) -> list[KernelShape]:
-    """The kernels that the linear layers of an encoder need.
+    """Return the kernels that the linear layers of an encoder need.
 
     Args:
-        dimensions: of the encoder.
+        dimensions: the size of the encoder.
         frames: mel frames of the windows, as for ``EncoderBackend.warm_up``; 3000 frames are 1500 rows, padded to 1536.
-            Four rows at least are left over: a driver needs one for each row of cores to check its answers.
-        precisions: of the kernels.
+            Four rows at least are left over: a driver needs one per row of cores to check its answers.
+        precisions: the precisions of the kernels.
 
     Returns:
-        One shape for each precision, padded row count and pair of layer sizes: query, key and value fused into
+        One shape per precision, padded row count and pair of layer sizes: query, key and value fused into
         ``[d, 3d]``, attention output ``[d, d]``, MLP ``[d, 4d]`` and ``[4d, d]``.
     """
     d, d_mlp = dimensions.d_model, FEED_FORWARD_FACTOR * dimensions.d_model
@@ -113,10 +114,10 @@ def write_kernels(directory: Path, shapes: Iterable[KernelShape], *, share_xclbi
     """Write ``<name>.xclbin``, ``<name>.insts.bin`` and ``<name>.json`` for each shape; creates ``directory``.
 
     Args:
-        directory: receives the files.
-        shapes: what the kernels compute.
-        share_xclbins: shapes of one precision and tile get the same xclbin and differ in their instructions only, so
-            that one hardware context serves them all; otherwise each shape has its own.
+        directory: the directory that receives the files.
+        shapes: the shapes that the kernels compute.
+        share_xclbins: whether shapes of one precision and tile get the same xclbin and differ in their instructions
+            only, so that one hardware context serves them all; otherwise each shape has its own.
     """
     directory.mkdir(parents=True, exist_ok=True)
     groups: dict[object, list[KernelShape]] = defaultdict(list)
@@ -138,13 +139,13 @@ def parse_xclbin(content: bytes) -> SimulatedXclbin:
         InvalidKernelError: if ``content`` is a real xclbin, or damaged.
     """
     if not content.startswith(MAGIC):
-        raise InvalidKernelError("not a simulated kernel, and the simulator runs no other")
+        raise InvalidKernelError("It is not a simulated kernel, and the simulator runs no other")
     try:
         manifests = json.loads(content[len(MAGIC) :])
         shapes = {manifest["insts_sha256"]: _shape(manifest) for manifest in manifests}
         return SimulatedXclbin(manifests[0]["kernel"], shapes, _sha256(content))
     except (ValueError, LookupError, TypeError) as error:
-        raise InvalidKernelError(f"damaged: {error!r}") from error
+        raise InvalidKernelError(f"It is damaged: {error!r}") from error
 
 
 def _shape(manifest: dict[str, Any]) -> KernelShape:

@@ -11,18 +11,19 @@ BYTES_PER_MB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class LatencyModel:
-    """Seconds an operation takes. The defaults are Strix Halo as published, none measured by this project.
+    """The seconds that operations take. The defaults are Strix Halo as published; this project measured none of them.
 
     Attributes:
         open_s: opening the device.
         context_s: creating a hardware context.
         buffer_s_per_mb: creating a buffer.
         dispatch_s: from a command's turn until its GEMM begins.
-        wake_s: added to the first command after ``idle_s`` without any, when the driver has suspended the device.
+        wake_s: added to the first command after ``idle_s`` without any, because the driver has suspended the device.
         idle_s: see ``wake_s``.
-        int8_tops: 10^12 int8 operations a second of the whole device; a product and its sum are two.
+        int8_tops: 10^12 int8 operations per second of the whole device; a product and its sum are two.
         bf16_tops: the same for bf16.
-        gemm_s: when set, every GEMM takes this, whatever its shape and the share of the device that computes it.
+        gemm_s: the time of every GEMM, whatever its shape and the share of the device that computes it; None: follows
+            from the shape.
     """
 
     open_s: float = 0.011
@@ -37,15 +38,15 @@ class LatencyModel:
 
     @classmethod
     def for_window(cls, window_s: float, dispatches: int) -> LatencyModel:
-        """A device that takes ``window_s`` for a window of ``dispatches`` GEMMs, and no time for anything else."""
+        """Describe a device that takes ``window_s`` for a window of ``dispatches`` GEMMs, and no other time."""
         return cls(0.0, 0.0, 0.0, dispatch_s=0.0, wake_s=0.0, gemm_s=window_s / dispatches)
 
     def buffer(self, size: int) -> float:
-        """Creating a buffer of ``size`` bytes."""
+        """Return the seconds for creating a buffer of ``size`` bytes."""
         return self.buffer_s_per_mb * size / BYTES_PER_MB
 
     def gemm(self, shape: KernelShape, share: float) -> float:
-        """One GEMM on ``share`` of the device's columns, dispatch not included."""
+        """Return the seconds of one GEMM on ``share`` of the device's columns, dispatch not included."""
         if self.gemm_s is not None:
             return self.gemm_s
         tops = self.int8_tops if shape.precision == "int8" else self.bf16_tops

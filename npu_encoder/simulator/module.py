@@ -32,11 +32,11 @@ DEVICE_NAME, DEVICE_BDF = DeviceInfo(5), DeviceInfo(0)
 
 
 class SimulatedModule(ModuleType):
-    """What ``create_module`` returns, to tell it from the real module."""
+    """The type of what ``create_module`` returns, which tells it from the real module."""
 
 
 class Uuid:
-    """Names an xclbin."""
+    """The name of an xclbin."""
 
     def __init__(self, value: str) -> None:
         self._value = value
@@ -118,7 +118,7 @@ class Bo:
     def write(self, data: Any, seek: int, /) -> None:
         content, faithful = raw_bytes(data)
         if self._npu.config.strict and not faithful:
-            raise StrictnessError("write() of an array that is not C-contiguous")
+            raise StrictnessError("The array given to write() is not C-contiguous: other bytes would be written")
         self._buffer.write(content, seek)
 
     def read(self, size: int, skip: int, /) -> NDArray[np.int8]:
@@ -131,7 +131,7 @@ class Bo:
             self._buffer.from_device(length, offset)
         elif direction is SyncDirection.XCL_BO_SYNC_BO_TO_DEVICE:
             if self._npu.config.strict and self._buffer.readers:
-                raise StrictnessError("sync() to the device of a buffer that a run in flight uses")
+                raise StrictnessError("The buffer given to sync() is used by a run in flight: wait for its end")
             self._buffer.to_device(length, offset)
         else:
             raise RuntimeError("unsupported sync direction: Invalid argument")
@@ -202,7 +202,7 @@ class Run:
 
     def _set_buffer(self, index: int, bo: Bo) -> None:
         if index >= N_ARGUMENTS:
-            raise ProcessCrashError(f"argument {index} of a kernel with {N_ARGUMENTS} arguments is a buffer")
+            raise ProcessCrashError(f"The argument {index} of a kernel with {N_ARGUMENTS} arguments is a buffer")
         if index not in BUFFER_ARGUMENTS or bo._buffer.group != MEMORY_GROUP | index:
             raise RuntimeError(f"buffer does not fit argument '{index}': Invalid argument")
         self._arguments[index] = bo._buffer
@@ -212,11 +212,11 @@ class Run:
             self.set_arg(index, value)
         except (RuntimeError, TypeError) as error:
             if self._npu.config.strict:
-                raise StrictnessError(f"argument {index} would be dropped: {error}") from error
+                raise StrictnessError(f"The argument {index} would be dropped: {error}") from error
 
 
 def create_module(config: SimulatorConfig | None = None, faults: FaultPlan | None = None) -> SimulatedModule:
-    """A module like ``pyxrt``, with one simulated device that no other module shares.
+    """Make a module like ``pyxrt``, with one simulated device that no other module shares.
 
     Raises:
         ModuleNotFoundError: if ``faults`` says that there is none.
@@ -243,7 +243,7 @@ def create_module(config: SimulatorConfig | None = None, faults: FaultPlan | Non
 
 
 def is_simulated(module: ModuleType) -> bool:
-    """Whether ``module`` is a simulator instead of pyxrt."""
+    """Return whether ``module`` is a simulator instead of pyxrt."""
     return isinstance(module, SimulatedModule)
 
 

@@ -1,7 +1,7 @@
 """A scenario: a JSON file that says what the simulated device is and what goes wrong with it.
 
-For a service that runs on the simulator: the file's faults are read anew whenever it changes, so they can be injected
-while requests are under way. For example a device of 0.6 ms a product, whose third run from now on hangs::
+The file's faults are read anew whenever it changes, so they can be injected while a service works on the simulator. For
+example, this device takes 0.6 ms per product, and its third run from now on hangs::
 
     {"gemm_s": 0.0006, "faults": [{"kind": "run_hangs", "at": [3]}]}
 """
@@ -43,7 +43,7 @@ FaultKind = Literal[
 ]
 
 LATE_S = 3.0
-"""Of ``run_late``: later than anybody waits for a run, if ``tdr_s`` lets it live so long."""
+"""Seconds that ``run_late`` lasts: longer than anybody waits for a run, if ``tdr_s`` allows for it."""
 
 CONSTANT: Final = 42
 
@@ -71,8 +71,8 @@ class FaultEntry(BaseModel):
     """One fault of a scenario.
 
     Attributes:
-        kind: a function of ``faults``.
-        at: the calls it strikes at, counted from 1 since the file changed; empty: at every call.
+        kind: the name of a function in ``faults``.
+        at: the calls that it strikes at, counted from 1 since the file changed; empty: every call.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,7 +81,7 @@ class FaultEntry(BaseModel):
     at: tuple[int, ...] = ()
 
     def as_fault(self) -> Fault:
-        """For a plan."""
+        """Return the fault for a plan."""
         return FAULTS[self.kind](faults.nth(*self.at) if self.at else faults.always)
 
 
@@ -89,10 +89,10 @@ class Scenario(BaseModel):
     """The content of the file.
 
     Attributes:
-        gemm_s: seconds every product takes, with no other delay anywhere; None: as Strix Halo is said to.
+        gemm_s: seconds per product, with no other delay anywhere; None: what Strix Halo is said to take.
         columns_per_context: see ``SimulatorConfig``.
-        exact_commands: see ``SimulatorConfig``; about 50 prove all kernels, then the device is for timing only: its
-            products are wrong.
+        exact_commands: see ``SimulatorConfig``; about 50 prove all kernels, from then on the device is for timing only
+            and its products are wrong.
         tdr_s: see ``SimulatorConfig``.
         faults: what goes wrong.
     """
@@ -106,7 +106,7 @@ class Scenario(BaseModel):
     faults: tuple[FaultEntry, ...] = ()
 
     def config(self) -> SimulatorConfig:
-        """The device."""
+        """Return the configuration of the device."""
         return SimulatorConfig(
             latency=LatencyModel.for_window(self.gemm_s, 1) if self.gemm_s else LatencyModel(),
             columns_per_context=self.columns_per_context,
@@ -134,7 +134,7 @@ class ScenarioFaults(FaultPlan):
 
 
 def simulate(path: Path | None) -> ModuleType:
-    """The simulated module of a scenario; None: of the default device, which does not fail.
+    """Make the simulated module of a scenario; None means the default device, which does not fail.
 
     Raises:
         InvalidScenarioError: names what is wrong with the file.
@@ -146,14 +146,17 @@ def simulate(path: Path | None) -> ModuleType:
 
 
 def read_scenario(path: Path) -> Scenario:
-    """
+    """Read a scenario.
+
     Raises:
         InvalidScenarioError: names what is wrong with the file.
     """
     try:
         return Scenario.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise InvalidScenarioError(f"the simulator's scenario {path} cannot be used: {error}") from error
+        raise InvalidScenarioError(
+            f"The simulator's scenario {path} cannot be used; correct the file: {error}"
+        ) from error
 
 
 def _faults(scenario: Scenario) -> Sequence[Fault]:

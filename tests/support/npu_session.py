@@ -1,4 +1,4 @@
-"""A GEMM kernel opened the way pyxrt wants it, for the tests of the simulator and of the hardware."""
+"""A GEMM kernel opened the way pyxrt wants it: tests of the simulator and of the hardware share it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OUTPUT_DTYPES = {"int32": np.int32, "f32": np.float32}
 
 @dataclass
 class Session:
-    """Everything between ``xclbin`` and the first run; ``xrt`` is pyxrt or stands in for it."""
+    """Everything between ``xclbin`` and the first run; ``xrt`` is pyxrt or its simulator."""
 
     xrt: Any
     manifest: dict[str, Any]
@@ -49,7 +49,7 @@ class Session:
         return cls(xrt, manifest, device, context, kernel, instructions, a, b, c)
 
     def send_small_integers(self, seed: int = 0) -> NDArray[Any]:
-        """Upload random operands; returns their product, which both precisions compute exactly."""
+        """Upload random operands; return their product, which both precisions compute exactly."""
         m, k, n = (self.manifest[size] for size in "mkn")
         random = np.random.default_rng(seed)
         a, b = random.integers(-8, 9, (m, k)), random.integers(-8, 9, (k, n))

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from deployments.ingress.http import answers
 from deployments.ingress.http.state import service_of
 from deployments.ingress.service import TranscriptionService
-from deployments.shared.model.files import MODEL_FILE
+from npu_encoder.weights import MODEL_FILE
 
 
 async def list_models(request: Request) -> Response:

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from deployments.shared.errors import ConfigurationError
 from deployments.shared.frames import BUCKETS, MEL_BINS, N_FRAMES, SAMPLE_RATE, frames_for
 from deployments.shared.languages import LANGUAGES
-from deployments.shared.model.files import CARD_FILE, MODEL_FILE, PREPROCESSOR_FILE
+from deployments.shared.model.files import CARD_FILE, PREPROCESSOR_FILE
 from deployments.shared.model.finding import resolve
 from deployments.shared.settings import Settings
 from npu_encoder.errors import ModelFormatError
-from npu_encoder.weights import EncoderDimensions, read_dimensions
+from npu_encoder.weights import MODEL_FILE, EncoderDimensions, read_dimensions
 
 WINDOW_S = 30.0
 MULTILINGUAL_TOKEN = ""

@@ -10,8 +10,8 @@ from typing import Final
 
 from deployments.shared.errors import ConfigurationError
 from deployments.shared.model.sources import Source
+from npu_encoder.weights import MODEL_FILE
 
-MODEL_FILE: Final = "model.bin"
 TOKENIZER_FILE: Final = "tokenizer.json"
 CARD_FILE: Final = "amanuensis.json"
 PREPROCESSOR_FILE: Final = "preprocessor_config.json"

@@ -32,6 +32,7 @@ from tests.support.paths import DEMO_MODEL
 
 CPU = f"cpu:openvino-{resolve_precision(openvino.Core(), 'auto')}"
 """The device that takes over: in bf16 where this CPU has it."""
+
 LOG_MEL: NDArray[np.float32] = np.random.default_rng(7).uniform(-1, 1, (80, 200)).astype(np.float32)
 
 
@@ -127,7 +128,7 @@ def test_the_cpu_takes_over_while_windows_keep_coming(scenario: ScenarioFile) ->
 def test_the_cpu_takes_over_from_a_device_that_is_lost_at_rest(scenario: ScenarioFile) -> None:
     with with_failover(scenario) as backend:
         scenario.write({"kind": "device_lost", "at": [1]})
-        backend.check()
+        backend.probe_device()
         assert backend.device == CPU
         assert "No such device" in str(backend.health.reason)
         assert encode(backend)[0] == CPU

@@ -21,12 +21,12 @@ from tests.support.paths import DEMO_MODEL
 N_DECODER_LAYERS = 3
 FRAMES = 96
 
-# The largest rounding error, as a share of the largest weight of the tensor.
 ROUNDING_ERRORS = {"float32": 0.0, "bfloat16": 2**-8, "int16": 0.5 / 2**10, "int8": 0.5 / 127}
+"""The largest rounding error, as a share of the largest weight of the tensor."""
 
 
 def write_variant(directory: Path, quantization: str, change: Callable[[Any], None] = lambda _spec: None) -> Path:
-    """The demo model, changed and quantised, as CTranslate2's converters would have written it."""
+    """Write the demo model, changed and quantised, as CTranslate2's converters would have written it."""
     dimensions = read_dimensions(DEMO_MODEL)
     spec = WhisperSpec(dimensions.n_layers, dimensions.n_heads, N_DECODER_LAYERS, dimensions.n_heads)
     with ModelFile(DEMO_MODEL / "model.bin") as file:
@@ -45,7 +45,7 @@ def write_variant(directory: Path, quantization: str, change: Callable[[Any], No
 
 
 def matrices(weights: EncoderWeights) -> Iterator[NDArray[np.float32]]:
-    """The tensors that may be stored as integers, joined as they are stored: with one scale."""
+    """Yield the tensors that may be stored as integers, joined as they are stored: with one scale."""
     yield from (weights.conv1.weight, weights.conv2.weight)
     for layer in weights.layers:
         yield np.concatenate([layer.query.weight, layer.key.weight, layer.value.weight])
@@ -53,7 +53,7 @@ def matrices(weights: EncoderWeights) -> Iterator[NDArray[np.float32]]:
 
 
 def vectors(weights: EncoderWeights) -> Iterator[NDArray[np.float32]]:
-    """The tensors that are stored as floats, always."""
+    """Yield the tensors that are always stored as floats."""
     yield from (weights.conv1.bias, weights.conv2.bias, weights.positions)
     for layer in weights.layers:
         for linear in (layer.query, layer.key, layer.value, layer.attention_out, layer.mlp_in, layer.mlp_out):
@@ -73,7 +73,7 @@ def assert_close(
 
 
 def assert_encodes_like_ctranslate2(model_dir: Path) -> None:
-    """CTranslate2 dequantises for itself, so equal states mean equal weights."""
+    """Compare states: CTranslate2 dequantises for itself, so equal states mean equal weights."""
     log_mel = np.random.default_rng(0).standard_normal((80, FRAMES)).astype(np.float32)
     ours, theirs = np.zeros((2, FRAMES // 2, 192), np.float32)
     OpenVinoBackend(model_dir, precision="f32").encode([log_mel], [ours])

@@ -52,7 +52,7 @@ class Bench:
         os.utime(self._scenario, ns=(self._version, self._version))
 
     def ticket(self, slot: int) -> Ticket:
-        """Of a new use of the slot, with a log-mel in it."""
+        """Grant the slot anew, write a log-mel into it, and return the ticket."""
         ticket = Ticket("test", slot, self.slab.grant(slot), time.time() + 60, str(self.slab.path))
         log_mel = self.slab.view(slot, ticket.generation, Area.LOG_MEL, MEL_SHAPE)
         log_mel[:] = np.random.default_rng(slot).uniform(-1, 1, MEL_SHAPE)
@@ -128,7 +128,7 @@ def test_a_failed_device_answers_every_window_and_frees_every_slot(bench: Bench)
     asyncio.run(scenario())
 
 
-def test_a_device_that_is_lost_at_rest_is_found_out_by_a_probe(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_lost_at_rest_is_found_by_a_probe(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         bench.fails({"kind": "device_lost", "at": [1]})
         assert (await bench.encoder.health()).status == "healthy", "it has just worked"

@@ -1,4 +1,4 @@
-"""The Encoder without Serve, around a backend that does as it is told: one that hangs, and windows that fail."""
+"""The Encoder without Serve, around a backend that can be told to hang, or to fail for some windows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deployments.shared.memory.slab import Slab, SlabLayout
 from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch
-from npu_encoder.backend import HEALTHY, AnyWindow, DeviceHealth, encode_one_by_one
+from npu_encoder.backend import HEALTHY, AnyArrays, DeviceHealth, encode_one_by_one
 from npu_encoder.errors import EncoderError
 from npu_encoder.weights import EncoderDimensions, read_dimensions
 from tests.support.spoken_clips import DEMO_MODEL
@@ -31,7 +31,7 @@ CAUSE = "no memory"
 
 
 class Backend:
-    """Writes ones; while ``gate`` is shut it hangs as native code does: it never comes back and does not know why."""
+    """A backend that writes ones; while ``gate`` is shut it hangs as native code does, and never says why."""
 
     device = "cpu:test"
     health: DeviceHealth = HEALTHY
@@ -52,11 +52,11 @@ class Backend:
         return self.device
 
     def encode_each(
-        self, waiting: Callable[[], AnyWindow | None], _at_most: int
-    ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
+        self, waiting: Callable[[], AnyArrays | None], _at_most: int
+    ) -> Iterator[tuple[AnyArrays, str | EncoderError]]:
         return encode_one_by_one(self, waiting)
 
-    def check(self) -> None: ...
+    def probe_device(self) -> None: ...
 
     def warm_up(self, frames: Sequence[int]) -> None: ...
 

@@ -31,11 +31,11 @@ Product = NDArray[np.int32] | NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Gate:
-    """How far from float32 a plan may be, on any CPU.
+    """The distance from float32 that a plan may have, on any CPU.
 
     Attributes:
-        window_cosine: smallest, over whole windows.
-        token_cosine: smallest, over single tokens.
+        window_cosine: the smallest cosine of a whole window.
+        token_cosine: the smallest cosine of a single token.
         worse_words: words that may be wrong beyond those wrong in float32, of the clips' 197 at each of three
             positions. A doubtful word turns with noise that changes nothing else, also in float32, so more words
             say more; two of 591 are within what the CPU's own arithmetic turns.
@@ -61,13 +61,13 @@ def clips() -> list[Clip]:
 
 @pytest.fixture(scope="module")
 def log_mels(clips: list[Clip]) -> list[FloatArray]:
-    """Of each clip, padded with silence to 30 s and cut to a multiple of 4 s."""
+    """The log-mel of each clip, padded with silence to 30 s and cut to a multiple of 4 s."""
     return begin_at(clips, 0)
 
 
 @pytest.fixture(scope="module")
 def later_log_mels(clips: list[Clip]) -> list[FloatArray]:
-    """Of the same clips, which begin 2 and 5 ms later."""
+    """The log-mels of the same clips, which begin 2 and 5 ms later."""
     return begin_at(clips, 37) + begin_at(clips, 74)
 
 
@@ -91,7 +91,7 @@ def plan(request: pytest.FixtureRequest) -> PlanName:
 
 @pytest.fixture(scope="module")
 def states(plan: PlanName, weights: EncoderWeights, log_mels: list[FloatArray]) -> list[FloatArray]:
-    """Of all clips in one batch."""
+    """The states of all clips, encoded in one batch."""
     return encode(AudioEncoder(weights, NumpyGemm(), PLANS[plan]), *log_mels)
 
 
@@ -117,14 +117,14 @@ def encode(encoder: AudioEncoder, *log_mels: FloatArray) -> list[FloatArray]:
 
 
 def cosine(a: FloatArray, b: FloatArray) -> NDArray[np.float64]:
-    """Of each row."""
+    """Return the cosine of each pair of rows."""
     x, y = a.astype(np.float64), b.astype(np.float64)
     cosines: NDArray[np.float64] = np.vecdot(x, y) / np.linalg.norm(x, axis=-1) / np.linalg.norm(y, axis=-1)
     return cosines
 
 
 def wrong_words(clips: list[Clip], states: list[FloatArray]) -> int:
-    """Word errors in the texts of these states."""
+    """Count the word errors in the texts of these states."""
     items = [
         DecodeItem(window_states, Window(0, 0.0, clip.duration_s), DecodeOptions())
         for clip, window_states in zip(clips, states, strict=True)
@@ -202,7 +202,7 @@ def test_a_cpu_without_bf16_encodes_in_float32(weights: EncoderWeights, log_mels
 
 @dataclass
 class ScriptedGemm:
-    """A device whose products need time: it asks ``is_done`` with the number of the product and of the question."""
+    """A device whose products need time: ``is_done`` says when, by the number of the product and of the question."""
 
     is_done: Callable[[int, int], bool]
     fails_at: int = -1

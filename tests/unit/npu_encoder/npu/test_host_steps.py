@@ -7,15 +7,15 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, softmax
 
+from npu_encoder.bfloat16 import from_bfloat16, to_bfloat16
 from npu_encoder.npu.gemm import Precision
 from npu_encoder.npu.host_steps import Activation, HostSteps, Product
-from npu_encoder.npu.quantization import from_bfloat16, to_bfloat16
 from npu_encoder.weights import EncoderWeights, LayerNormWeights, read_weights
 from tests.support.spoken_clips import DEMO_MODEL
 
 CTX, D_MODEL, N_HEADS = 150, 192, 4
-# Half a step of bf16, relative.
 BF16_ERROR = 2.0**-8
+"""Half a step of bf16, relative."""
 
 PRECISIONS: tuple[Precision, ...] = ("int8", "bf16")
 FloatArray = NDArray[np.float32]
@@ -37,7 +37,7 @@ def rng() -> np.random.Generator:
 
 
 def product(rng: np.random.Generator, columns: int, of: Precision) -> tuple[Product, NDArray[np.float64]]:
-    """A random one, and the linear layer's result that it stands for."""
+    """Make a random product, and the linear layer's result that it means."""
     bias = rng.standard_normal((1, columns), np.float32)
     if of == "bf16":
         floats = rng.standard_normal((CTX, columns), np.float32)
@@ -49,13 +49,13 @@ def product(rng: np.random.Generator, columns: int, of: Precision) -> tuple[Prod
 
 
 def exactly(values: ArrayLike) -> Product:
-    """A product that is the layer's result."""
+    """Make a product that is the layer's result already."""
     floats = np.asarray(values, np.float32)
     return Product(floats, None, None, np.zeros((1, floats.shape[1]), np.float32))
 
 
-def assert_stands_for(actual: Activation, expected: NDArray[np.float64], error: float = 1e-5) -> None:
-    """Up to half a step of its numbers, and ``error`` of the largest value of what was rounded."""
+def assert_means(actual: Activation, expected: NDArray[np.float64], error: float = 1e-5) -> None:
+    """Allow for half a step of its numbers, and for ``error`` of the largest value of what was rounded."""
     rounded = np.abs(expected).max() * error
     if actual.scales is None:
         numbers = from_bfloat16(actual.values)
@@ -90,7 +90,7 @@ def test_stem(host: HostSteps, weights: EncoderWeights, rng: np.random.Generator
     hidden = conv(log_mel.astype(np.float64), weights.conv1.weight, weights.conv1.bias, 1)
     expected = conv(hidden, weights.conv2.weight, weights.conv2.bias, 2).T + weights.positions[:CTX]
     assert np.linalg.norm(x - expected) < 0.005 * np.linalg.norm(expected)
-    assert_stands_for(normed, layer_norm(x.astype(np.float64), weights.layers[0].attention_norm))
+    assert_means(normed, layer_norm(x.astype(np.float64), weights.layers[0].attention_norm))
 
 
 @pytest.mark.parametrize("of", PRECISIONS)
@@ -101,7 +101,7 @@ def test_attention(host: HostSteps, rng: np.random.Generator, of: Precision, to:
 
     query, key, value = result.reshape(CTX, 3, N_HEADS, -1).transpose(1, 2, 0, 3)
     heads = softmax(query @ key.swapaxes(1, 2), axis=-1) @ value
-    assert_stands_for(mixed, heads.swapaxes(0, 1).reshape(CTX, D_MODEL), error=0.05)
+    assert_means(mixed, heads.swapaxes(0, 1).reshape(CTX, D_MODEL), error=0.05)
 
 
 @pytest.mark.parametrize("of", PRECISIONS)
@@ -120,25 +120,25 @@ def test_add_and_norm(
     np.testing.assert_array_equal(x, before)
     np.testing.assert_allclose(y, before + result, rtol=1e-5, atol=1e-3)
     np.testing.assert_allclose(states, expected, atol=1e-4)
-    assert_stands_for(normed, expected)
+    assert_means(normed, expected)
 
 
 @pytest.mark.parametrize("of", PRECISIONS)
 @pytest.mark.parametrize("to", PRECISIONS)
 def test_gelu(host: HostSteps, rng: np.random.Generator, of: Precision, to: Precision) -> None:
     hidden, result = product(rng, 4 * D_MODEL, of)
-    assert_stands_for(host.gelu(hidden, to), gelu(result))
+    assert_means(host.gelu(hidden, to), gelu(result))
 
 
 def test_gelu_is_the_one_of_the_error_function(host: HostSteps) -> None:
     x = np.linspace(-12, 12, 100 * D_MODEL).reshape(100, D_MODEL)
-    assert_stands_for(host.gelu(exactly(x), "bf16"), gelu(x), error=1e-6)
+    assert_means(host.gelu(exactly(x), "bf16"), gelu(x), error=1e-6)
 
 
 def test_bf16_is_the_nearest_where_openvino_cuts_it_off(
     monkeypatch: pytest.MonkeyPatch, weights: EncoderWeights, rng: np.random.Generator
 ) -> None:
-    """GELU leaves positive numbers above 12 as they are, so that only their conversion is seen."""
+    # GELU leaves positive numbers above 12 as they are, so that only their conversion is seen.
     monkeypatch.setattr("npu_encoder.npu.host_graphs.rounds_to_bf16", lambda: False)
     x = np.exp2(rng.uniform(4, 100, (CTX, D_MODEL))).astype(np.float32)
     x[0, :3] = 257, 259, 511.5  # two ties, and one that is carried into the next power of two
@@ -170,4 +170,4 @@ def test_nan_stays_nan_in_bf16(host: HostSteps) -> None:
 def test_a_read_only_product_will_do(host: HostSteps, rng: np.random.Generator) -> None:
     hidden, result = product(rng, D_MODEL, "bf16")
     hidden.values.flags.writeable = False
-    assert_stands_for(host.gelu(hidden, "bf16"), gelu(result))
+    assert_means(host.gelu(hidden, "bf16"), gelu(result))

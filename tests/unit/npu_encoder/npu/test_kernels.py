@@ -1,4 +1,4 @@
-"""Kernel manifests: what is believed, what is refused, what is chosen."""
+"""Kernel manifests: which are believed, which are rejected, which are chosen."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_simulated_kernels_are_for_the_simulator_only(directory: Path) -> None:
         ({"tile": [32]}, "not a kernel manifest"),
     ],
 )
-def test_manifest_that_is_wrong_is_refused(directory: Path, fields: dict[str, Any], message: str) -> None:
+def test_manifest_that_is_wrong_is_rejected(directory: Path, fields: dict[str, Any], message: str) -> None:
     edit(directory, **fields)
     with pytest.raises(NoKernelError, match=message):
         read_kernels(directory, simulated=True)

@@ -1,4 +1,4 @@
-"""What this project relies on in pyxrt, checked against the simulator and, where there is one, the device."""
+"""The behaviour of pyxrt that this project relies on, checked on the simulator and, where there is one, the device."""
 
 from __future__ import annotations
 

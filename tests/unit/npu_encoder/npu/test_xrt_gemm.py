@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from npu_encoder.bfloat16 import to_bfloat16
 from npu_encoder.errors import (
     DeviceAbortError,
     DeviceError,
@@ -20,11 +21,11 @@ from npu_encoder.errors import (
     NoKernelError,
     PoisonedOutputError,
 )
-from npu_encoder.npu.context import Buffers, XrtContext
+from npu_encoder.npu.buffers import Buffers
+from npu_encoder.npu.context import XrtContext
 from npu_encoder.npu.driver import Driver
 from npu_encoder.npu.gemm import GemmWeight, NumpyGemm, Precision
 from npu_encoder.npu.kernels import read_kernels
-from npu_encoder.npu.quantization import to_bfloat16
 from npu_encoder.npu.xrt_gemm import MAX_CONTEXTS, XrtGemm
 from npu_encoder.simulator import FaultPlan, LatencyModel, SimulatorConfig, VirtualClock, create_module, faults
 from npu_encoder.simulator.kernels import KernelShape, write_kernels
@@ -134,14 +135,14 @@ def test_buffers_are_recycled_and_never_shared_by_runs_in_flight(directory: Path
         pytest.param(np.zeros(K, np.int8), id="one-dimension"),
     ],
 )
-def test_activations_that_do_not_fit_are_refused(directory: Path, clock: VirtualClock, x: NDArray[Any]) -> None:
+def test_activations_that_do_not_fit_are_rejected(directory: Path, clock: VirtualClock, x: NDArray[Any]) -> None:
     bench = Bench(directory, clock)
     with pytest.raises(ValueError, match="C-contiguous int8"):
         bench.gemm.start("w", x)
     bench.assert_multiplies()
 
 
-def test_more_rows_than_any_kernel_takes_are_refused(directory: Path, clock: VirtualClock) -> None:
+def test_more_rows_than_any_kernel_takes_are_rejected(directory: Path, clock: VirtualClock) -> None:
     with pytest.raises(NoKernelError, match="M=253"):
         Bench(directory, clock).gemm.start("w", np.zeros((253, K), np.int8))
 
@@ -211,7 +212,7 @@ def test_runs_behind_a_failed_one_are_given_up_and_their_buffers_dropped(directo
     runs = [bench.gemm.start("w", x) for x in inputs]
     dropped = buffers_in_flight(bench)
     np.testing.assert_array_equal(runs[0].result(), bench.host.start("w", inputs[0]).result())
-    with pytest.raises(DeviceAbortError, match="the driver aborted"):
+    with pytest.raises(DeviceAbortError, match="The driver aborted"):
         runs[1].result()
     for run in runs[2:]:
         with pytest.raises(DeviceAbortError, match="given up with its context"):
@@ -282,7 +283,7 @@ def test_products_spread_evenly_over_contexts(directory: Path, clock: VirtualClo
     bench = Bench(directory, clock, n_contexts=4)
     began = clock.monotonic()
     runs = [bench.gemm.start("w", bench.operand((100, K))) for _ in range(16)]
-    assert [len(context._in_flight) for context in bench.contexts] == [4, 4, 4, 4]
+    assert [len(context._runs) for context in bench.contexts] == [4, 4, 4, 4]
     for run in runs:
         run.result()
     # Sixteen products of 10 ms on four partitions of the device.
@@ -295,7 +296,7 @@ def test_product_goes_to_the_context_that_owes_least(directory: Path, clock: Vir
     for _ in range(2):
         bench.gemm.start("w", bench.operand((100, K)))
     # One product of 256 rows here, two of 128 there.
-    assert [len(context._in_flight) for context in bench.contexts] == [1, 2]
+    assert [len(context._runs) for context in bench.contexts] == [1, 2]
 
 
 def test_failed_context_leaves_the_others_serving(directory: Path, clock: VirtualClock) -> None:
@@ -333,7 +334,7 @@ def test_several_threads_get_their_own_products(directory: Path, clock: VirtualC
     assert wrong == []
 
 
-def test_more_contexts_than_the_device_has_are_refused_with_advice(directory: Path, clock: VirtualClock) -> None:
+def test_more_contexts_than_the_device_has_are_rejected_with_advice(directory: Path, clock: VirtualClock) -> None:
     driver = Driver(create_module(SimulatorConfig(clock=clock)), simulated=True, clock=clock)
     gemm = XrtGemm(driver, read_kernels(directory, simulated=True), n_contexts=MAX_CONTEXTS + 1)
     with pytest.raises(NoKernelError, match="set n_contexts lower"):
@@ -359,7 +360,7 @@ def test_nan_of_a_wide_layer_does_not_leak_into_a_narrow_one(directory: Path, cl
 
 
 def buffers_in_flight(bench: Bench) -> list[Buffers]:
-    return [flight.buffers for context in bench.contexts for flight in context._in_flight]
+    return [flight.buffers for context in bench.contexts for flight in context._runs._in_flight]
 
 
 def idle_buffers(bench: Bench) -> list[Buffers]:
@@ -368,5 +369,5 @@ def idle_buffers(bench: Bench) -> list[Buffers]:
 
 def _idle(bench: Bench) -> Iterator[Buffers]:
     for context in bench.contexts:
-        for buffers in context._hardware.idle.values():
+        for buffers in context._hardware._idle.values():
             yield from buffers

@@ -88,14 +88,14 @@ def test_module_offers_nothing_that_pyxrt_lacks(clock: VirtualClock) -> None:
     assert not is_simulated(ModuleType("pyxrt"))
 
 
-def test_real_xclbin_is_refused(clock: VirtualClock, tmp_path: Path) -> None:
+def test_real_xclbin_is_rejected(clock: VirtualClock, tmp_path: Path) -> None:
     path = tmp_path / "real.xclbin"
     path.write_bytes(b"xclbin2\0" + bytes(100))
     with pytest.raises(RuntimeError, match=r"Invalid xclbin.*runs no other"):
         simulate(clock).xclbin(str(path))
 
 
-def test_damaged_xclbin_is_refused(clock: VirtualClock, kernels: Path, tmp_path: Path) -> None:
+def test_damaged_xclbin_is_rejected(clock: VirtualClock, kernels: Path, tmp_path: Path) -> None:
     path = tmp_path / "damaged.xclbin"
     path.write_bytes((kernels / f"{INT8.name}.xclbin").read_bytes()[:-10])
     with pytest.raises(RuntimeError, match=r"Invalid xclbin.*damaged"):

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from npu_encoder.backend import AnyWindow, DeviceHealth, check_windows, encode_silence
+from npu_encoder.backend import AnyArrays, DeviceHealth, check_windows, encode_silence
 from npu_encoder.errors import EncoderError, NoKernelError, UnsupportedPrecisionError
 from npu_encoder.npu.audio_encoder import PLANS, AudioEncoder, LayerPlan, PlanName
 from npu_encoder.npu.driver import Driver
@@ -21,8 +21,8 @@ from npu_encoder.weights import EncoderDimensions, read_dimensions, read_weights
 DEFAULT_PLAN: PlanName = "bf16"
 MIN_WINDOWS_IN_PROGRESS = 4
 
-# Window lengths, in mel frames, that simulated kernels are made for; any other is padded to the next.
 SIMULATED_FRAMES = (400, 800, 1600, 3000)
+"""Window lengths, in mel frames, that simulated kernels are made for; any other is padded to the next."""
 
 
 class XrtBackend:
@@ -61,13 +61,13 @@ class XrtBackend:
 
         Args:
             model_dir: CTranslate2 Whisper directory.
-            driver: what ``load_driver`` returned.
-            kernels: compiled for the model; None makes simulated ones, for the simulator.
-            precision: as above.
-            n_contexts: hardware contexts for each xclbin.
+            driver: the result of ``load_driver``.
+            kernels: directory of the kernels compiled for the model; None makes simulated ones, for the simulator.
+            precision: the name of a plan, or ``auto``.
+            n_contexts: hardware contexts per xclbin.
 
         Raises:
-            EncoderError: as above.
+            EncoderError: for the same reasons as the class.
         """
         _plan(precision)
         with ExitStack() as resources:
@@ -75,7 +75,9 @@ class XrtBackend:
                 kernels = Path(resources.enter_context(TemporaryDirectory(prefix="simulated-kernels-")))
                 write_simulated_kernels(kernels, read_dimensions(model_dir))
             if kernels is None:
-                raise NoKernelError("name the directory of the NPU's compiled kernels: see npu_encoder/README.md")
+                raise NoKernelError(
+                    "The NPU needs compiled kernels: name their directory (npu_encoder/README.md says how to make them)"
+                )
             executor = XrtGemm(driver, read_kernels(kernels, simulated=driver.simulated), n_contexts=n_contexts)
             resources.callback(executor.close)
             backend = cls(model_dir, executor, precision=precision)
@@ -100,13 +102,13 @@ class XrtBackend:
         return self.device
 
     def encode_each(
-        self, waiting: Callable[[], AnyWindow | None], at_most: int
-    ) -> Iterator[tuple[AnyWindow, str | EncoderError]]:
+        self, waiting: Callable[[], AnyArrays | None], at_most: int
+    ) -> Iterator[tuple[AnyArrays, str | EncoderError]]:
         for window, error in self._encoder.encode_each(waiting, at_most):
             yield window, error or self.device
 
-    def check(self) -> None:
-        self._executor.check()
+    def probe_device(self) -> None:
+        self._executor.probe_device()
 
     def warm_up(self, frames: Sequence[int]) -> None:
         encode_silence(self, frames)
@@ -116,7 +118,7 @@ class XrtBackend:
 
 
 def write_simulated_kernels(directory: Path, dimensions: EncoderDimensions) -> None:
-    """Kernels for the simulator, enough for every window of a model in every precision."""
+    """Write kernels for the simulator, enough for every window of a model in every precision."""
     from npu_encoder.simulator.kernels import kernels_for, write_kernels  # noqa: PLC0415
 
     frames = {min(frames, dimensions.max_frames) for frames in SIMULATED_FRAMES}
@@ -126,5 +128,5 @@ def write_simulated_kernels(directory: Path, dimensions: EncoderDimensions) -> N
 def _plan(precision: str) -> LayerPlan:
     plans = {"auto": PLANS[DEFAULT_PLAN]} | {str(name): plan for name, plan in PLANS.items()}
     if precision not in plans:
-        raise UnsupportedPrecisionError(f"the NPU's precision is one of {tuple(plans)}, not {precision!r}")
+        raise UnsupportedPrecisionError(f"The NPU's precision is one of {tuple(plans)}, not {precision!r}")
     return plans[precision]

@@ -22,10 +22,10 @@ from npu_encoder.errors import (
 )
 from npu_encoder.loading import NpuOptions, load_backend
 from npu_encoder.npu.audio_encoder import PLANS, AudioEncoder
-from npu_encoder.npu.backend import XrtBackend, write_simulated_kernels
 from npu_encoder.npu.driver import Driver
 from npu_encoder.npu.gemm import NumpyGemm
 from npu_encoder.npu.kernels import read_kernels
+from npu_encoder.npu.xrt import XrtBackend, write_simulated_kernels
 from npu_encoder.npu.xrt_gemm import XrtGemm
 from npu_encoder.simulator import FaultPlan, SimulatorConfig, create_module, faults
 from npu_encoder.weights import read_dimensions, read_weights
@@ -34,8 +34,8 @@ from tests.support.spoken_clips import SAMPLE_RATE, Clip, load_clips
 
 FRAMES = (400, 256, 448)
 
-# More than loading takes, and a few windows.
 MANY_RUNS = 60
+"""More than loading takes, and a few windows."""
 
 
 @pytest.fixture(scope="module")
@@ -129,28 +129,28 @@ def test_windows_of_a_failed_context_come_back_and_those_that_follow_are_encoded
     backend.close()
 
 
-def test_check_finds_a_device_that_was_lost_at_rest(tmp_path: Path) -> None:
+def test_a_probe_finds_a_device_that_was_lost_at_rest(tmp_path: Path) -> None:
     write_simulated_kernels(tmp_path, read_dimensions(DEMO_MODEL))
     plan = FaultPlan()
     gemm = XrtGemm(
         Driver(create_module(SimulatorConfig(), plan), simulated=True), read_kernels(tmp_path, simulated=True)
     )
     backend = XrtBackend(DEMO_MODEL, gemm)
-    backend.check()
+    backend.probe_device()
     assert backend.health == DeviceHealth("healthy")
     plan.begin_anew([faults.run_aborts(faults.nth(1))])
-    backend.check()
+    backend.probe_device()
     assert str(backend.health.status) == "healthy"
     assert backend.health.recoveries == 1
     plan.begin_anew([faults.device_lost(faults.nth(1))])
-    backend.check()
+    backend.probe_device()
     assert str(backend.health.status) == "failed"
     assert "No such device" in str(backend.health.reason)
     backend.close()
 
 
 def speech(clip: Clip) -> NDArray[np.float32]:
-    """``[80, frames]``, padded to a multiple of 4 s."""
+    """Return the clip's log-mel ``[80, frames]``, padded to a multiple of 4 s."""
     samples = 4 * SAMPLE_RATE * math.ceil(clip.duration_s / 4)
     audio = np.zeros(samples, np.float32)
     audio[: len(clip.pcm)] = clip.pcm / 32_768.0
@@ -195,7 +195,7 @@ def test_failed_device_stays_failed_and_says_why(tmp_path: Path, log_mels: list[
     backend.close()
 
 
-def test_windows_that_do_not_fit_and_unknown_precisions_are_refused(tmp_path: Path) -> None:
+def test_windows_that_do_not_fit_and_unknown_precisions_are_rejected(tmp_path: Path) -> None:
     backend = simulated("auto")
     with pytest.raises(InvalidWindowError):
         backend.encode([np.zeros((80, 401), np.float32)], [np.zeros((200, 192), np.float32)])
