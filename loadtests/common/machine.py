@@ -1,4 +1,4 @@
-"""What figures were measured on: the machine, the commit, the versions."""
+"""The facts that a report begins with: on which machine, commit and versions its figures were measured."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).parents[2]
+from loadtests.common.paths import ROOT
+
 GIB = 2**30
 PACKAGES = ("ray", "ctranslate2", "openvino")
 
 
-def facts(*packages: str) -> dict[str, Any]:
+def machine_facts(*packages: str) -> dict[str, Any]:
     """Return date, commit, machine and versions, for the head of a report; ``packages`` are named besides the usual."""
     return {
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
