@@ -4,8 +4,8 @@
 times as much. What is accepted must be answered in time, what is not must hear so at once, and memory must not grow.
 Capacity is measured first, with 16 clients in a closed loop; the deadline is a multiple of a turn, the time in which
 each of them is answered once, and so is the least length of a stretch, so that the backlog of a slow model reaches its
-deadline as well. Exit status 1: an answer was neither right, nor refused with a ``Retry-After``, nor late with
-one.
+deadline as well. Exit status 1: an answer was neither right, nor refused with a ``Retry-After``, nor late with a word
+on whether a retry makes sense.
 
 The load generator runs on the same cores as the service; the last columns say how much of one core it used and how late
 it ran itself.
@@ -99,9 +99,11 @@ def every_priority(url: str, clips: Sequence[Clip], deadline_s: float) -> Iterat
 
 
 def is_sound(reply: Reply) -> bool:
-    """Tell whether a client has its text, or heard when to come back."""
-    if reply.status in {UNAVAILABLE, GATEWAY_TIMEOUT}:
+    """Tell whether a client knows what to do next: it has its text, or heard whether a retry makes sense."""
+    if reply.status == UNAVAILABLE:
         return reply.retry_after_s is not None
+    if reply.status == GATEWAY_TIMEOUT:
+        return reply.retry_after_s is not None or reply.discourages_retry
     return reply.outcome == "right"
 
 
@@ -123,8 +125,7 @@ def _cost(result: OpenLoopResult, before: float, after: float) -> Iterator[str]:
 def _others(arrivals: Sequence[Arrival]) -> str:
     replies = [arrival.reply for arrival in arrivals if arrival.reply.status != OK]
     codes = dict(Counter(f"{reply.status} {reply.code}" for reply in replies))
-    bare = sum(reply.status in {UNAVAILABLE, GATEWAY_TIMEOUT} and not is_sound(reply) for reply in replies)
-    return f"not answered: {codes}; without Retry-After: {bare}"
+    return f"not answered: {codes}; without a word on retries: {sum(not is_sound(reply) for reply in replies)}"
 
 
 def _counted(result: OpenLoopResult, status: int) -> list[Arrival]:

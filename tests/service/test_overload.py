@@ -12,6 +12,7 @@ from deployments.shared.cpu_priority import STAGE_NICENESS
 from loadtests.common.client import make_upload
 from loadtests.common.replies import Reply
 from loadtests.load.open_loop import Arrival, offer, prepare
+from loadtests.load.overload import is_sound
 from tests.support.service_helpers import AUDIO, client_of, replicas
 
 DEADLINE_S = 3.0
@@ -36,6 +37,7 @@ def replies(flood: list[Arrival]) -> list[Reply]:
 def test_everybody_hears_and_who_is_refused_is_told_when_to_come_back(flood: list[Arrival]) -> None:
     statuses = Counter(reply.status for reply in replies(flood))
     assert set(statuses) <= {200, 503, 504}, statuses
+    assert all(is_sound(reply) for reply in replies(flood))
     refusals = [reply for reply in replies(flood) if reply.status == 503]
     assert all(reply.retry_after_s is not None and reply.code for reply in refusals)
     assert {reply.code for reply in refusals} <= {"overloaded", "queue_full", "queue_timeout"}
