@@ -17,7 +17,8 @@ from typing import Any
 import psutil
 import yaml
 
-from loadtests.common.paths import DEMO_MODEL, ROOT
+from loadtests.common.checkout import HERE, Checkout
+from loadtests.common.paths import DEMO_MODEL
 from loadtests.common.readiness import comes_up
 
 GRAPH = "deployments.app:build"
@@ -70,8 +71,12 @@ def running(applications: Sequence[Application]) -> Iterator[str]:
 
 
 @contextmanager
-def started(applications: Sequence[Application]) -> Iterator[Service]:
-    """Do as ``running`` does, and give what it takes to watch the service or to do it harm."""
+def started(applications: Sequence[Application], checkout: Checkout = HERE) -> Iterator[Service]:
+    """Do as ``running`` does, and give what it takes to watch the service or to do it harm.
+
+    Args:
+        checkout: the tree whose code runs.
+    """
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
     config = {
@@ -83,8 +88,10 @@ def started(applications: Sequence[Application]) -> Iterator[Service]:
         config_path, log_path = Path(directory) / "serve_config.yaml", Path(directory) / "service.log"
         config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
         with log_path.open("wb") as log:
-            command = [sys.executable, "-m", "deployments.commands.main", "serve", str(config_path)]
-            process = subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=log, stderr=log)
+            command = [sys.executable, "-m", *checkout.serve, str(config_path)]
+            process = subprocess.Popen(
+                command, cwd=checkout.directory, env=_environment(checkout), stdout=log, stderr=log
+            )
         try:
             for application in applications:
                 if not comes_up(f"{base_url}{application.route.rstrip('/')}/health/ready", READY_S, process):
@@ -103,9 +110,11 @@ def started(applications: Sequence[Application]) -> Iterator[Service]:
                 process.kill()
 
 
-def _environment() -> dict[str, str]:
-    """Return ours, without the variable that would override every application's model."""
-    return {name: value for name, value in os.environ.items() if name != MODEL_VARIABLE} | own_ports()
+def _environment(checkout: Checkout) -> dict[str, str]:
+    """Return ours, with the tree's modules before all others, without the variable that overrides every model."""
+    ours = {name: value for name, value in os.environ.items() if name != MODEL_VARIABLE}
+    path = os.pathsep.join(filter(None, (str(checkout.directory), ours.get("PYTHONPATH"))))
+    return {**ours, "PYTHONPATH": path, **own_ports()}
 
 
 def own_ports() -> dict[str, str]:
