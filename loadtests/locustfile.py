@@ -1,9 +1,10 @@
-"""For locust's own command and web page: ``locust -f loadtests/locustfile.py --host http://localhost:9000``.
+"""Users for locust's own command and web page: ``locust -f loadtests/locustfile.py --host http://localhost:9000``.
 
 With the environment variable ``SPEECH_CORPUS`` people speak, else synthetic voices do.
 
-Every user sends one request a second, whether short clips or the mixed files, so that users are requests a second, as
-long as answers come within one. The scenarios with criteria are in ``loadtests.load.scenarios``.
+Every user sends one request per second, whether short clips or the mixed files, so that there are as many
+requests per second as users, if answers come within a second. Scenarios with criteria are in
+``loadtests.load.scenarios``.
 """
 
 from __future__ import annotations
@@ -13,19 +14,18 @@ from pathlib import Path
 
 from locust import constant_throughput, task
 
-from loadtests.common.speech import human, synthetic
-from loadtests.load.options import CORPUS
-from loadtests.load.scenarios.traffic import orders
+from loadtests.common.speech import CORPUS_VARIABLE, human, synthetic
+from loadtests.load.scenarios.traffic import draw_orders
 from loadtests.load.scenarios.uploader import Uploader
 
-SPEECH = human(Path(os.environ[CORPUS])) if CORPUS in os.environ else synthetic()
+SPEECH = human(Path(os.environ[CORPUS_VARIABLE])) if CORPUS_VARIABLE in os.environ else synthetic()
 
 
 class ShortClips(Uploader):
-    """Clips of 3 to 15 s."""
+    """Users who send clips of 3 to 15 s."""
 
     wait_time = constant_throughput(1)
-    orders = orders("short", SPEECH)
+    orders = draw_orders("short", SPEECH)
 
     @task
     def upload(self) -> None:
@@ -33,10 +33,10 @@ class ShortClips(Uploader):
 
 
 class MixedFiles(Uploader):
-    """Short, long and minutes, streamed and plain, of all priorities; some users hang up."""
+    """Users who send short, long and very long files, streamed and plain, of all priorities; some hang up."""
 
     wait_time = constant_throughput(1)
-    orders = orders("mixed", SPEECH)
+    orders = draw_orders("mixed", SPEECH)
 
     @task
     def upload(self) -> None:

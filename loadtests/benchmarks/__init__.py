@@ -1,1 +1,1 @@
-"""How fast the service is, and how right its texts are, against others and against itself."""
+"""Benchmarks of how fast the service is and how right its texts are: one per module; ``parts`` is what they share."""

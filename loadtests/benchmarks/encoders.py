@@ -1,7 +1,7 @@
-"""The encoder's backends side by side, on one shape of Whisper: ``python -m loadtests.benchmarks.encoders``.
+"""Measure the encoder's backends side by side, on one shape of Whisper.
 
-Random weights of the shape of Whisper ``base``, a whole window of 30 s, one thread, in turns; the states are compared
-with those that CTranslate2 computes in float32.
+``amanuensis bench encoders``: random weights of the shape of Whisper ``base``, a whole window of 30 s, one thread, in
+turns; the states are compared with those that CTranslate2 computes in float32.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtests.benchmarks.figures import spread
-from loadtests.benchmarks.random_whisper import AUDIO_POSITIONS, N_MELS, SHAPES, Shape, random_spec
+from loadtests.benchmarks.parts.spread import spread
+from loadtests.common.random_whisper import AUDIO_POSITIONS, N_MELS, SHAPES, Shape, random_spec
 from npu_encoder.backend import EncoderBackend
 from npu_encoder.loading import BackendName, load_backend
 

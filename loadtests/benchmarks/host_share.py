@@ -1,9 +1,10 @@
-"""What the NPU's encoder costs the host: ``python -m loadtests.benchmarks.host_share``.
+"""Measure what the NPU's encoder costs the host.
 
-CPU milliseconds of one thread, the best of several rounds, with a device that answers at once. Beside each figure the
-floor, which is what this core could not do faster: the largest of the step's multiplications at the speed of a large
-matrix product, its exponentials at the speed of a bare one, and the bytes it must read and write at the speed of a
-copy. All three speeds are measured in the same run. The last column is OpenVINO's whole encoder with its linear layers.
+``amanuensis bench host-share``: CPU milliseconds of one thread, the best of several rounds, with a device that answers
+at once. Beside each figure the floor, which is what this core could not do faster: the largest of the step's
+multiplications at the speed of a large matrix product, its exponentials at the speed of a bare one, and the bytes it
+must read and write at the speed of a copy. All three speeds are measured in the same run. The last column is OpenVINO's
+whole encoder with its linear layers.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset15 as op
 
+from loadtests.common.paths import DEMO_MODEL
 from npu_encoder.graphs.audio_encoder import build_encoder
 from npu_encoder.graphs.compile import compile_graph, resolve_precision
 from npu_encoder.npu.audio_encoder import PLANS, AudioEncoder
@@ -33,7 +34,6 @@ from npu_encoder.weights import (
     read_weights,
 )
 
-DEMO_MODEL = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
 BASE = EncoderDimensions(n_mels=80, n_audio_ctx=1500, d_model=512, n_heads=8, n_layers=6)
 FRAMES = (400, 3000)
 PRECISIONS: tuple[Precision, ...] = ("bf16", "int8")
@@ -50,19 +50,20 @@ OUTPUT_BYTES = 4
 
 @dataclass(frozen=True)
 class Speed:
-    """What one core does in a millisecond."""
+    """The work that one core does in a millisecond."""
 
     flops: float
     exponentials: float
     bytes: float
 
     def floor_ms(self, work: Work) -> float:
+        """Return the least time that this work takes."""
         return max(work.flops / self.flops, work.exponentials / self.exponentials, work.bytes / self.bytes)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a step cannot do without."""
+    """The work that a step cannot do without."""
 
     bytes: float
     flops: float = 0.0
@@ -70,8 +71,8 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One kind of step: its work, how it is run, and how often in a window."""
+class HostStep:
+    """One kind of step: its work, how it is run, and how often per window."""
 
     name: str
     work: Work
@@ -80,7 +81,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _InstantProduct:
     product: NDArray[np.int32] | NDArray[np.float32]
 
     def done(self) -> bool:
@@ -95,7 +96,7 @@ class InstantGemm:
 
     def __init__(self) -> None:
         self._columns: dict[str, int] = {}
-        self._products: dict[tuple[int, int, Precision], _Answer] = {}
+        self._products: dict[tuple[int, int, Precision], _InstantProduct] = {}
 
     @property
     def device(self) -> str:
@@ -108,7 +109,7 @@ class InstantGemm:
         precision: Precision = "int8" if x.dtype == np.int8 else "bf16"
         key = (len(x), self._columns[name], precision)
         if key not in self._products:
-            self._products[key] = _Answer(_values(*key))
+            self._products[key] = _InstantProduct(_values(*key))
         return self._products[key]
 
     def close(self) -> None:
@@ -138,8 +139,8 @@ def main() -> None:
         print("| " + " | ".join(map(str, row)) + " |", flush=True)
 
 
-def steps_of(weights: EncoderWeights, frames: int, precision: Precision) -> Iterable[Step]:
-    """The four kinds of step between products, and their work."""
+def steps_of(weights: EncoderWeights, frames: int, precision: Precision) -> Iterable[HostStep]:
+    """Yield the four kinds of step between products, and their work."""
     host = HostSteps(weights)
     size, ctx = weights.dimensions, frames // 2
     d_model, n_layers, states = size.d_model, size.n_layers, ctx * size.d_model
@@ -150,21 +151,21 @@ def steps_of(weights: EncoderWeights, frames: int, precision: Precision) -> Iter
 
     conv_flops = 2 * 3 * d_model * (size.n_mels * frames + d_model * ctx)
     stem = Work(4 * log_mel.size + (4 + device) * states, flops=conv_flops)
-    yield Step("stem", stem, lambda: host.stem(log_mel, precision), 1)
+    yield HostStep("stem", stem, lambda: host.stem(log_mel, precision), 1)
     scores = size.n_heads * ctx**2
     attention = Work(
         (3 * OUTPUT_BYTES + device) * states, flops=4 * scores * d_model / size.n_heads, exponentials=scores
     )
-    yield Step("attention", attention, lambda: host.attention(qkv, precision), n_layers)
+    yield HostStep("attention", attention, lambda: host.attention(qkv, precision), n_layers)
     add_and_norm = Work((4 + OUTPUT_BYTES + 4 + device) * states)
-    yield Step("add, norm", add_and_norm, lambda: host.add_and_norm(x, out, norm, precision), 2 * n_layers)
+    yield HostStep("add, norm", add_and_norm, lambda: host.add_and_norm(x, out, norm, precision), 2 * n_layers)
     # The error function costs about as much as the exponential it contains.
     gelu = Work(4 * (OUTPUT_BYTES + device) * states, exponentials=4 * states)
-    yield Step("GELU", gelu, lambda: host.gelu(hidden, precision), n_layers)
+    yield HostStep("GELU", gelu, lambda: host.gelu(hidden, precision), n_layers)
 
 
 def window_of(weights: EncoderWeights, frames: int, precision: Precision) -> Callable[[], object]:
-    """One window through the encoder, without the device's time."""
+    """Return what sends one window through the encoder, without the device's time."""
     encoder = AudioEncoder(weights, InstantGemm(), PLANS[precision])
     log_mel = np.zeros((weights.dimensions.n_mels, frames), np.float32)
     states = np.empty((frames // 2, weights.dimensions.d_model), np.float32)
@@ -172,6 +173,7 @@ def window_of(weights: EncoderWeights, frames: int, precision: Precision) -> Cal
 
 
 def whole_encoder(weights: EncoderWeights, frames: int) -> Callable[[], object]:
+    """Return what sends one window through OpenVINO's whole encoder."""
     core = ov.Core()
     precision = resolve_precision(core, "auto")
     graph = compile_graph(core, build_encoder(weights, frames), precision=precision, threads=1)
@@ -182,6 +184,7 @@ def whole_encoder(weights: EncoderWeights, frames: int) -> Callable[[], object]:
 
 
 def measure_speed() -> Speed:
+    """Measure how fast one core multiplies, takes exponentials and copies."""
     core = ov.Core()
     matrices = ov.Type.bf16 if resolve_precision(core, "auto") == "bf16" else ov.Type.f32
     a, b = (op.parameter([MATRIX, MATRIX], matrices) for _ in range(2))
@@ -202,7 +205,7 @@ def measure_speed() -> Speed:
 
 
 def cpu_ms(work: Callable[[], object]) -> float:
-    """CPU time of the whole process for one call: the best, because other processes only ever add to it."""
+    """Return the CPU time of the whole process for one call: the best, because other processes only add to it."""
     work()
     best, until, rounds = float("inf"), time.monotonic() + ROUNDS_S, 0
     while rounds < MIN_ROUNDS or time.monotonic() < until:
@@ -214,7 +217,7 @@ def cpu_ms(work: Callable[[], object]) -> float:
 
 
 def random_weights(size: EncoderDimensions) -> EncoderWeights:
-    """A model of this size that has learnt nothing."""
+    """Return the weights of a model of this size that has learnt nothing."""
     random = np.random.default_rng(0)
 
     def normal(*shape: int) -> NDArray[np.float32]:

@@ -1,9 +1,10 @@
-"""How much of an NPU's time the service uses, simulated: ``python -m loadtests.benchmarks.simulated_npu``.
+"""Measure how much of a simulated NPU's time the service uses.
 
-The simulated device takes a fixed time for a window, whatever its length, and computes nothing; the host's share of the
-encoder and the work of the driver are real. First the backend alone, on one context and on eight that share nothing:
-with a slow device it shows whether eight do eight times as much, with a fast one how much the host can do. Then the
-whole service over HTTP, with stages before and behind the encoder that compute nothing.
+``amanuensis bench simulated-npu``: the simulated device takes a fixed time per window, whatever its length, and
+computes nothing; the host's share of the encoder and the work of the driver are real. First the backend alone, on one
+context and on eight that share nothing: with a slow device it shows whether eight do eight times as much, with a fast
+one how much the host can do. Then the whole service over HTTP, with stages before and behind the encoder that compute
+nothing.
 """
 
 from __future__ import annotations
@@ -21,20 +22,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtests.benchmarks.figures import spread
-from loadtests.common import closed_loop, cpu_time
+from loadtests.benchmarks.parts.spread import spread
 from loadtests.common.clips import clips
-from loadtests.common.service_process import Application, running
+from loadtests.common.closed_loop import run_closed_loop
+from loadtests.common.cpu_time import cpu_s_between, cpu_s_by_role
+from loadtests.common.paths import DEMO_MODEL
+from loadtests.common.service_process import Application, started
 from npu_encoder.loading import NpuOptions, load_backend
 from npu_encoder.weights import read_dimensions
 
-MODEL = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
 WINDOW_S, SLOW_WINDOW_S = 0.015, 0.120
 AT_MOST = 32
 CLIENTS = 32
 COLUMNS = 8
 WARM_UP_S = 3.0
-PRODUCTS_A_LAYER = 4
+PRODUCTS_PER_LAYER = 4
 ONE_THREAD = "OMP_NUM_THREADS"
 PROOFS = 12
 """Products of each context that are really computed: those that prove its kernels when it is opened."""
@@ -50,13 +52,13 @@ class Case:
 
     @property
     def ideal(self) -> float:
-        """Windows a second of a device that never waits."""
+        """Windows per second of a device that never waits."""
         return self.contexts / self.window_s
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """A window; all windows are the same."""
+    """The arrays of one window; all windows are the same."""
 
     log_mel: NDArray[np.float32]
     states: NDArray[np.float32]
@@ -77,17 +79,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a round")
     options = parser.parse_args()
     if ONE_THREAD not in os.environ:
-        # As in a replica: NumPy's products, which stand in for the device, must not take the host's other core.
+        # As in a replica: NumPy's products, which the device computes with, must not take the host's other core.
         os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], {**os.environ, ONE_THREAD: "1"})  # noqa: S606
     with tempfile.TemporaryDirectory() as directory:
         _backend_table(Path(directory), options.rounds, options.seconds / 2)
         _service_table(Path(directory), options.rounds, options.seconds)
 
 
-def scenario(directory: Path, contexts: int, window_s: float = WINDOW_S) -> Path:
-    """A device of ``window_s`` a window in each context, the contexts side by side as far as there are columns."""
+def write_scenario(directory: Path, contexts: int, window_s: float = WINDOW_S) -> Path:
+    """Write a device that takes ``window_s`` per window in each context, side by side as far as there are columns."""
     path = directory / f"device-{contexts}-{window_s}.json"
-    gemm_s = window_s / (PRODUCTS_A_LAYER * read_dimensions(MODEL).n_layers)
+    gemm_s = window_s / (PRODUCTS_PER_LAYER * read_dimensions(DEMO_MODEL).n_layers)
     path.write_text(
         json.dumps({"gemm_s": gemm_s, "exact_commands": PROOFS, "columns_per_context": COLUMNS // contexts}),
         encoding="utf-8",
@@ -109,11 +111,11 @@ def _backend_table(directory: Path, rounds: int, seconds: float) -> None:
 
 
 def _backend_round(case: Case, directory: Path, seconds: float) -> tuple[float, float]:
-    """Windows a second, and CPU milliseconds a window."""
+    """Return windows per second, and CPU milliseconds per window."""
     npu = NpuOptions(
-        n_contexts=case.contexts, simulator=True, scenario=scenario(directory, case.contexts, case.window_s)
+        n_contexts=case.contexts, simulator=True, scenario=write_scenario(directory, case.contexts, case.window_s)
     )
-    backend = load_backend(MODEL, backend="xrt", npu=npu)
+    backend = load_backend(DEMO_MODEL, backend="xrt", npu=npu)
     dimensions = backend.dimensions
     log_mel = np.zeros((dimensions.n_mels, case.frames), np.float32)
     backend.warm_up([case.frames])
@@ -137,18 +139,20 @@ def _service_table(directory: Path, rounds: int, seconds: float) -> None:
     settings = {
         "device": "npu",
         "npu_simulator": True,
-        "npu_scenario": str(scenario(directory, 1)),
+        "npu_scenario": str(write_scenario(directory, 1)),
         "encoder_batch_size": CLIENTS,
         "slots": CLIENTS,
     }
-    application = Application("npu", "/", settings, builder="loadtests.benchmarks.null_graph:build_around_encoder")
+    application = Application(
+        "npu", "/", settings, builder="loadtests.benchmarks.parts.null_graph:build_around_encoder"
+    )
     rates, cpu = [], []
-    with running([application]) as url:
-        closed_loop.run(url, clips(), clients=CLIENTS, seconds=WARM_UP_S)
+    with started([application]) as service:
+        run_closed_loop(service.url, clips(), clients=CLIENTS, seconds=WARM_UP_S)
         for _ in range(rounds):
-            before = cpu_time.by_role()
-            result = closed_loop.run(url, clips(), clients=CLIENTS, seconds=seconds)
-            used = cpu_time.by_role() - before
+            before = cpu_s_by_role(service.process)
+            result = run_closed_loop(service.url, clips(), clients=CLIENTS, seconds=seconds)
+            used = cpu_s_between(before, cpu_s_by_role(service.process))
             rates.append(result.requests_per_s)
             cpu.append(1000 * used["Encoder"] / len(result.latencies_s))
     ideal = 1 / WINDOW_S

@@ -1,8 +1,9 @@
-"""The benchmark behind the README's figures: ``make bench`` or ``python -m loadtests.benchmarks.throughput``.
+"""Measure how many requests the service answers, beside its peers and beside another checkout of it.
 
-The service pipelined, in sequential mode, and with stages that compute nothing, and the peers: each has the machine to
-itself, and they take turns, round after round, so that whatever else the machine does hits all of them alike. Compare
-the rows of one run, never figures of two runs.
+``amanuensis bench throughput``: the service pipelined, with the full audio context, in sequential mode, and with stages
+that compute nothing, and the peers. Each has the machine to itself, and they take turns, round after round, so that
+whatever else the machine does hits all of them alike. Compare the rows of one run, never figures of two runs: that is
+what ``--against DIR`` is for, which lets a service of another working tree of this repository take turns with this one.
 """
 
 from __future__ import annotations
@@ -12,80 +13,51 @@ import json
 import statistics
 import subprocess
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jiwer
+import psutil
 import requests
 
-from loadtests.benchmarks.figures import spread
-from loadtests.benchmarks.peers import PEERS
-from loadtests.benchmarks.text import words
-from loadtests.benchmarks.whisper_cpp import server as whisper_cpp
-from loadtests.common import closed_loop, cpu_time
+from loadtests.benchmarks.parts.measurements import Measurements
+from loadtests.benchmarks.parts.peers import PEERS
+from loadtests.benchmarks.parts.throughput_report import NULL, PIPELINED, SEQUENTIAL, write_report
+from loadtests.benchmarks.parts.whisper_cpp import server as whisper_cpp
+from loadtests.common.checkout import HERE, Checkout, read_checkout
 from loadtests.common.clips import Clip, clips
-from loadtests.common.closed_loop import LoadResult
-from loadtests.common.service_process import Application, running
+from loadtests.common.closed_loop import LoadResult, run_closed_loop
+from loadtests.common.cpu_time import cpu_s_between, cpu_s_by_role
+from loadtests.common.machine import describe_commit
+from loadtests.common.paths import ROOT
+from loadtests.common.service_process import Application, Service, started
 
-ROOT = Path(__file__).parents[2]
 CLIENTS = 16
 WARM_UP_S = 3.0
-SHOWN_MS = 0.01
-APPLICATIONS = (
-    Application("pipelined", "/"),
-    Application("full-context", "/", {"audio_context": "full"}),
-    Application("sequential", "/", {"enable_pipeline": False}),
-    Application("null", "/", builder="loadtests.benchmarks.null_graph:build"),
-)
-
 
 SERVERS = {"whisper.cpp": 0, "whisper.cpp-trimmed": 512}
 """Peers behind HTTP -> encoder states of every window: those of 30 s (0), or enough for the longest clip."""
 
 
-@dataclass
-class Subject:
-    """Everything measured about one contender, a value a round.
-
-    Attributes:
-        cpu_ms: role -> CPU milliseconds a request, over all rounds.
-        texts: clip name -> every different text it gave.
-    """
-
-    requests_per_s: list[float] = field(default_factory=list)
-    real_time_factors: list[float] = field(default_factory=list)
-    p50_ms: list[float] = field(default_factory=list)
-    p99_ms: list[float] = field(default_factory=list)
-    count: int = 0
-    cpu_s: Counter[str] = field(default_factory=Counter)
-    encoder_busy: list[float] = field(default_factory=list)
-    texts: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-
-    @property
-    def cpu_ms(self) -> dict[str, float]:
-        return {role: 1000 * used / self.count for role, used in self.cpu_s.most_common()}
-
-
 def main() -> None:
     options = _options()
     corpus = clips()
-    subjects: dict[str, Subject] = defaultdict(Subject)
-    for round_number in range(1, options.rounds + 1):
-        for application in APPLICATIONS:
-            sys.stderr.write(f"round {round_number}: {application.name}\n")
-            with running([application]) as base_url:
-                closed_loop.run(base_url, corpus, clients=CLIENTS, seconds=WARM_UP_S)
-                _measure_service(subjects[application.name], base_url, corpus, options)
+    found: dict[str, Measurements] = defaultdict(Measurements)
+    against: dict[str, Measurements] = defaultdict(Measurements)
+    for number in range(1, options.rounds + 1):
+        for application, checkout in turns(options.against, number):
+            _say(f"round {number}: {application.name} of {checkout.directory}")
+            measured = (found if checkout is HERE else against)[application.name]
+            with started([application], checkout) as service:
+                _measure_service(measured, service, corpus, options.seconds)
         for peer in options.peers:
-            sys.stderr.write(f"round {round_number}: {peer}\n")
+            _say(f"round {number}: {peer}")
             if peer in SERVERS:
-                _measure_server(subjects[peer], SERVERS[peer], corpus, options)
+                _measure_server(found[peer], SERVERS[peer], corpus, options.seconds)
             else:
-                _measure_peer(subjects[peer], peer, corpus, options.seconds)
-    report = _report(subjects, corpus, options)
+                _measure_peer(found[peer], peer, corpus, options.seconds)
+    report = write_report(found, against, corpus, _conditions(options))
     sys.stdout.write(report)
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -97,36 +69,69 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="turns each contender gets")
     parser.add_argument("--seconds", type=float, default=15.0, help="length of a turn")
     parser.add_argument(
-        "--peers", nargs="*", choices=[*PEERS, *SERVERS], default=[*PEERS, *SERVERS], help="peers to run"
+        "--against", type=_checkout, metavar="DIR", help="another working tree, whose service takes turns with this one"
+    )
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        choices=[*PEERS, *SERVERS],
+        default=[*PEERS, *SERVERS],
+        help="peers to run; none where none is named",
     )
     parser.add_argument("--output", type=Path, help="also write the report to this file")
     return parser.parse_args()
 
 
-def _measure_service(subject: Subject, url: str, corpus: Sequence[Clip], options: argparse.Namespace) -> None:
-    busy_before = _encoder_busy_s(url)
-    result = _measure_load(subject, url, corpus, CLIENTS, options.seconds)
-    subject.encoder_busy.append((_encoder_busy_s(url) - busy_before) / result.seconds)
+def _checkout(name: str) -> Checkout:
+    try:
+        return read_checkout(Path(name))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _measure_server(subject: Subject, audio_context: int, corpus: Sequence[Clip], options: argparse.Namespace) -> None:
-    with whisper_cpp.running(audio_context) as url:
+def turns(against: Checkout | None, number: int) -> Iterator[tuple[Application, Checkout]]:
+    """Yield what runs in a round: row by row, and of two checkouts each goes first in every other round."""
+    checkouts = [HERE] if against is None else [HERE, against]
+    if number % 2 == 0:
+        checkouts.reverse()
+    for row in zip(*map(_applications, checkouts), strict=True):
+        yield from zip(row, checkouts, strict=True)
+
+
+def _applications(checkout: Checkout) -> list[Application]:
+    return [
+        Application(PIPELINED, "/"),
+        Application("full-context", "/", {"audio_context": "full"}),
+        Application(SEQUENTIAL, "/", {"enable_pipeline": False}),
+        Application(NULL, "/", builder=f"{checkout.null_graph}:build"),
+    ]
+
+
+def _conditions(options: argparse.Namespace) -> str:
+    other = f"; other checkout: {describe_commit(options.against.directory)}" if options.against else ""
+    return f"{CLIENTS} clients, {options.rounds} rounds of {options.seconds:g} s; {describe_commit(ROOT)}{other}"
+
+
+def _measure_service(measured: Measurements, service: Service, corpus: Sequence[Clip], seconds: float) -> None:
+    run_closed_loop(service.url, corpus, clients=CLIENTS, seconds=WARM_UP_S)
+    busy_before = _encoder_busy_s(service.url)
+    result = _measure_load(measured, service.url, service.process, corpus, clients=CLIENTS, seconds=seconds)
+    measured.encoder_busy.append((_encoder_busy_s(service.url) - busy_before) / result.seconds)
+
+
+def _measure_server(measured: Measurements, audio_context: int, corpus: Sequence[Clip], seconds: float) -> None:
+    with whisper_cpp.started(audio_context) as (url, process):
         # One at a time, as the other peers: it has one mutex, and with 16 clients it does half as much.
-        closed_loop.run(url, corpus, clients=1, seconds=WARM_UP_S)
-        _measure_load(subject, url, corpus, 1, options.seconds)
+        run_closed_loop(url, corpus, clients=1, seconds=WARM_UP_S)
+        _measure_load(measured, url, process, corpus, clients=1, seconds=seconds)
 
 
-def _measure_load(subject: Subject, url: str, corpus: Sequence[Clip], clients: int, seconds: float) -> LoadResult:
-    cpu_before = cpu_time.by_role()
-    result: LoadResult = closed_loop.run(url, corpus, clients=clients, seconds=seconds)
-    subject.cpu_s.update(cpu_time.by_role() - cpu_before)
-    subject.count += len(result.latencies_s)
-    subject.requests_per_s.append(result.requests_per_s)
-    subject.real_time_factors.append(result.audio_s / result.seconds)
-    subject.p50_ms.append(result.percentile_ms(50))
-    subject.p99_ms.append(result.percentile_ms(99))
-    for name, texts in result.texts.items():
-        subject.texts[name] |= texts
+def _measure_load(
+    measured: Measurements, url: str, process: psutil.Process, corpus: Sequence[Clip], *, clients: int, seconds: float
+) -> LoadResult:
+    before = cpu_s_by_role(process)
+    result = run_closed_loop(url, corpus, clients=clients, seconds=seconds)
+    measured.add_load(result, cpu_s_between(before, cpu_s_by_role(process)))
     return result
 
 
@@ -135,81 +140,15 @@ def _encoder_busy_s(url: str) -> float:
     return float(stage["busy_time"])
 
 
-def _measure_peer(subject: Subject, peer: str, corpus: Sequence[Clip], seconds: float) -> None:
-    command = [sys.executable, "-m", "loadtests.benchmarks.peers", peer, str(seconds)]
+def _measure_peer(measured: Measurements, peer: str, corpus: Sequence[Clip], seconds: float) -> None:
+    command = [sys.executable, "-m", "loadtests.benchmarks.parts.peers", peer, str(seconds)]
     output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    result = json.loads(output.splitlines()[-1])
-    rate = result["clips"] / result["seconds"]
-    subject.count += result["clips"]
-    subject.cpu_s["process"] += result["cpu_s"]
-    subject.requests_per_s.append(rate)
-    subject.real_time_factors.append(rate * statistics.mean(clip.seconds for clip in corpus))
-    subject.p50_ms.append(1000 / rate)
-    for name, text in result["texts"].items():
-        subject.texts[name].add(text)
+    mean_s = statistics.mean(clip.seconds for clip in corpus)
+    measured.add_sequence(**json.loads(output.splitlines()[-1]), mean_s=mean_s)
 
 
-def _report(subjects: dict[str, Subject], corpus: Sequence[Clip], options: argparse.Namespace) -> str:
-    lengths = [clip.seconds for clip in corpus]
-    lines = [
-        f"{len(corpus)} clips of {min(lengths):.1f}-{max(lengths):.1f} s (mean {statistics.mean(lengths):.1f} s), "
-        f"{CLIENTS} clients, {options.rounds} rounds of {options.seconds:g} s; median (lowest-highest round)",
-        "",
-        "| | requests/s | x real time | p50 ms | p99 ms | CPU ms/request | encoder busy | WER % |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        *(_row(name, subject, corpus) for name, subject in subjects.items()),
-        "",
-        *_ratios(subjects),
-        f"- transcripts of pipelined and sequential identical: {_identical(subjects, 'pipelined', 'sequential')}",
-        "",
-        "CPU milliseconds a request, by process:",
-        "",
-        *(f"- {name}: {_cpu(subject)}" for name, subject in subjects.items()),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _row(name: str, subject: Subject, corpus: Sequence[Clip]) -> str:
-    cells = [
-        name,
-        spread(subject.requests_per_s, 1),
-        spread(subject.real_time_factors, 0),
-        spread(subject.p50_ms, 0),
-        spread(subject.p99_ms, 0),
-        f"{_service_cpu(subject):.1f}",
-        f"{100 * statistics.median(subject.encoder_busy):.0f}%" if any(subject.encoder_busy) else "-",
-        f"{100 * _wer(subject, corpus):.1f}" if name != "null" else "-",
-    ]
-    return "| " + " | ".join(cells) + " |"
-
-
-def _service_cpu(subject: Subject) -> float:
-    return sum(used for role, used in subject.cpu_ms.items() if role != "load generator")
-
-
-def _ratios(subjects: dict[str, Subject]) -> list[str]:
-    pipelined = subjects["pipelined"].requests_per_s
-    others = [name for name in subjects if name not in {"pipelined", "null"}]
-    return [f"- pipelined / {name}: {_ratio(pipelined, subjects[name].requests_per_s)}" for name in others]
-
-
-def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    return spread([mine / other for mine, other in zip(ours, theirs, strict=True)], 1) + "x"
-
-
-def _identical(subjects: dict[str, Subject], first: str, second: str) -> str:
-    one, other = subjects[first].texts, subjects[second].texts
-    different = [name for name in one.keys() & other.keys() if len(one[name] | other[name]) > 1]
-    return "yes" if not different else f"NO: {', '.join(different)}"
-
-
-def _wer(subject: Subject, corpus: Sequence[Clip]) -> float:
-    pairs = [(words(clip.spoken), words(text)) for clip in corpus for text in subject.texts.get(clip.name, ())]
-    return float(jiwer.wer([spoken for spoken, _ in pairs], [text for _, text in pairs]))
-
-
-def _cpu(subject: Subject) -> str:
-    return ", ".join(f"{role} {used:.2f}" for role, used in subject.cpu_ms.items() if used >= SHOWN_MS)
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 if __name__ == "__main__":

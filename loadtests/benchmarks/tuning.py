@@ -1,7 +1,8 @@
-"""What each setting is worth on this machine: ``python -m loadtests.benchmarks.tuning slots``.
+"""Measure what each setting of the service is worth on this machine.
 
-One setting at a time is changed from the defaults. The variants of a group run in one service and take turns, round
-after round, so that whatever else the machine does hits all of them alike: compare the rows of one table only.
+``amanuensis bench tuning slots``: one setting at a time is changed from the defaults. The variants of a group run in
+one service and take turns, round after round, so that whatever else the machine does hits all of them alike: compare
+the rows of one table only.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping
 
-from loadtests.common import closed_loop, cpu_time
+from loadtests.benchmarks.parts.spread import spread
 from loadtests.common.clips import clips
-from loadtests.common.closed_loop import LoadResult
-from loadtests.common.service_process import Application, running
+from loadtests.common.closed_loop import LoadResult, run_closed_loop
+from loadtests.common.cpu_time import cpu_s_between, cpu_s_by_role
+from loadtests.common.service_process import Application, started
 
 CLIENTS = 32
 WARM_UP_S = 2.0
@@ -51,16 +53,17 @@ def main() -> None:
     variants, corpus = GROUPS[options.group], clips()
     results: dict[str, list[LoadResult]] = defaultdict(list)
     cpu_ms: dict[str, list[float]] = defaultdict(list)
-    with running([Application(name, f"/{name}", settings) for name, settings in variants.items()]) as url:
+    applications = [Application(name, f"/{name}", settings) for name, settings in variants.items()]
+    with started(applications) as service:
         for name in variants:
-            closed_loop.run(f"{url}/{name}", corpus, clients=CLIENTS, seconds=WARM_UP_S)
+            run_closed_loop(f"{service.url}/{name}", corpus, clients=CLIENTS, seconds=WARM_UP_S)
         for _ in range(options.rounds):
             for name in variants:
-                before = cpu_time.by_role()
-                result = closed_loop.run(f"{url}/{name}", corpus, clients=CLIENTS, seconds=options.seconds)
-                used = cpu_time.by_role() - before
+                before = cpu_s_by_role(service.process)
+                result = run_closed_loop(f"{service.url}/{name}", corpus, clients=CLIENTS, seconds=options.seconds)
+                used = cpu_s_between(before, cpu_s_by_role(service.process))
                 results[name].append(result)
-                cpu_ms[name].append(1000 * used.total() / len(result.latencies_s))
+                cpu_ms[name].append(1000 * sum(used.values()) / len(result.latencies_s))
     print(f"{CLIENTS} clients, {options.rounds} rounds of {options.seconds:g} s in turns, median (lowest-highest)\n")
     print("| variant | requests/s | of the defaults | p50 ms | p99 ms | CPU ms/request, load generator included |")
     print("| --- | --- | --- | --- | --- | --- |")
@@ -69,7 +72,7 @@ def main() -> None:
         rates = [result.requests_per_s for result in rounds]
         row = (
             name,
-            f"{statistics.median(rates):.1f} ({min(rates):.1f}-{max(rates):.1f})",
+            spread(rates, 1),
             f"{100 * statistics.median(rates) / usual:.0f}%",
             f"{statistics.median(result.percentile_ms(50) for result in rounds):.0f}",
             f"{statistics.median(result.percentile_ms(99) for result in rounds):.0f}",

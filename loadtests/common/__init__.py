@@ -1,1 +1,1 @@
-"""What benchmarks and load tests share: clips, clients, a service to measure, the machine."""
+"""What benchmarks and load tests share: the audio, one HTTP client, a service to measure, and facts of the machine."""

@@ -11,21 +11,18 @@ from dataclasses import dataclass, field
 import aiohttp
 import numpy as np
 
+from loadtests.common.client import Upload, make_upload, transcribe
 from loadtests.common.clips import Clip
-
-OK = 200
-
-
-class UnansweredError(RuntimeError):
-    """A request got another answer than 200, although the service was asked for no more than it can do."""
 
 
 @dataclass
 class LoadResult:
-    """What one run saw.
+    """What the clients of one closed loop met.
 
     Attributes:
-        latencies_s: of every answered request.
+        seconds: how long the loop lasted.
+        audio_s: seconds of audio in the answered requests.
+        latencies_s: seconds until each answer.
         texts: clip name -> every different text it was answered with.
     """
 
@@ -42,18 +39,18 @@ class LoadResult:
         return float(np.percentile(self.latencies_s, percent)) * 1000
 
 
-def run(base_url: str, clips: Sequence[Clip], *, clients: int, seconds: float) -> LoadResult:
-    """Load ``base_url`` for about ``seconds``; any answer but 200 ends the run.
+def run_closed_loop(base_url: str, clips: Sequence[Clip], *, clients: int, seconds: float) -> LoadResult:
+    """Load ``base_url`` for about ``seconds``.
 
     Raises:
-        UnansweredError: an answer other than 200.
+        UnansweredError: a request got no transcript, which ends the loop.
     """
     return asyncio.run(_run(base_url, clips, clients, seconds))
 
 
 async def _run(base_url: str, clips: Sequence[Clip], clients: int, seconds: float) -> LoadResult:
     result = LoadResult()
-    following = itertools.cycle(clips)
+    following = itertools.cycle([(clip, make_upload(clip.wav)) for clip in clips])
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=clients)) as session:
         began = time.perf_counter()
         until = began + seconds
@@ -63,27 +60,16 @@ async def _run(base_url: str, clips: Sequence[Clip], clients: int, seconds: floa
 
 
 async def _client(
-    session: aiohttp.ClientSession, base_url: str, following: Iterator[Clip], until: float, result: LoadResult
+    session: aiohttp.ClientSession,
+    base_url: str,
+    following: Iterator[tuple[Clip, Upload]],
+    until: float,
+    result: LoadResult,
 ) -> None:
     while time.perf_counter() < until:
-        clip = next(following)
+        clip, upload = next(following)
         began = time.perf_counter()
-        text = await post(session, base_url, clip.wav)
+        text = await transcribe(session, base_url, upload)
         result.latencies_s.append(time.perf_counter() - began)
         result.audio_s += clip.seconds
         result.texts.setdefault(clip.name, set()).add(text)
-
-
-async def post(session: aiohttp.ClientSession, base_url: str, audio: bytes) -> str:
-    """The service's text of one upload.
-
-    Raises:
-        UnansweredError: any answer but 200.
-    """
-    form = aiohttp.FormData()
-    form.add_field("file", audio, filename="clip.wav", content_type="audio/wav")
-    async with session.post(f"{base_url}/v1/audio/transcriptions", data=form) as answer:
-        document = await answer.json()
-        if answer.status != OK:
-            raise UnansweredError(f"{answer.status}: {document}")
-    return str(document["text"])

@@ -1,14 +1,17 @@
-"""CPU seconds by role, over all processes of the service and of the load generator."""
+"""CPU seconds by role, over the processes of one service and of the load generator."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
 
 import psutil
 
-_REPLICA = re.compile(r"ray::ServeReplica:[\w-]+:(\w+)")
-_ROLES = (
+LOAD_GENERATOR = "load generator"
+REPLICA = re.compile(r"ray::ServeReplica:[\w-]+:(\w+)")
+ROLES = (
     ("haproxy", "HAProxy"),
     ("ray::HAProxyManager", "HAProxy manager"),
     ("ray::ProxyActor", "Serve proxy"),
@@ -18,24 +21,47 @@ _ROLES = (
     ("dashboard", "Ray"),
     ("ray::", "Ray"),
     ("whisper-server", "whisper.cpp"),
-    ("loadtests", "load generator"),
 )
 
 
-def by_role() -> Counter[str]:
-    """CPU seconds used so far, summed by role; other processes of the machine are left out."""
-    used: Counter[str] = Counter()
-    for process in psutil.process_iter(["cmdline", "cpu_times"]):
-        role = role_of(" ".join(process.info["cmdline"] or []))
-        times = process.info["cpu_times"]
-        if role is not None and times is not None:
-            used[role] += times.user + times.system
-    return used
+def cpu_s_by_role(service: psutil.Process) -> dict[str, float]:
+    """Return the CPU seconds used so far by a service's processes, by role, and by this one, the load generator.
+
+    Args:
+        service: its launcher, from which all its processes descend; those without a role are left out.
+    """
+    used: defaultdict[str, float] = defaultdict(float, {LOAD_GENERATOR: cpu_s(psutil.Process())})
+    for process in family_of(service):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            role = role_of(" ".join(process.cmdline()))
+            if role is not None:
+                used[role] += cpu_s(process)
+    return dict(used)
+
+
+def cpu_s_between(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Return what each role used between two readings; a role whose processes were replaced counts as 0."""
+    return {role: max(0.0, used - before.get(role, 0.0)) for role, used in after.items()}
+
+
+def family_of(launcher: psutil.Process) -> list[psutil.Process]:
+    """Return a process and all that descend from it."""
+    return [launcher, *launcher.children(recursive=True)]
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """Return the CPU seconds that a process has used, in user mode and in the kernel.
+
+    Raises:
+        psutil.NoSuchProcess: it has ended.
+    """
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def role_of(command: str) -> str | None:
-    """The role of the process with this command line; None for one that takes no part."""
-    replica = _REPLICA.match(command)
+    """Return the role of the process with this command line; None for one that takes no part."""
+    replica = REPLICA.match(command)
     if replica:
         return replica[1]
-    return next((role for mark, role in _ROLES if mark in command), None)
+    return next((role for mark, role in ROLES if mark in command), None)

@@ -1,4 +1,4 @@
-"""What figures were measured on: the machine, the commit, the versions."""
+"""The facts that a report begins with: on which machine, commit and versions its figures were measured."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).parents[2]
+from loadtests.common.paths import ROOT
+
 GIB = 2**30
 PACKAGES = ("ray", "ctranslate2", "openvino")
 
 
-def facts(*packages: str) -> dict[str, Any]:
+def machine_facts(*packages: str) -> dict[str, Any]:
     """Return date, commit, machine and versions, for the head of a report; ``packages`` are named besides the usual."""
     return {
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -31,11 +32,19 @@ def facts(*packages: str) -> dict[str, Any]:
     }
 
 
-def _git(*arguments: str) -> str:
-    """Return what git says of the source tree; nothing where this was installed from a wheel."""
-    if not (ROOT / ".git").exists():
+def describe_commit(directory: Path) -> str:
+    """Return the commit of a working tree, and how many of its files are changed."""
+    changed = len(_git("status", "--porcelain", directory=directory).splitlines())
+    commit = f"commit {_git('rev-parse', '--short', 'HEAD', directory=directory) or 'unknown'}"
+    return f"{commit} with {changed} changed files" if changed else commit
+
+
+def _git(*arguments: str, directory: Path = ROOT) -> str:
+    """Return what git says of a source tree; nothing where this was installed from a wheel."""
+    if not (directory / ".git").exists():
         return ""
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=directory, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _cpu_model() -> str:

@@ -1,4 +1,4 @@
-"""Starts the service as a user does, waits until it is ready, stops it. For load tests and service tests alike."""
+"""Starting a service as a user does, waiting until it is ready, stopping it: for load tests and service tests alike."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from typing import Any
 import psutil
 import yaml
 
-from loadtests.common.waiting import comes_up
+from loadtests.common.checkout import HERE, Checkout
+from loadtests.common.paths import DEMO_MODEL
+from loadtests.common.readiness import comes_up
 
-ROOT = Path(__file__).parents[2]
 GRAPH = "deployments.app:build"
-DEMO_MODEL = str(ROOT / "tests" / "models" / "demo-en")
 MODEL_VARIABLE = "WHISPER_MODEL"
 READY_S = 300.0
 STOPPED_S = 90.0
@@ -36,9 +36,10 @@ class Application:
     route: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     builder: str = GRAPH
-    model: str = DEMO_MODEL
+    model: str = str(DEMO_MODEL)
 
     def as_config(self) -> dict[str, Any]:
+        """Return the application's part of a Serve configuration."""
         arguments = {"whisper_model": self.model, **self.settings}
         return {"name": self.name, "route_prefix": self.route, "import_path": self.builder, "args": arguments}
 
@@ -50,7 +51,7 @@ class Service:
     Attributes:
         url: its base URL.
         process: the launcher; all other processes descend from it.
-        log: what they print.
+        log: the file that holds what they print.
     """
 
     url: str
@@ -60,7 +61,7 @@ class Service:
 
 @contextmanager
 def running(applications: Sequence[Application]) -> Iterator[str]:
-    """The base URL of a service with these applications, all ready.
+    """Run a service with these applications and give its base URL once all are ready.
 
     Raises:
         RuntimeError: it did not start, or did not stop cleanly; with its log.
@@ -70,8 +71,12 @@ def running(applications: Sequence[Application]) -> Iterator[str]:
 
 
 @contextmanager
-def started(applications: Sequence[Application]) -> Iterator[Service]:
-    """As ``running``, with what it takes to watch the service or to do it harm."""
+def started(applications: Sequence[Application], checkout: Checkout = HERE) -> Iterator[Service]:
+    """Do as ``running`` does, and give what it takes to watch the service or to do it harm.
+
+    Args:
+        checkout: the tree whose code runs.
+    """
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
     config = {
@@ -83,12 +88,14 @@ def started(applications: Sequence[Application]) -> Iterator[Service]:
         config_path, log_path = Path(directory) / "serve_config.yaml", Path(directory) / "service.log"
         config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
         with log_path.open("wb") as log:
-            command = [sys.executable, "-m", "deployments.commands.main", "serve", str(config_path)]
-            process = subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=log, stderr=log)
+            command = [sys.executable, "-m", *checkout.serve, str(config_path)]
+            process = subprocess.Popen(
+                command, cwd=checkout.directory, env=_environment(checkout), stdout=log, stderr=log
+            )
         try:
             for application in applications:
                 if not comes_up(f"{base_url}{application.route.rstrip('/')}/health/ready", READY_S, process):
-                    raise RuntimeError(f"the service did not become ready:\n{log_path.read_text(encoding='utf-8')}")
+                    raise RuntimeError(f"The service did not become ready:\n{log_path.read_text(encoding='utf-8')}")
             service = Service(base_url, psutil.Process(process.pid), log_path)
             yield service
             family = service.process.children(recursive=True)
@@ -97,19 +104,21 @@ def started(applications: Sequence[Application]) -> Iterator[Service]:
             _, left = psutil.wait_procs(family, LEFT_S)
             if status or left:
                 log_text = log_path.read_text(encoding="utf-8")
-                raise RuntimeError(f"the service stopped with status {status} and left {left}:\n{log_text}")
+                raise RuntimeError(f"The service stopped with status {status} and left {left}:\n{log_text}")
         finally:
             if process.poll() is None:
                 process.kill()
 
 
-def _environment() -> dict[str, str]:
-    """Ours, without the variable that would override every application's model."""
-    return {name: value for name, value in os.environ.items() if name != MODEL_VARIABLE} | own_ports()
+def _environment(checkout: Checkout) -> dict[str, str]:
+    """Return ours, with the tree's modules before all others, without the variable that overrides every model."""
+    ours = {name: value for name, value in os.environ.items() if name != MODEL_VARIABLE}
+    path = os.pathsep.join(filter(None, (str(checkout.directory), ours.get("PYTHONPATH"))))
+    return {**ours, "PYTHONPATH": path, **own_ports()}
 
 
 def own_ports() -> dict[str, str]:
-    """Serve's other ports, free ones too, so that another service may run beside this one.
+    """Return variables that give Serve free ports for its other uses, so that another service may run beside this one.
 
     With one fallback proxy for both, HAProxy would pass the first requests to the other service.
     """
@@ -118,6 +127,7 @@ def own_ports() -> dict[str, str]:
 
 
 def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,6 +1,6 @@
 """The speech that a load test sends: people where there are recordings of them, else the bundled synthetic voices.
 
-The test model in the tree understands synthetic voices only, so they stay its audio. Any other model is tested with a
+The test model in the tree understands synthetic voices only, so it is sent those. Any other model is tested with a
 corpus, a directory with a ``manifest.tsv``, which ``--speech`` or the environment variable ``SPEECH_CORPUS`` names.
 Where there is none, the people among the tests' own recordings are sent beside the synthetic voices. The choice is the
 same every time.
@@ -19,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.mel.decoding import AudioLimits, decode
-from loadtests.common.clips import PAUSE, SAMPLES, Clip, clips
-from loadtests.common.samples import LONG, LONG_S, MINUTES, SHORT, Sample, samples
+from loadtests.common.audio_files import MINUTES, AudioFile, bundled_files, size_of
+from loadtests.common.clips import PAUSE, Clip, clips
+from loadtests.common.paths import AUDIO
 from loadtests.common.wav import RATE, pcm_of_wav, seconds_of, wav_of
 
+CORPUS_VARIABLE = "SPEECH_CORPUS"
 MANIFEST = "manifest.tsv"
-HUMAN = SAMPLES / "human"
+HUMAN = AUDIO / "human"
 CLIP_S = (3.0, 15.0)
 CLIPS = 12
 LONGFORM = 3
@@ -37,12 +39,12 @@ class Speech:
     """What the clients of one run send.
 
     Attributes:
-        clips: of 3 to 15 s, an even number of them.
+        clips: an even number of clips of 3 to 15 s.
         files: good files of all sizes, the longest last.
     """
 
     clips: tuple[Clip, ...]
-    files: tuple[Sample, ...]
+    files: tuple[AudioFile, ...]
 
     @property
     def mean_clip_s(self) -> float:
@@ -51,12 +53,12 @@ class Speech:
 
 
 def synthetic() -> Speech:
-    """The bundled recordings, which speech synthesisers made."""
-    return Speech(tuple(clips()), tuple(samples()))
+    """Return the bundled recordings, which speech synthesisers made."""
+    return Speech(tuple(clips()), tuple(bundled_files()))
 
 
 def human(corpus: Path) -> Speech:
-    """English read speech of a corpus as clips, its longform recordings as files of minutes.
+    """Return the English read speech of a corpus as clips, and its longform recordings as files of minutes.
 
     Raises:
         FileNotFoundError: ``corpus`` has no manifest.
@@ -71,12 +73,12 @@ def human(corpus: Path) -> Speech:
     chosen = [by_length[place] for place in np.linspace(0, len(by_length) - 1, CLIPS).round().astype(int)]
     spoken = tuple(_clip(corpus / row["file"], row["reference"]) for row in chosen)
     longform = sorted((row for row in rows if row["category"] == "longform"), key=_length)[-LONGFORM:]
-    minutes = [Sample(Path(row["file"]).stem, MINUTES, wav_of(_pcm(corpus / row["file"]))) for row in longform]
+    minutes = [AudioFile(Path(row["file"]).stem, MINUTES, wav_of(_pcm(corpus / row["file"]))) for row in longform]
     return Speech(spoken, (*map(_as_file, spoken), *(minutes or [_joined(spoken)])))
 
 
 def speech_for(*, synthetic_only: bool, corpus: Path | None) -> Speech:
-    """What to send to a model.
+    """Return what to send to a model.
 
     Args:
         synthetic_only: whether the model understands nothing else.
@@ -93,13 +95,13 @@ def speech_for(*, synthetic_only: bool, corpus: Path | None) -> Speech:
 
 
 def hour_of(speech: Speech, seconds: float) -> bytes:
-    """One FLAC file of ``seconds``, its clips joined again and again: a WAV file of an hour is too large to upload."""
+    """Return a FLAC file of ``seconds``, the clips joined again and again: WAV of an hour is too large to upload."""
     once = np.frombuffer(b"".join(pcm_of_wav(clip.wav) + PAUSE for clip in speech.clips), np.int16)
     return _flac(np.resize(once, round(seconds * RATE)))
 
 
 def _length(row: dict[str, str]) -> tuple[float, str]:
-    """Seconds, and the name so that the order is the same everywhere."""
+    """Return the seconds, and the name so that the order is the same everywhere."""
     return float(row["seconds"] or 0), row["file"]
 
 
@@ -113,12 +115,12 @@ def _clip(path: Path, spoken: str) -> Clip:
     return Clip(path.stem, wav_of(pcm), seconds_of(pcm), spoken)
 
 
-def _as_file(clip: Clip) -> Sample:
-    return Sample(clip.name, LONG if clip.seconds > LONG_S else SHORT, clip.wav)
+def _as_file(clip: Clip) -> AudioFile:
+    return AudioFile(clip.name, size_of(clip.seconds), clip.wav)
 
 
-def _joined(spoken: Sequence[Clip]) -> Sample:
-    return Sample("minutes", MINUTES, wav_of(PAUSE.join(pcm_of_wav(clip.wav) for clip in (*spoken, *spoken))))
+def _joined(spoken: Sequence[Clip]) -> AudioFile:
+    return AudioFile("minutes", MINUTES, wav_of(PAUSE.join(pcm_of_wav(clip.wav) for clip in (*spoken, *spoken))))
 
 
 def _flac(pcm: NDArray[np.int16]) -> bytes:

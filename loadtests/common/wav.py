@@ -11,18 +11,18 @@ SAMPLE_BYTES = 2
 
 
 def pcm_of(path: Path) -> bytes:
-    """The samples in a file."""
+    """Return the samples in a file."""
     return pcm_of_wav(path.read_bytes())
 
 
 def pcm_of_wav(content: bytes) -> bytes:
-    """The samples in the content of a file."""
+    """Return the samples in the content of a file."""
     with wave.open(io.BytesIO(content), "rb") as file:
         return file.readframes(file.getnframes())
 
 
 def wav_of(pcm: bytes) -> bytes:
-    """A file with these samples."""
+    """Return the content of a file with these samples."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
@@ -33,5 +33,5 @@ def wav_of(pcm: bytes) -> bytes:
 
 
 def seconds_of(pcm: bytes) -> float:
-    """How long these samples last."""
+    """Return how long these samples last."""
     return len(pcm) / SAMPLE_BYTES / RATE

@@ -1,1 +1,1 @@
-"""What a service does under load: scenarios, overload, crowds, chaos, growth."""
+"""Load tests: what a service does under a planned load, overload, crowds, faults, growth, and the death of a node."""

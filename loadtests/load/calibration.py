@@ -1,4 +1,4 @@
-"""What a service does alone and at its best, measured before a load test, which derives its load and limits from it."""
+"""Measuring what a service does alone and at its best; a load test derives its load and its limits from that."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from loadtests.common import closed_loop
-from loadtests.common.samples import SHORT, Sample
+from loadtests.common.audio_files import SHORT, AudioFile
+from loadtests.common.client import make_upload, transcribe
+from loadtests.common.closed_loop import run_closed_loop
 from loadtests.common.speech import Speech
 
 CLIENTS = 16
@@ -27,10 +28,10 @@ class Calibration:
 
     Attributes:
         texts: file -> its text when it was asked for alone, which every later answer must repeat.
-        alone_s: file -> seconds until then.
-        request_s: median seconds of a short file alone.
-        capacity: short requests answered a second, with 16 clients in a closed loop.
-        mean_clip_s: seconds of audio in such a request, on average.
+        alone_s: file -> seconds until that answer.
+        request_s: median seconds that a short file takes alone.
+        capacity: short requests answered per second, with 16 clients in a closed loop.
+        mean_clip_s: mean seconds of audio in such a request.
     """
 
     texts: dict[str, str]
@@ -45,40 +46,40 @@ class Calibration:
         return CLIENTS / self.capacity
 
 
-def calibrate(url: str, speech: Speech, files: Iterable[Sample]) -> Calibration:
+def calibrate(url: str, speech: Speech, files: Iterable[AudioFile]) -> Calibration:
     """Ask for each file alone, then for the clips with 16 clients.
 
     Args:
-        files: what is learnt; the clips of ``speech`` are learnt in any case.
+        files: what is learnt as well; the clips of ``speech`` are learnt in any case.
 
     Raises:
-        UnansweredError: an answer other than 200: 16 clients are within what any service must bear.
+        UnansweredError: a request got no text: 16 clients are within what any service must bear.
     """
-    closed_loop.run(url, speech.clips, clients=1, seconds=WARM_UP_S)
+    run_closed_loop(url, speech.clips, clients=1, seconds=WARM_UP_S)
     texts, alone_s = asyncio.run(learn(url, speech, files))
-    request_s = request_of(speech, alone_s)
+    request_s = request_s_of(speech, alone_s)
     seconds = max(CAPACITY_S, CAPACITY_REQUESTS * request_s)
-    capacity = closed_loop.run(url, speech.clips, clients=CLIENTS, seconds=seconds).requests_per_s
+    capacity = run_closed_loop(url, speech.clips, clients=CLIENTS, seconds=seconds).requests_per_s
     return Calibration(texts, alone_s, request_s, capacity, speech.mean_clip_s)
 
 
-async def learn(url: str, speech: Speech, files: Iterable[Sample] = ()) -> tuple[dict[str, str], dict[str, float]]:
-    """The text of each clip and file, asked for one after the other, and the seconds that it took.
+async def learn(url: str, speech: Speech, files: Iterable[AudioFile] = ()) -> tuple[dict[str, str], dict[str, float]]:
+    """Ask for each clip and file, one after the other; return the texts and the seconds that each took.
 
     Raises:
-        UnansweredError: an answer other than 200.
+        UnansweredError: a request got no text.
     """
     texts: dict[str, str] = {}
     alone_s: dict[str, float] = {}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
-        for file in [*(Sample(clip.name, SHORT, clip.wav) for clip in speech.clips), *files]:
+        for file in [*(AudioFile(clip.name, SHORT, clip.wav) for clip in speech.clips), *files]:
             if file.name not in texts:
                 began = time.perf_counter()
-                texts[file.name] = await closed_loop.post(session, url, file.content)
+                texts[file.name] = await transcribe(session, url, make_upload(file.content))
                 alone_s[file.name] = time.perf_counter() - began
     return texts, alone_s
 
 
-def request_of(speech: Speech, alone_s: Mapping[str, float]) -> float:
-    """Median seconds of a clip alone."""
+def request_s_of(speech: Speech, alone_s: Mapping[str, float]) -> float:
+    """Return the median seconds of a clip alone."""
     return statistics.median(alone_s[clip.name] for clip in speech.clips)

@@ -1,8 +1,9 @@
-"""The graph spread over two Ray nodes, one of which dies: ``python -m loadtests.load.cluster``.
+"""Spread the graph over two Ray nodes, one of which dies.
 
-Both nodes are on this machine, each with its own raylet, object store, workers and encoder. ``handoff: auto`` has to
-find out that arrays must travel through the object store. Then the second node is killed under load: accepted requests
-must be answered all the same, because calls that died with the node are made again, and one encoder is left.
+``python -m loadtests.load.cluster``: both nodes are on this machine, each with its own raylet, object store, workers
+and encoder. ``handoff: auto`` has to find out that arrays must travel through the object store. Then the second node is
+killed under load: accepted requests must be answered all the same, because calls that died with the node are made
+again, and one encoder is left.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ import yaml
 
 from deployments.commands.serve import FAST_PATHS, SELF_HEALING
 from deployments.shared.resources import ENCODER_RESOURCE
-from loadtests.common import closed_loop
+from loadtests.common.client import UnansweredError, Upload, make_upload, transcribe
 from loadtests.common.clips import Clip, clips
+from loadtests.common.readiness import comes_up
 from loadtests.common.service_process import Application, free_port, own_ports
-from loadtests.common.waiting import comes_up
 
 NAME = "amanuensis"
 SETTINGS = {"encoder_replicas": 2, "mel_replicas": 2, "decoder_replicas": 2, "failure_log_max_records": 0}
@@ -43,12 +44,12 @@ STORE_BYTES = 300 * 2**20
 
 
 @dataclass
-class Seen:
+class ClientLog:
     """What the clients saw; times in seconds since the load began.
 
     Attributes:
         expected: clip name -> the text that a single client got.
-        began: of the load, on the monotonic clock.
+        began: when the load began, on the monotonic clock.
         answers: (when answered, how long it took).
         retried: attempts that failed, by error; each was made again.
     """
@@ -69,17 +70,15 @@ def main() -> None:
         handoff = requests.get(f"{url}/health", timeout=5).json()["handoff"]
         print(f"two nodes; handoff auto chose: {handoff}")
         print(f"replicas on the second node: {dict(_replicas_of(second))}")
-        seen, calls = asyncio.run(
-            _load(url, options.seconds, lambda: cluster.remove_node(second, allow_graceful=False))
-        )
-        _print(seen, calls, options.seconds)
+        log, calls = asyncio.run(_load(url, options.seconds, lambda: cluster.remove_node(second, allow_graceful=False)))
+        _print(log, calls, options.seconds)
         health = requests.get(f"{url}/health", timeout=5).json()
         print(f"health: {health['status']}, {health['reason']}")
 
 
 @contextmanager
 def _service() -> Iterator[tuple[str, Any, Any]]:
-    """The base URL, the cluster, and its second node."""
+    """Run the service; give its base URL, the cluster, and its second node."""
     import ray  # noqa: PLC0415
     from ray.cluster_utils import Cluster  # noqa: PLC0415
 
@@ -101,7 +100,7 @@ def _service() -> Iterator[tuple[str, Any, Any]]:
             serve = str(Path(sys.executable).with_name("serve"))
             subprocess.run([serve, "run", str(path), "--address", cluster.address, "--non-blocking"], check=True)
             if not comes_up(f"{url}/health/ready", READY_S):
-                raise RuntimeError("the service did not become ready")
+                raise RuntimeError("The service did not become ready.")
             yield url, cluster, second
     finally:
         ray.shutdown()
@@ -109,7 +108,7 @@ def _service() -> Iterator[tuple[str, Any, Any]]:
 
 
 def _replicas_of(node: Any) -> Counter[str]:
-    """Names of the replicas whose processes belong to a node."""
+    """Count the replicas whose processes belong to a node, by name."""
     found: Counter[str] = Counter()
     for process_info in itertools.chain.from_iterable(node.all_processes.values()):
         for child in psutil.Process(process_info.process.pid).children(recursive=True):
@@ -119,46 +118,46 @@ def _replicas_of(node: Any) -> Counter[str]:
     return found
 
 
-async def _load(url: str, seconds: float, kill: Any) -> tuple[Seen, Counter[str]]:
-    corpus = clips()
+async def _load(url: str, seconds: float, kill: Any) -> tuple[ClientLog, Counter[str]]:
+    uploads = [(clip, make_upload(clip.wav)) for clip in clips()]
     async with aiohttp.ClientSession() as session:
-        expected = {clip.name: await closed_loop.post(session, url, clip.wav) for clip in corpus}
-        seen, following = Seen(expected, time.monotonic()), itertools.cycle(corpus)
-        load = [asyncio.create_task(_client(session, url, following, 2 * seconds, seen)) for _ in range(CLIENTS)]
+        expected = {clip.name: await transcribe(session, url, upload) for clip, upload in uploads}
+        log, following = ClientLog(expected, time.monotonic()), itertools.cycle(uploads)
+        load = [asyncio.create_task(_client(session, url, following, 2 * seconds, log)) for _ in range(CLIENTS)]
         await asyncio.sleep(seconds)
         await asyncio.to_thread(kill)
         await asyncio.gather(*load)
         async with session.get(f"{url}/stats/stages") as answer:
             stages = await answer.json()
-    return seen, Counter({name: stage["total_retries"] for name, stage in stages.items()})
+    return log, Counter({name: stage["total_retries"] for name, stage in stages.items()})
 
 
 async def _client(
-    session: aiohttp.ClientSession, url: str, following: Iterator[Clip], seconds: float, seen: Seen
+    session: aiohttp.ClientSession, url: str, following: Iterator[tuple[Clip, Upload]], seconds: float, log: ClientLog
 ) -> None:
-    while time.monotonic() - seen.began < seconds:
-        clip = next(following)
+    while time.monotonic() - log.began < seconds:
+        clip, upload = next(following)
         asked = time.monotonic()
-        text = await _until_answered(session, url, clip.wav, seen)
-        seen.answers.append((time.monotonic() - seen.began, time.monotonic() - asked))
-        seen.wrong += text != seen.expected[clip.name]
+        text = await _until_answered(session, url, upload, log)
+        log.answers.append((time.monotonic() - log.began, time.monotonic() - asked))
+        log.wrong += text != log.expected[clip.name]
 
 
-async def _until_answered(session: aiohttp.ClientSession, url: str, audio: bytes, seen: Seen) -> str:
+async def _until_answered(session: aiohttp.ClientSession, url: str, upload: Upload, log: ClientLog) -> str:
     while True:
         try:
-            return await closed_loop.post(session, url, audio)
-        except (aiohttp.ClientError, RuntimeError) as error:
-            seen.retried[str(error)] += 1
+            return await transcribe(session, url, upload)
+        except UnansweredError as error:
+            log.retried[str(error)] += 1
             await asyncio.sleep(0.5)
 
 
-def _print(seen: Seen, calls: Counter[str], seconds: float) -> None:
+def _print(log: ClientLog, calls: Counter[str], seconds: float) -> None:
     print("\n| | answered/s | p50 ms | p99 ms | longest ms |\n| --- | --- | --- | --- | --- |")
     for name, after in (("two nodes", False), ("from the kill of the second on", True)):
-        latencies = [took for at, took in seen.answers if (at >= seconds) == after]
+        latencies = [took for at, took in log.answers if (at >= seconds) == after]
         print(f"| {name} | {len(latencies) / seconds:.1f} | {' | '.join(_milliseconds(latencies))} |")
-    print(f"\n{len(seen.answers)} requests, {seen.wrong} wrong transcripts; attempts that failed: {dict(seen.retried)}")
+    print(f"\n{len(log.answers)} requests, {log.wrong} wrong transcripts; attempts that failed: {dict(log.retried)}")
     print(f"calls made again inside the service: {dict(calls)}")
 
 

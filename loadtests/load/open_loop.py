@@ -1,8 +1,9 @@
 """An open loop over HTTP: requests arrive at a fixed rate, whether or not earlier ones are answered.
 
-Each has a connection of its own, as from clients that know nothing of each other. Nothing is prepared while the clock
-runs: a request is bytes that are written as they are, and of an answer only what is counted is read. So the generator
-takes little of the cores that it may have to share with the service; what it takes, and how late it ran, is reported.
+Each has a connection of its own, as from clients that know nothing of each other. Nothing is prepared or read while the
+clock runs: a request is bytes that are written as they are, and an answer is kept as it came until all have ended. So
+the generator takes little of the cores that it may have to share with the service; what it takes, and how late it ran,
+is reported.
 """
 
 from __future__ import annotations
@@ -15,24 +16,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from loadtests.common.samples import upload
+from loadtests.common.client import Upload, raw_request
+from loadtests.common.replies import Reply, read_reply
 
 TICK_S = 0.005
 PATIENCE_S = 60.0
 
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
-RETRY_AFTER = re.compile(rb"(?i)\r\nretry-after: *(\d+)")
-CODE = re.compile(rb'"code": *"(\w+)"')
 HEAD_END = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One request, ready to be sent.
+class RawRequest:
+    """One request, ready to be written.
 
     Attributes:
-        kind: what its answer is counted under.
+        kind: the name that its answer is counted under.
         data: the whole request, headers and body.
     """
 
@@ -41,20 +41,16 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What one request met.
+class Arrival:
+    """One request that was made, and what it met.
 
     Attributes:
-        status: of HTTP; 0 where the connection broke.
-        code: OpenAI's code of an error, the exception of a broken connection, else empty.
-        seconds: from before connecting to the last byte of the answer.
+        seconds: time from before connecting to the last byte of the answer.
     """
 
     kind: str
-    status: int
-    code: str
-    has_retry_after: bool
     seconds: float
+    reply: Reply
 
 
 @dataclass
@@ -63,53 +59,48 @@ class OpenLoopResult:
 
     Attributes:
         lags_s: how late the generator's own event loop ran, sampled all the time.
-        cpu_share: of one core that the generator used.
+        cpu_share: the share of one core that the generator used.
     """
 
     seconds: float
-    answers: list[Answer] = field(default_factory=list)
+    arrivals: list[Arrival] = field(default_factory=list)
     lags_s: list[float] = field(default_factory=list)
     cpu_share: float = 0.0
 
 
-def post(url: str, path: str, audio: bytes, headers: dict[str, str]) -> bytes:
-    """The bytes of a request that posts ``audio`` as multipart field ``file``."""
-    form = upload(audio, {})
-    all_headers = {
-        "host": urlsplit(url).netloc,
-        "content-type": form.content_type,
-        "content-length": str(len(form.body)),
-        **headers,
-    }
-    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in all_headers.items())]
-    return "\r\n".join(lines).encode() + HEAD_END + form.body
+def prepare(kind: str, url: str, upload: Upload) -> RawRequest:
+    """Make the bytes of a request to the service at ``url``."""
+    return RawRequest(kind, raw_request(url, upload))
 
 
 def offer(
-    url: str, asks: Sequence[Ask], *, rate: float, seconds: float, patience_s: float = PATIENCE_S
+    url: str, requests: Sequence[RawRequest], *, rate: float, seconds: float, patience_s: float = PATIENCE_S
 ) -> OpenLoopResult:
-    """Send ``asks`` in turn, ``rate`` a second, for ``seconds``; return when all of them have met their end.
+    """Send the requests in turn, ``rate`` per second, for ``seconds``; return when all of them have met their end.
 
     Args:
         patience_s: how long each waits for its answer.
     """
-    return asyncio.run(_offer(url, asks, rate, seconds, patience_s))
+    return asyncio.run(_offer(url, requests, rate, seconds, patience_s))
 
 
-async def _offer(url: str, asks: Sequence[Ask], rate: float, seconds: float, patience_s: float) -> OpenLoopResult:
+async def _offer(
+    url: str, requests: Sequence[RawRequest], rate: float, seconds: float, patience_s: float
+) -> OpenLoopResult:
     result = OpenLoopResult(seconds)
     where = urlsplit(url)
     watching = asyncio.create_task(_watch_lag(result.lags_s))
     began, cpu_began, tasks = time.perf_counter(), time.process_time(), []
-    for number, ask in zip(range(int(rate * seconds)), itertools.cycle(asks), strict=False):
+    for number, request in zip(range(int(rate * seconds)), itertools.cycle(requests), strict=False):
         late_s = time.perf_counter() - (began + number / rate)
         if late_s < 0:
             await asyncio.sleep(-late_s)
-        tasks.append(asyncio.create_task(_ask(where.hostname or "", where.port or 80, ask, patience_s)))
+        tasks.append(asyncio.create_task(_exchange(where.hostname or "", where.port or 80, request, patience_s)))
     sent_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
     result.cpu_share = cpu_s / sent_s
-    result.answers = await asyncio.gather(*tasks)
+    ended = await asyncio.gather(*tasks)
     watching.cancel()
+    result.arrivals = [Arrival(kind, took, _read_raw(answer)) for kind, took, answer in ended]
     return result
 
 
@@ -120,27 +111,30 @@ async def _watch_lag(lags_s: list[float]) -> None:
         lags_s.append(time.perf_counter() - due)
 
 
-async def _ask(host: str, port: int, ask: Ask, patience_s: float) -> Answer:
+async def _exchange(host: str, port: int, request: RawRequest, patience_s: float) -> tuple[str, float, bytes | OSError]:
+    """Return the request's kind, the seconds it took, and the answer's bytes or what broke."""
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     try:
         async with asyncio.timeout(patience_s):
-            _, client = await loop.create_connection(lambda: _Client(ask.data), host, port)
+            _, client = await loop.create_connection(lambda: _Client(request.data), host, port)
             answer = await client.answered
-    except (OSError, TimeoutError) as error:
-        return Answer(ask.kind, 0, type(error).__name__, has_retry_after=False, seconds=time.perf_counter() - began)
-    status, code = STATUS.match(answer), CODE.search(answer)
-    return Answer(
-        ask.kind,
-        int(status[1]) if status else 0,
-        code[1].decode() if code else "",
-        has_retry_after=RETRY_AFTER.search(answer) is not None,
-        seconds=client.ended - began,
-    )
+    except OSError as error:
+        return request.kind, time.perf_counter() - began, error
+    return request.kind, client.ended - began, answer
+
+
+def _read_raw(answer: bytes | OSError) -> Reply:
+    if isinstance(answer, OSError):
+        return Reply("stuck" if isinstance(answer, TimeoutError) else "no answer", code=type(answer).__name__)
+    head, _, body = answer.partition(HEAD_END)
+    status = STATUS.match(head)
+    lines = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
+    return read_reply(int(status[1]) if status else 0, {name.lower(): value.strip() for name, _, value in lines}, body)
 
 
 class _Client(asyncio.Protocol):
-    """Sends a request, and hangs up when it has its answer."""
+    """A connection that sends one request, and ends when it has the answer."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -151,7 +145,7 @@ class _Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not isinstance(transport, asyncio.WriteTransport):
-            raise TypeError("a connection that cannot be written to")
+            raise TypeError("A connection cannot be written to.")
         self._transport = transport
         transport.write(self._data)
 
@@ -166,7 +160,7 @@ class _Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.answered.done():
-            self.answered.set_exception(exc or ConnectionAbortedError("the connection ended before the answer"))
+            self.answered.set_exception(exc or ConnectionAbortedError("The connection ended before the answer."))
 
 
 def _is_complete(answer: bytes) -> bool:

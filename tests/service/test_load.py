@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from loadtests.load.options import Subject
 from loadtests.load.report.page import page
 from loadtests.load.report.run import read_run
-from loadtests.load.scenarios.figures import FIGURES
+from loadtests.load.scenarios.judgement import FIGURES
 from loadtests.load.scenarios.plan import Phase, Scenario, at_most
 from loadtests.load.scenarios.recording import read_recording
 from loadtests.load.scenarios.runner import record, write_manifest
+from loadtests.load.subject import Subject
 
 CRITERIA = tuple(at_most(figure, 0) for figure in ("wrong", "errors", "refused", "left_over"))
 

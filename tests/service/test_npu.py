@@ -10,7 +10,7 @@ import jiwer
 import pytest
 import requests
 
-from loadtests.benchmarks.text import words
+from loadtests.benchmarks.parts.words import words
 from tests.support.service_helpers import AUDIO, SimulatedNpu, is_ready, replicas, slots_in_use, wait_until
 
 CLIPS = sorted(path.name for path in AUDIO.glob("*.wav"))

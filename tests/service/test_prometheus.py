@@ -11,7 +11,7 @@ import psutil
 import pytest
 from openai import OpenAI
 
-from loadtests.load.prometheus import Prometheus, ray_session, watching, with_variables
+from loadtests.load.dashboard.prometheus import Prometheus, ray_session, watching, with_variables
 from tests.support.observability import alerts, dashboard, rules
 from tests.support.service_helpers import AUDIO
 from tests.support.shared_service import SharedService

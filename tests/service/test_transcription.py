@@ -13,7 +13,7 @@ import pytest
 import requests
 from openai import OpenAI
 
-from loadtests.benchmarks.text import words
+from loadtests.benchmarks.parts.words import words
 from tests.support.service_helpers import AUDIO, client_of
 
 SHORT = sorted(path.name for path in AUDIO.glob("0*.wav"))

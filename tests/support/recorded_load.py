@@ -1,4 +1,4 @@
-"""Small recordings of load tests, made up: a service that computes for ``SERVICE_S`` and has one slot in use."""
+"""Small recordings of load tests, made up: the service computes for ``SERVICE_S`` and has one slot in use."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from loadtests.load.calibration import Calibration
-from loadtests.load.scenarios.arrivals import due_times
-from loadtests.load.scenarios.figures import STAGES, judge
+from loadtests.load.scenarios.counters import STAGES
+from loadtests.load.scenarios.judgement import judge_recording
 from loadtests.load.scenarios.plan import Phase, Scenario
 from loadtests.load.scenarios.recording import (
     CALIBRATION,
@@ -20,12 +20,13 @@ from loadtests.load.scenarios.recording import (
     SCENARIO,
     VERDICTS,
     Recording,
-    Request,
-    RequestLog,
+    RequestRow,
+    RequestTable,
     Rest,
-    Sample,
+    Snapshot,
     write_json,
 )
+from loadtests.load.scenarios.schedule import due_times
 
 EPOCH = 1_700_000_000.0
 SERVICE_S = 0.1
@@ -38,24 +39,24 @@ def scenario(name: str = "steady", *phases: Phase, **changes: object) -> Scenari
     return dataclasses.replace(plan, **changes)  # type: ignore[arg-type]
 
 
-def request(due_s: float, *, phase: str = "10/s", **changes: object) -> Request:
-    one = Request(
+def request(due_s: float, *, phase: str = "10/s", **changes: object) -> RequestRow:
+    one = RequestRow(
         phase, EPOCH + due_s, EPOCH + due_s, SERVICE_S, "a", "short", "plain", "normal", 200, "right", "", None
     )
     return dataclasses.replace(one, **changes)  # type: ignore[arg-type]
 
 
-def requests(plan: Scenario) -> list[Request]:
-    """All of the plan, on time and answered."""
+def requests(plan: Scenario) -> list[RequestRow]:
+    """Return all requests of the plan, on time and answered."""
     return [request(offset, phase=phase.name) for phase, offset in due_times(plan.phases)]
 
 
-def samples(seconds: float, *, mib_a_second: float = 0.0) -> list[Sample]:
-    """One a second of a service that is half busy, answers ten requests a second, and lets one in ten wait."""
-    return [_sample(at, mib_a_second) for at in range(int(seconds) + 1)]
+def snapshots(seconds: float, *, mib_a_second: float = 0.0) -> list[Snapshot]:
+    """Return one per second of a half busy service that answers ten requests per second and lets one in ten wait."""
+    return [_snapshot(at, mib_a_second) for at in range(int(seconds) + 1)]
 
 
-def _sample(at: int, mib_a_second: float) -> Sample:
+def _snapshot(at: int, mib_a_second: float) -> Snapshot:
     bucket = "amanuensis_queue_wait_seconds_bucket"
     stages = {
         name: value
@@ -77,18 +78,21 @@ def _sample(at: int, mib_a_second: float) -> Sample:
         **stages,
     }
     memory = {"Encoder": 100.0 + mib_a_second * at, "Ray": 50.0}
-    return Sample(EPOCH + at, metrics, memory, {"Encoder": 0.5 * at, "load generator": 0.2 * at})
+    return Snapshot(EPOCH + at, metrics, memory, {"Encoder": 0.5 * at, "load generator": 0.2 * at})
 
 
 def recording(
-    plan: Scenario, sent: Iterable[Request] | None = None, seen: Sequence[Sample] | None = None, rest: Rest = SETTLED
+    plan: Scenario,
+    sent: Iterable[RequestRow] | None = None,
+    seen: Sequence[Snapshot] | None = None,
+    rest: Rest = SETTLED,
 ) -> Recording:
     sent = requests(plan) if sent is None else list(sent)
-    return Recording(plan, CALIBRATED, sent, samples(plan.seconds) if seen is None else list(seen), rest)
+    return Recording(plan, CALIBRATED, sent, snapshots(plan.seconds) if seen is None else list(seen), rest)
 
 
 def write(run: Path, *recordings: Recording) -> Path:
-    """A run's directory, as the runner leaves it."""
+    """Write a run's directory, as the runner leaves it."""
     run.mkdir(exist_ok=True)
     manifest = {
         "made": "2026-01-01 00:00 UTC",
@@ -114,10 +118,10 @@ def _write(directory: Path, one: Recording) -> None:
     write_json(directory / SCENARIO, one.scenario)
     write_json(directory / CALIBRATION, one.calibration)
     with (directory / REQUESTS).open("w", encoding="utf-8", newline="") as file:
-        log = RequestLog(file)
+        table = RequestTable(file)
         for ended in sorted(one.requests, key=lambda request: request.ended):
-            log.write(ended)
-    lines = [json.dumps(dataclasses.asdict(sample)) for sample in one.samples]
+            table.write(ended)
+    lines = [json.dumps(dataclasses.asdict(snapshot)) for snapshot in one.snapshots]
     (directory / SAMPLES).write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_json(directory / REST, one.rest)
-    write_json(directory / VERDICTS, judge(one))
+    write_json(directory / VERDICTS, judge_recording(one))

@@ -19,7 +19,7 @@ from tokenizers import (
     pre_tokenizers,
 )
 
-from loadtests.benchmarks.random_whisper import N_MELS, Shape, random_spec
+from loadtests.common.random_whisper import N_MELS, Shape, random_spec
 
 LANGUAGES = ("en", "de", "fr", "ja")
 D_MODEL = 16

@@ -1,1 +1,1 @@
-"""Error rates of the service and of its peers over a corpus of recordings."""
+"""The accuracy benchmark: error rates of the service and of its peers over a corpus of recordings."""

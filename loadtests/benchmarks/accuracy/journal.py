@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loadtests.benchmarks.accuracy.contenders import Answer
+from loadtests.benchmarks.accuracy.contenders import Transcription
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Turn:
     """One stretch of work of one contender.
 
     Attributes:
-        seconds: that it took.
-        audio_s: of the recordings that it answered with 200.
+        seconds: how long it took.
+        audio_s: seconds of audio in the recordings that it answered with 200.
         requests: how many those are.
     """
 
@@ -34,12 +34,12 @@ class Journal:
     Attributes:
         subject: what is measured: another subject must not continue the file.
         answers: contender -> file -> answer.
-        turns: contender -> those it finished.
+        turns: contender -> the turns it finished.
     """
 
     path: Path
     subject: Mapping[str, str]
-    answers: dict[str, dict[str, Answer]] = field(default_factory=lambda: defaultdict(dict))
+    answers: dict[str, dict[str, Transcription]] = field(default_factory=lambda: defaultdict(dict))
     turns: dict[str, list[Turn]] = field(default_factory=lambda: defaultdict(list))
 
     def resume(self) -> None:
@@ -61,7 +61,7 @@ class Journal:
         for line in lines:
             self._take(line)
 
-    def answered(self, contender: str, file: str, answer: Answer) -> None:
+    def answered(self, contender: str, file: str, answer: Transcription) -> None:
         """Note one answer."""
         self._note({"contender": contender, "file": file, "answer": asdict(answer)})
 
@@ -77,7 +77,7 @@ class Journal:
         if "turn" in line:
             self.turns[line["contender"]].append(Turn(**line["turn"]))
         else:
-            self.answers[line["contender"]][line["file"]] = Answer(**line["answer"])
+            self.answers[line["contender"]][line["file"]] = Transcription(**line["answer"])
 
     def _write(self, line: Mapping[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:

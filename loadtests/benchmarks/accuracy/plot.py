@@ -12,7 +12,7 @@ from loadtests.benchmarks.accuracy.groups import Group
 
 WIDTH_IN, ROW_IN, MARGIN_IN = 8.0, 0.55, 1.2
 SPREAD = 0.6
-"""Of a row's height, what its points take."""
+"""The share of a row's height that its points take."""
 MARKERS = "osD^vP"
 DPI = 110
 

@@ -11,23 +11,23 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from loadtests.benchmarks.accuracy.bootstrap import Compared
-from loadtests.benchmarks.accuracy.contenders import Answer
-from loadtests.benchmarks.accuracy.corpus import Recording
+from loadtests.benchmarks.accuracy.contenders import Transcription
+from loadtests.benchmarks.accuracy.corpus import CorpusFile
 from loadtests.benchmarks.accuracy.journal import Journal, Turn
 from loadtests.benchmarks.accuracy.scoring import Score, is_loop, score
-from loadtests.common.closed_loop import OK
+from loadtests.common.replies import OK
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One answer and what is to be said of it.
+class JudgedAnswer:
+    """One answer and its score.
 
     Attributes:
         score: None where the recording is not scored. An answer other than 200 counts as an empty text.
         loop: whether the text repeats itself.
     """
 
-    answer: Answer
+    answer: Transcription
     score: Score | None
     loop: bool
 
@@ -37,12 +37,12 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What ran, on what.
+class AccuracyRun:
+    """The contenders of one run, the model, and the machine.
 
     Attributes:
-        machine: of ``loadtests.common.machine.facts``.
-        languages: those that the model knows.
+        machine: what ``machine_facts`` returned.
+        languages: the languages that the model knows.
         setups: contender -> what it ran with.
         services: the contenders that are the service; all others are peers.
         rated: the contenders whose error rates are shown.
@@ -74,13 +74,13 @@ class Results:
         turns: contender -> the turns it finished.
     """
 
-    subject: Subject
-    recordings: dict[str, Recording]
+    subject: AccuracyRun
+    recordings: dict[str, CorpusFile]
     unsent: dict[str, int]
-    judged: dict[str, dict[str, Judged]]
+    judged: dict[str, dict[str, JudgedAnswer]]
     turns: dict[str, list[Turn]]
 
-    def scored(self) -> list[Recording]:
+    def scored(self) -> list[CorpusFile]:
         """Return the recordings whose text was compared for every contender, for all rates are of the same ones."""
         rated = [self.judged[name] for name in self.subject.rated]
         return [
@@ -89,7 +89,7 @@ class Results:
             if all(file in judged and judged[file].score for judged in rated)
         ]
 
-    def compared(self, name: str, other: str, recordings: Iterable[Recording]) -> list[Compared]:
+    def compared(self, name: str, other: str, recordings: Iterable[CorpusFile]) -> list[Compared]:
         """Return the errors of two contenders in each of these scored recordings."""
         pairs = (
             (recording.speaker, self.judged[name][recording.file].score, self.judged[other][recording.file].score)
@@ -147,7 +147,9 @@ class Results:
 ADAPTER = TypeAdapter(Results)
 
 
-def judge(subject: Subject, recordings: Sequence[Recording], unsent: Counter[str], journal: Journal) -> Results:
+def judge_answers(
+    subject: AccuracyRun, recordings: Sequence[CorpusFile], unsent: Counter[str], journal: Journal
+) -> Results:
     """Score all answers of a journal."""
     by_file = {recording.file: recording for recording in recordings}
     judged = {
@@ -157,9 +159,9 @@ def judge(subject: Subject, recordings: Sequence[Recording], unsent: Counter[str
     return Results(subject, by_file, dict(unsent), judged, dict(journal.turns))
 
 
-def _judge(recording: Recording, answer: Answer) -> Judged:
+def _judge(recording: CorpusFile, answer: Transcription) -> JudgedAnswer:
     compared = None if recording.unscored else score(recording.sentences, answer.text, recording.language)
-    return Judged(answer, compared, is_loop(answer.text, recording.reference))
+    return JudgedAnswer(answer, compared, is_loop(answer.text, recording.reference))
 
 
 def write_results(results: Results, path: Path) -> None:

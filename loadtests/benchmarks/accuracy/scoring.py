@@ -100,7 +100,7 @@ def _units(text: str, language: str) -> list[str]:
 
 
 def _stretches(chunks: Sequence[Any]) -> Iterator[tuple[int, int, int]]:
-    """Start, end and loss (units fewer in the text) of every stretch of the reference that was not heard."""
+    """Yield start, end and loss (units fewer in the text) of every stretch of the reference that was not heard."""
     start = end = lost = 0
     for chunk in chunks:
         length = chunk.ref_end_idx - chunk.ref_start_idx
@@ -123,5 +123,5 @@ def compression_ratio(text: str) -> float:
 
 
 def is_loop(text: str, reference: str) -> bool:
-    """Whether the text repeats itself as no speech does; not where the reference does so too."""
+    """Tell whether the text repeats itself as no speech does; not where the reference does so too."""
     return compression_ratio(text) > COMPRESSION_RATIO_THRESHOLD >= compression_ratio(reference)

@@ -1,1 +1,1 @@
-"""Chaos test: kills and hangs every kind of process of a service under mixed load, and accounts for every request."""
+"""The chaos test: every kind of process dies or hangs under mixed load, and every request is accounted for."""

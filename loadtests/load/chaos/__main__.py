@@ -1,9 +1,10 @@
-"""Runs the chaos test: ``python -m loadtests.load.chaos --model base --speech DIR [--minutes 30] [--seed N]``.
+"""Kill and hang every kind of process of a service under mixed load, and account for every request.
 
-Starts the service as a user does, learns every file's text and time from it while it is calm, loads it for a while to
-know its latency, then goes on loading it while processes die. Deadlines and the moments at which clients hang up are
-multiples of what a request takes alone. Exit status 1 if it breaks a promise. The report, ``results/chaos.md`` unless
-``--output`` says otherwise, is the page ``docs/chaos.md``.
+``python -m loadtests.load.chaos --model base --speech DIR [--minutes 30] [--seed N]`` starts the service as a user
+does, learns every file's text and time from it while it is calm, loads it for a while to know its latency, then goes on
+loading it while processes die. Deadlines and the moments at which clients hang up are multiples of what a request takes
+alone. Exit status 1 if it breaks a promise. The report, ``results/chaos.md`` unless ``--output`` says otherwise, is the
+page ``docs/chaos.md``.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from pathlib import Path
 
 import aiohttp
 
-from loadtests.common.samples import SHORT, upload
 from loadtests.common.service_process import Application, Service, started
 from loadtests.load.calibration import calibrate
 from loadtests.load.chaos import report
 from loadtests.load.chaos.attack import Attack
-from loadtests.load.chaos.clients import CLIENTS, DEADLINE_S, Ask, Done, Menu, perform
-from loadtests.load.chaos.processes import Family
+from loadtests.load.chaos.clients import Done, perform
+from loadtests.load.chaos.menu import CLIENTS, Menu
 from loadtests.load.chaos.report import Findings, Memory
 from loadtests.load.chaos.watch import Lives, files_left, held_by, poll, stats_of
-from loadtests.load.options import Subject, add_subject, subject_of
+from loadtests.load.processes import Family
+from loadtests.load.subject import Subject, add_subject, subject_of
 
 CALM_SHARE = 0.1
 COOL_DOWN_S = 15.0
@@ -91,7 +92,7 @@ async def _harm(
         watching = asyncio.create_task(poll(session, service.url, lives))
         calm_s = 60 * options.minutes * CALM_SHARE
         calm = await _load(session, service.url, menu, calm_s)
-        attack = Attack(family, service.url, _ask(menu))
+        attack = Attack(family, service.url, menu.probe())
         faulty_s = 60 * options.minutes - calm_s
         attacking = asyncio.create_task(attack.run(rng, time.monotonic() + faulty_s))
         faulty = await _load(session, service.url, menu, faulty_s, attacking)
@@ -118,17 +119,10 @@ async def _harm(
     )
 
 
-def _ask(menu: Menu) -> Ask:
-    """The probe: high priority, so that it tells of the fault rather than of the load."""
-    sample = next(sample for sample in menu.samples if sample.size == SHORT)
-    body, text = upload(sample.content, {}), menu.calibration.texts[sample.name]
-    return Ask("transcribe", sample.name, sample.size, "json", "high", DEADLINE_S, body, text)
-
-
 async def _load(
     session: aiohttp.ClientSession, url: str, menu: Menu, seconds: float, attacking: asyncio.Task[None] | None = None
 ) -> list[Done]:
-    """What all clients did in ``seconds``, and until the fault that was under way then was over."""
+    """Return what all clients did in ``seconds``, and until the fault that was under way then was over."""
     until = time.monotonic() + seconds
     done: list[Done] = []
 
@@ -141,7 +135,7 @@ async def _load(
 
 
 async def _cool_down(session: aiohttp.ClientSession, url: str, seconds: float) -> dict[str, int]:
-    """What requests still hold once all should have ended."""
+    """Return what requests still hold once all should have ended."""
     until = time.monotonic() + seconds
     held = held_by(await stats_of(session, url))
     while any(held.values()) and time.monotonic() < until:

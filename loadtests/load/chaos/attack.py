@@ -1,4 +1,4 @@
-"""Does the harm, and measures how long the service takes to get over it."""
+"""Doing the harm, and measuring how long the service takes to get over it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import time
 
 import aiohttp
 
-from loadtests.load.chaos.clients import Ask, send
-from loadtests.load.chaos.faults import Fault, Plan, plans
-from loadtests.load.chaos.processes import Family, kill, resume, suspend
+from loadtests.load.chaos.clients import attempt
+from loadtests.load.chaos.faults import Fault, PlannedFault, plan_faults
+from loadtests.load.chaos.menu import Intent
+from loadtests.load.processes import Family, kill, resume, suspend
 
 PROBE_S = 60.0
 PROBE_PAUSE_S = 0.1
@@ -19,24 +20,24 @@ REPLACED_S = 60.0
 
 
 class Attack:
-    """One fault after the other.
+    """A series of faults, one after the other.
 
     Args:
         probe: a short request whose success is recovery.
 
     Attributes:
-        faults: those so far; the latest may be open.
+        faults: those that are over.
     """
 
-    def __init__(self, family: Family, url: str, probe: Ask) -> None:
+    def __init__(self, family: Family, url: str, probe: Intent) -> None:
         self._family = family
         self._url = url
         self._probe = probe
         self.faults: list[Fault] = []
 
     async def run(self, rng: random.Random, until: float) -> None:
-        """Carries out plans until the monotonic clock says ``until``; a fault that has begun is seen through."""
-        for plan in plans(rng):
+        """Do harm until the monotonic clock says ``until``; a fault that has begun is seen through."""
+        for plan in plan_faults(rng):
             if time.monotonic() + plan.gap_s >= until:
                 return
             await asyncio.sleep(plan.gap_s)
@@ -44,10 +45,10 @@ class Attack:
             self.faults.append(fault)
             sys.stderr.write(f"{_told(fault)}\n")
 
-    async def _carry_out(self, plan: Plan) -> Fault:
+    async def _carry_out(self, plan: PlannedFault) -> Fault:
         victims = await asyncio.to_thread(self._family.of_kind, plan.process)
         if not victims:
-            raise RuntimeError(f"there is no {plan.process} to {plan.action}")
+            raise RuntimeError(f"There is no {plan.process} to {plan.action}.")
         victim, at = victims[-1], time.monotonic()
         probing = asyncio.create_task(self._recovered(at))
         if plan.action == "kill":
@@ -62,16 +63,17 @@ class Attack:
         return Fault(plan.process, plan.action, at, until, recovered, await self._replaced(plan.process))
 
     async def _recovered(self, at: float) -> float | None:
-        """When a probe first succeeded, each on a connection of its own."""
+        """Return when a probe first succeeded, each on a connection of its own; None if none did."""
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             while time.monotonic() < at + PROBE_S:
-                attempt = await send(session, self._url, self._probe)
-                if attempt.result == "right text":
-                    return attempt.ended
+                probed = await attempt(session, self._url, self._probe)
+                if probed.reply.outcome == "right":
+                    return probed.ended
                 await asyncio.sleep(PROBE_PAUSE_S)
         return None
 
     async def _replaced(self, process: str) -> float | None:
+        """Return when a process of the kind was seen again; None if none was."""
         until = time.monotonic() + REPLACED_S
         while time.monotonic() < until:
             if await asyncio.to_thread(self._family.of_kind, process):

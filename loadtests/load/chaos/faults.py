@@ -1,4 +1,4 @@
-"""What goes wrong, and when: every kind of process of the service is killed in turn, some hang for a while."""
+"""The plan of what goes wrong, and when: every kind of process is killed in turn, some hang for a while."""
 
 from __future__ import annotations
 
@@ -7,34 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from loadtests.load.processes import PROCESSES
+
 Action = Literal["kill", "hang"]
 
-PROCESSES = {
-    "MelPreprocessor": r"ray::ServeReplica:\w+:MelPreprocessor",
-    "Encoder": r"ray::ServeReplica:\w+:Encoder",
-    "Decoder": r"ray::ServeReplica:\w+:Decoder",
-    "Ingress": r"ray::ServeReplica:\w+:Ingress",
-    "HAProxy": r"\S*/haproxy -db",
-    "HAProxy manager": r"ray::HAProxyManager",
-    "Serve proxy": r"ray::ProxyActor",
-    "Serve controller": r"ray::ServeController",
-}
-"""Every kind of process that takes part in serving, by how its command line begins."""
-
-FRONT = frozenset({"Ingress", "HAProxy", "HAProxy manager"})
-"""Processes that hold clients' connections: what these hold dies with them."""
-
-HANGS_A_ROUND = 3
+HANGS_PER_ROUND = 3
 HANG_S = (2.0, 8.0)
 GAP_S = (1.0, 6.0)
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedFault:
     """One fault to come.
 
     Attributes:
-        gap_s: quiet time before it.
+        gap_s: seconds of quiet before it.
         hang_s: how long the process stands still; 0 for a kill.
     """
 
@@ -63,14 +50,14 @@ class Fault:
     replaced: float | None
 
 
-def plans(rng: random.Random) -> Iterator[Plan]:
-    """Faults without end, round after round: each kind is killed once a round, some of them hang, in random order."""
+def plan_faults(rng: random.Random) -> Iterator[PlannedFault]:
+    """Plan faults without end: in each round each kind is killed once and some of them hang, in random order."""
     while True:
         kills: list[tuple[str, Action]] = [(process, "kill") for process in PROCESSES]
         hangs: list[tuple[str, Action]] = [
-            (process, "hang") for process in rng.sample(sorted(PROCESSES), HANGS_A_ROUND)
+            (process, "hang") for process in rng.sample(sorted(PROCESSES), HANGS_PER_ROUND)
         ]
         faults = kills + hangs
         rng.shuffle(faults)
         for process, action in faults:
-            yield Plan(process, action, rng.uniform(*GAP_S), rng.uniform(*HANG_S) if action == "hang" else 0.0)
+            yield PlannedFault(process, action, rng.uniform(*GAP_S), rng.uniform(*HANG_S) if action == "hang" else 0.0)

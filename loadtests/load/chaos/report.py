@@ -1,4 +1,4 @@
-"""What one run found, as a page and as counts; and whether it kept what the service promises."""
+"""What one run of the chaos test found, as a page and as counts, and whether the service kept its promises."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import numpy as np
 
 from loadtests.load.calibration import CLIENTS as CALIBRATION_CLIENTS
 from loadtests.load.calibration import Calibration
-from loadtests.load.chaos.clients import SIZES, Done
-from loadtests.load.chaos.faults import PROCESSES, Fault
-from loadtests.load.chaos.verdict import Attempt, Verdict, judge
+from loadtests.load.chaos.clients import Attempt, Done
+from loadtests.load.chaos.explanation import Explanation, explain_attempt
+from loadtests.load.chaos.faults import Fault
+from loadtests.load.chaos.menu import SIZES
+from loadtests.load.processes import PROCESSES
 
 MIB = 2**20
 PERCENTILES = (50, 99)
@@ -23,7 +25,7 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of all processes of the service, shared ones counted once."""
+    """Bytes of all processes of the service, shared ones counted once, before the load, at its end, and at rest."""
 
     before: int
     end: int
@@ -38,7 +40,7 @@ class Findings:
         calibration: what the service did before the load.
         calm, faulty: requests of the two phases.
         inside: counters of ``/stats``, over all lives of the ingress.
-        lives: of the ingress.
+        lives: how many lives the ingress had.
         rest: what must be 0 after the cool-down: name -> how many.
         processes: kind -> how many live after the cool-down.
     """
@@ -72,20 +74,21 @@ class Account:
     requests: Counter[str] = field(default_factory=Counter)
     attempts: Counter[str] = field(default_factory=Counter)
     causes: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    unexplained: list[tuple[Attempt, Verdict]] = field(default_factory=list)
+    unexplained: list[tuple[Attempt, Explanation]] = field(default_factory=list)
 
     def add(self, done: Done, faults: Sequence[Fault]) -> None:
-        verdicts = [judge(attempt, faults) for attempt in done.attempts]
-        self.requests[verdicts[-1].category] += 1
-        for attempt, verdict in zip(done.attempts, verdicts, strict=True):
-            self.attempts[verdict.category] += 1
-            self.causes[verdict.category][verdict.cause] += 1
-            if verdict.category in {"wrong", "unexplained"}:
-                self.unexplained.append((attempt, verdict))
+        """Count one request and its attempts."""
+        explained = [explain_attempt(attempt, faults) for attempt in done.attempts]
+        self.requests[explained[-1].category] += 1
+        for attempt, found in zip(done.attempts, explained, strict=True):
+            self.attempts[found.category] += 1
+            self.causes[found.category][found.cause] += 1
+            if found.category in {"wrong", "unexplained"}:
+                self.unexplained.append((attempt, found))
 
 
 def account(findings: Findings) -> Account:
-    """Both phases together: what is not explained counts in the calm one as well."""
+    """Account for both phases together: what is not explained counts in the calm one as well."""
     result = Account()
     for done in [*findings.calm, *findings.faulty]:
         result.add(done, findings.faults)
@@ -93,7 +96,7 @@ def account(findings: Findings) -> Account:
 
 
 def violations(findings: Findings, judged: Account) -> list[str]:
-    """Every promise that was broken, as a sentence; empty if all were kept."""
+    """Return a sentence for every promise that was broken; none if all were kept."""
     return [
         *_unless_zero({"wrong transcripts": judged.attempts["wrong"]}),
         *_unless_zero({"unexplained errors": judged.attempts["unexplained"]}),
@@ -105,7 +108,7 @@ def violations(findings: Findings, judged: Account) -> list[str]:
 
 
 def as_json(findings: Findings, judged: Account) -> dict[str, Any]:
-    """The counts behind the page."""
+    """Return the counts behind the page."""
     return {
         "seed": findings.seed,
         "seconds": {"calm": findings.calm_s, "faulty": findings.faulty_s},
@@ -120,13 +123,13 @@ def as_json(findings: Findings, judged: Account) -> dict[str, Any]:
         "rest": findings.rest,
         "processes": findings.processes,
         "memory_bytes": asdict(findings.memory),
-        "unexplained": [{**asdict(attempt), "cause": verdict.cause} for attempt, verdict in judged.unexplained],
+        "unexplained": [{**asdict(attempt), "cause": found.cause} for attempt, found in judged.unexplained],
         "violations": violations(findings, judged),
     }
 
 
 def as_markdown(findings: Findings, judged: Account) -> str:
-    """The page."""
+    """Return the page."""
     broken = violations(findings, judged)
     sections = [
         _summary(findings, judged, broken),
@@ -237,7 +240,7 @@ def _latency(findings: Findings) -> str:
 def _times(dones: Iterable[Done], faults: Sequence[Fault]) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {size: [] for size in SIZES}
     for done in dones:
-        if done.purpose == "transcribe" and judge(done.attempts[-1], faults).category == "answered":
+        if done.purpose == "transcribe" and explain_attempt(done.attempts[-1], faults).category == "answered":
             times[done.size].append(done.seconds)
     return {size: found for size, found in times.items() if found}
 
@@ -256,8 +259,8 @@ def _unexplained(judged: Account) -> str:
     if not judged.unexplained:
         return ""
     lines = [
-        f"- {verdict.cause}: {attempt.sample}, {attempt.ended - attempt.began:.2f} s, request {attempt.request_id}"
-        for attempt, verdict in judged.unexplained[:SHOWN]
+        f"- {found.cause}: {attempt.sample}, {attempt.ended - attempt.began:.2f} s, request {attempt.reply.request_id}"
+        for attempt, found in judged.unexplained[:SHOWN]
     ]
     return "\n".join(["## Not explained", "", *lines])
 

@@ -1,4 +1,4 @@
-"""What the service says of itself while it is harmed, over all lives of its ingress, and what is left at the end."""
+"""Watching what the service says of itself while it is harmed, over all lives of its ingress, and what is left."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Json = dict[str, Any]
 
 @dataclass
 class Lives:
-    """Statistics that begin anew with each ingress process, summed up.
+    """The sum of statistics that begin anew with each ingress process.
 
     A life ends where a counter that only grows is smaller than before. Its last poll counts, so what happened between
     that and the death of the process, half a second at most, is not in the sum.
 
     Attributes:
-        count: lives so far.
+        count: how many lives began so far.
     """
 
     count: int = 0
@@ -34,7 +34,7 @@ class Lives:
     _current: Counter[str] = field(default_factory=Counter)
 
     def saw(self, stats: Json) -> None:
-        """The newest document of ``/stats``."""
+        """Take in the newest document of ``/stats``."""
         counters = counters_of(stats)
         if self.count == 0 or any(counters[name] < value for name, value in self._current.items()):
             self._ended += self._current
@@ -47,7 +47,7 @@ class Lives:
 
 
 def counters_of(stats: Json) -> Counter[str]:
-    """The counters of one life that only grow."""
+    """Return the counters of one life that only grow."""
     stages = [stats["stages"][name] for name in STAGES]
     return Counter(
         {
@@ -63,7 +63,7 @@ def counters_of(stats: Json) -> Counter[str]:
 
 
 async def poll(session: aiohttp.ClientSession, url: str, lives: Lives) -> None:
-    """Watches until it is cancelled."""
+    """Watch until this is cancelled."""
     while True:
         with suppress(aiohttp.ClientError, TimeoutError, ValueError, KeyError):
             lives.saw(await stats_of(session, url))
@@ -71,7 +71,7 @@ async def poll(session: aiohttp.ClientSession, url: str, lives: Lives) -> None:
 
 
 async def stats_of(session: aiohttp.ClientSession, url: str) -> Json:
-    """``/stats`` now."""
+    """Return ``/stats`` as it is now."""
     async with asyncio.timeout(TIMEOUT_S), session.get(f"{url}/stats") as answer:
         answer.raise_for_status()
         document: Json = await answer.json()
@@ -79,7 +79,7 @@ async def stats_of(session: aiohttp.ClientSession, url: str) -> Json:
 
 
 def held_by(stats: Json) -> dict[str, int]:
-    """What requests hold; nothing when all have ended."""
+    """Count what requests hold: nothing when all have ended."""
     pipeline = stats["pipeline"]
     return {
         "slots in use": pipeline["buffers"]["in_use"],
@@ -90,7 +90,7 @@ def held_by(stats: Json) -> dict[str, int]:
 
 
 def files_left(directory: Path) -> int:
-    """Files in shared memory that belong to no request and to no living ingress.
+    """Count the files in shared memory that belong to no request and to no living ingress.
 
     One directory with a lock and a slab is what a running service has.
     """

@@ -1,1 +1,1 @@
-"""A crowd of patient clients, and uploads of an hour: who is answered, what the others hear, and whether it is true."""
+"""The crowd test: patient clients and uploads of an hour; who is answered, what others hear, and whether it is true."""

@@ -1,4 +1,4 @@
-"""How often the service's breakers have opened."""
+"""Reading how often the service's breakers have opened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SERIES = "amanuensis_breaker_openings_total{"
 
 
 async def breaker_openings(session: aiohttp.ClientSession, url: str) -> int:
-    """Sum over all stages since the service started, from ``/metrics``.
+    """Return the sum over all stages since the service started, from ``/metrics``.
 
     Raises:
         aiohttp.ClientResponseError: the service does not show its metrics.
@@ -19,5 +19,5 @@ async def breaker_openings(session: aiohttp.ClientSession, url: str) -> int:
 
 
 def openings_in(metrics: str) -> int:
-    """As ``breaker_openings``, from the text of ``/metrics``."""
+    """Return the same from the text of ``/metrics``."""
     return round(sum(float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith(SERIES)))

@@ -1,1 +1,1 @@
-"""One page of the raw results of load tests: ``python -m loadtests.load.report RUN [OTHER_RUN] -o page.html``."""
+"""The page that is made of the raw results of the load scenarios."""

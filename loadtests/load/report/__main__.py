@@ -1,4 +1,7 @@
-"""Makes one HTML page that needs nothing else: ``python -m loadtests.load.report RUN [OTHER_RUN] -o page.html``."""
+"""Make one HTML page of the raw results of the load scenarios.
+
+``python -m loadtests.load.report RUN [OTHER_RUN] -o page.html``: the page needs no other file.
+"""
 
 from __future__ import annotations
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from loadtests.load.report import plots, words
-from loadtests.load.report.run import Judged, Run
-from loadtests.load.scenarios.figures import FIGURES
+from loadtests.load.report import plots, sentences
+from loadtests.load.report.run import JudgedScenario, RecordedRun
+from loadtests.load.report.timeline import over_time
+from loadtests.load.scenarios.judgement import FIGURES
 from loadtests.load.scenarios.wording import limit, measured, number
 
 OVERVIEW = (
@@ -20,7 +21,7 @@ COMPARED_OF = {
     "overload": ("goodput_ratio", "refusal_p50_ms", "p99_ms"),
     "soak": (*COMPARED, "memory_slope"),
 }
-"""Of a ramp and of an overload percentiles over everything say little: they hold several loads."""
+"""Percentiles over all of a ramp or an overload say little, because each holds several loads."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2127; --soft: #5d6672; --line: #d8dde3; --back: #ffffff; --panel: #f6f8fa;
@@ -46,13 +47,13 @@ svg text { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", san
 """
 
 
-def page(run: Run, other: Run | None = None) -> str:
-    """The whole document; with another run also what differs."""
+def page(run: RecordedRun, other: RecordedRun | None = None) -> str:
+    """Return the whole document; with another run also what differs."""
     passed = all(one.passed for one in run.scenarios)
     parts = [
         "<h1>Load tests of Amanuensis</h1>",
         f'<p class="soft">{escape(_facts(run))}</p>',
-        f'<div class="summary{"" if passed else " failed"}">{escape(words.summary(run))}</div>',
+        f'<div class="summary{"" if passed else " failed"}">{escape(sentences.summary(run))}</div>',
         _overview(run),
         _comparison(run, other) if other else "",
         *map(_scenario, run.scenarios),
@@ -67,7 +68,7 @@ def page(run: Run, other: Run | None = None) -> str:
     )
 
 
-def _facts(run: Run) -> str:
+def _facts(run: RecordedRun) -> str:
     about = run.manifest
     changed = f" with {about['changed_files']} changed files" if about["changed_files"] else ""
     return (
@@ -77,7 +78,7 @@ def _facts(run: Run) -> str:
     )
 
 
-def _overview(run: Run) -> str:
+def _overview(run: RecordedRun) -> str:
     head = ["scenario", "", *(FIGURES[name].label + _in(FIGURES[name].unit) for name in OVERVIEW)]
     rows = [
         [
@@ -90,18 +91,18 @@ def _overview(run: Run) -> str:
     return "<h2>At a glance</h2>" + _table(head, rows, texts=2)
 
 
-def _scenario(one: Judged) -> str:
+def _scenario(one: JudgedScenario) -> str:
     scenario = one.recording.scenario
     parts = [
         f'<h2 id="{one.name}">{one.name.capitalize()} {_mark(passed=one.passed)}</h2>',
-        f"<p>{escape(scenario.question)} <b>{escape(words.result(one))}</b></p>",
-        f'<p class="soft">Offered: {words.offered(scenario)}, with a deadline of {scenario.deadline_s:.3g} s. '
-        f"{words.calibrated(one.recording.calibration)}</p>",
+        f"<p>{escape(scenario.question)} <b>{escape(sentences.result(one))}</b></p>",
+        f'<p class="soft">Offered: {sentences.offered(scenario)}, with a deadline of {scenario.deadline_s:.3g} s. '
+        f"{sentences.calibrated(one.recording.calibration)}</p>",
         _verdicts(one),
         _unanswered(one),
         *_own_plots(one),
         _plot(
-            plots.over_time(one.recording),
+            over_time(one.recording),
             "Over time. Top: a healthy service's answers follow the offered load; a gap between them is work that "
             "piles up. Below it the latency of right answers, the wait for a slot, what is in flight and what waits, "
             "and how busy each stage was: 100% is one worker always, waiting for a core included (MelPreprocessor "
@@ -111,12 +112,12 @@ def _scenario(one: Judged) -> str:
     return "\n".join(filter(None, parts))
 
 
-def _unanswered(one: Judged) -> str:
-    others = words.unanswered(one)
+def _unanswered(one: JudgedScenario) -> str:
+    others = sentences.unanswered(one)
     return f'<p class="soft">Instead of right texts: {escape(others)}.</p>' if others else ""
 
 
-def _own_plots(one: Judged) -> list[str]:
+def _own_plots(one: JudgedScenario) -> list[str]:
     recording = one.recording
     if one.name == "ramp":
         text = (
@@ -136,7 +137,7 @@ def _own_plots(one: Judged) -> list[str]:
             "answers lie left of the deadline; the further left the refusals, the sooner clients can go elsewhere."
         )
         return [_plot(plots.refusals(recording), text)]
-    if one.name == "soak" and any(sample.memory_mib for sample in recording.samples):
+    if one.name == "soak" and any(snapshot.memory_mib for snapshot in recording.snapshots):
         text = (
             "Memory of all processes, shared pages counted once. The dashed trend should be level; it leaves out "
             f"the first {recording.scenario.warm_up_s:g} s."
@@ -145,7 +146,7 @@ def _own_plots(one: Judged) -> list[str]:
     return []
 
 
-def _verdicts(one: Judged) -> str:
+def _verdicts(one: JudgedScenario) -> str:
     rows = [
         [
             escape(FIGURES[verdict.figure].label),
@@ -158,9 +159,9 @@ def _verdicts(one: Judged) -> str:
     return _table(["criterion", "limit", "measured", ""], rows, texts=1)
 
 
-def _cpu(run: Run) -> str:
+def _cpu(run: RecordedRun) -> str:
     recordings = [one.recording for one in run.scenarios]
-    if not any(sample.cpu_s for recording in recordings for sample in recording.samples):
+    if not any(snapshot.cpu_s for recording in recordings for snapshot in recording.snapshots):
         return ""
     text = (
         "CPU by process, over each scenario. When the bars reach the number of cores, the machine is full, and what "
@@ -169,7 +170,7 @@ def _cpu(run: Run) -> str:
     return "<h2>Where the CPU goes</h2>" + _plot(plots.cpu(recordings), text)
 
 
-def _comparison(run: Run, other: Run) -> str:
+def _comparison(run: RecordedRun, other: RecordedRun) -> str:
     pairs = [(one, match) for one in run.scenarios if (match := other.find(one.name))]
     rows = [
         [
@@ -194,7 +195,7 @@ def _compared(mine: float | None, theirs: float | None) -> list[str]:
     return [_number(mine), _number(theirs), ratio]
 
 
-def _method(run: Run) -> str:
+def _method(run: RecordedRun) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run.manifest["versions"].items())
     return (
         "<h2>How it was measured</h2><p>Requests arrive at fixed rates whether or not earlier ones are answered (an "
@@ -214,7 +215,7 @@ def _plot(svg: str, text: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> str:
-    """A table whose first ``texts`` columns are text, the others numbers. Cells are HTML."""
+    """Return a table whose first ``texts`` columns are text, the others numbers. Cells are HTML."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         kinds = [' class="text"' if place < texts else "" for place in range(len(cells))]

@@ -8,19 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from loadtests.load.scenarios.figures import FIGURES, judge
+from loadtests.load.scenarios.judgement import FIGURES, judge_recording
 from loadtests.load.scenarios.recording import MANIFEST, Recording, Verdict, read_recording, recorded
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedScenario:
     """One scenario: what was recorded, and the verdicts by the criteria that were recorded with it."""
 
     recording: Recording
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        return judge(self.recording)
+        return judge_recording(self.recording)
 
     @property
     def name(self) -> str:
@@ -31,28 +31,29 @@ class Judged:
         return all(verdict.passed for verdict in self.verdicts)
 
     def figure(self, name: str) -> float | None:
-        """One of ``figures.FIGURES``."""
+        """Compute one of ``judgement.FIGURES``."""
         return FIGURES[name].compute(self.recording)
 
 
 @dataclass(frozen=True)
-class Run:
+class RecordedRun:
     """All scenarios of a run."""
 
     name: str
     manifest: dict[str, Any]
-    scenarios: list[Judged]
+    scenarios: list[JudgedScenario]
 
-    def find(self, name: str) -> Judged | None:
+    def find(self, name: str) -> JudgedScenario | None:
+        """Return the scenario with this name; None if the run has none."""
         return next((one for one in self.scenarios if one.name == name), None)
 
 
-def read_run(directory: Path) -> Run:
-    """Everything a run has finished.
+def read_run(directory: Path) -> RecordedRun:
+    """Read everything that a run has finished.
 
     Raises:
-        FileNotFoundError: this is no directory of a run.
+        FileNotFoundError: the directory holds no run.
     """
     manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    found = [Judged(read_recording(path)) for path in recorded(directory)]
-    return Run(directory.resolve().name, manifest, found)
+    found = [JudgedScenario(read_recording(path)) for path in recorded(directory)]
+    return RecordedRun(directory.resolve().name, manifest, found)

@@ -1,10 +1,11 @@
-"""Runs load tests: ``python -m loadtests.load.scenarios --model base --speech DIR [--short] [SCENARIO ...]``.
+"""Play the load scenarios, and judge the service by what they record.
 
-Each scenario starts a service of its own, as a user does, unless ``--url`` names one; ``--model`` says what runs there
-too. First it learns what the service says of each file alone, how long that takes, and how much the service can do with
-16 clients: all load and all limits are multiples of that. A service that does not bear this fails the scenario. Raw
-results go to a directory under ``results/``; ``python -m loadtests.load.report`` makes a page of it, such as
-``docs/load-tests.html``. Exit status 1 if a criterion is not met.
+``python -m loadtests.load.scenarios --model base --speech DIR [--short] [SCENARIO ...]``: each scenario starts a
+service of its own, as a user does, unless ``--url`` names one; ``--model`` says what runs there too. First it learns
+what the service says of each file alone, how long that takes, and how much the service can do with 16 clients: all load
+and all limits are multiples of that. A service that does not bear this fails the scenario. Raw results go to a
+directory under ``results/``; ``python -m loadtests.load.report`` makes a page of it, such as ``docs/load-tests.html``.
+Exit status 1 if a criterion is not met.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadtests.common.closed_loop import UnansweredError
-from loadtests.load.options import Subject, add_subject, subject_of
-from loadtests.load.scenarios.figures import FIGURES
+from loadtests.common.client import UnansweredError
+from loadtests.load.scenarios.judgement import FIGURES
 from loadtests.load.scenarios.plan import Edition, Scenario, scenarios
 from loadtests.load.scenarios.recording import Verdict
 from loadtests.load.scenarios.runner import record, record_own_service, write_manifest
 from loadtests.load.scenarios.wording import limit, measured
+from loadtests.load.subject import Subject, add_subject, subject_of
 
 NEEDS_PROCESSES = "soak"
 FAILED = "**FAILED**"

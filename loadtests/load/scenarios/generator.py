@@ -1,7 +1,8 @@
-"""The load generator, a locust process of its own: ``python -m loadtests.load.scenarios.generator URL DIRECTORY``.
+"""Offer the load of one scenario with locust.
 
-Reads the scenario and the right texts from the directory, offers the load, and leaves ``requests.csv`` and locust's own
-``locust.csv`` there. It is a process of its own because gevent patches the whole interpreter.
+``python -m loadtests.load.scenarios.generator URL DIRECTORY`` reads the scenario and the right texts from the
+directory, offers the load, and leaves ``requests.csv`` and locust's own ``locust.csv`` there. It is a process of its
+own because gevent patches the whole interpreter.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from locust.stats import PERCENTILES_TO_REPORT, StatsCSV
 
 from loadtests.common.speech import Speech
 from loadtests.load.calibration import Calibration
-from loadtests.load.options import add_subject, subject_of
-from loadtests.load.scenarios.arrivals import due_times
-from loadtests.load.scenarios.figures import holds
+from loadtests.load.scenarios.phases import holds
 from loadtests.load.scenarios.plan import Phase, Scenario
-from loadtests.load.scenarios.recording import REQUESTS, Request, RequestLog, read_calibration, read_scenario
-from loadtests.load.scenarios.traffic import Order, orders
+from loadtests.load.scenarios.recording import REQUESTS, RequestRow, RequestTable, read_calibration, read_scenario
+from loadtests.load.scenarios.schedule import due_times
+from loadtests.load.scenarios.traffic import Order, draw_orders
 from loadtests.load.scenarios.uploader import Uploader
+from loadtests.load.subject import add_subject, subject_of
 
 GRACE_S = 10.0
 POLL_S = 0.02
@@ -44,15 +45,15 @@ class Play:
     def __init__(self, scenario: Scenario, calibration: Calibration, speech: Speech, log: TextIO) -> None:
         self.scenario = scenario
         self.calibration = calibration
-        self._orders = orders(scenario.mix, speech)
-        self._log = RequestLog(log)
-        self._step: list[Request] = []
+        self._orders = draw_orders(scenario.mix, speech)
+        self._table = RequestTable(log)
+        self._step: list[RequestRow] = []
         self._in_flight = 0
         self._turn = BoundedSemaphore(1)
         self._arrivals = self._schedule()
 
     def next_arrival(self) -> tuple[Phase, float, Order] | None:
-        """Returns when it is due; None when there are no more. Users wait here in turn."""
+        """Wait until the next request is due and return it; None when there are no more. Users wait here in turn."""
         with self._turn:
             arrival = next(self._arrivals, None)
             if arrival is not None:
@@ -60,10 +61,11 @@ class Play:
                 gevent.sleep(max(0.0, arrival[1] - time.time()))
         return arrival
 
-    def ended(self, request: Request) -> None:
+    def ended(self, request: RequestRow) -> None:
+        """Take in a request that has ended."""
         self._in_flight -= 1
         self._step.append(request)
-        self._log.write(request)
+        self._table.write(request)
 
     def _schedule(self) -> Iterator[tuple[Phase, float, Order]]:
         broken = 0
@@ -87,7 +89,7 @@ class Play:
 
 
 class Client(Uploader):
-    """Sends what is due next, again and again. All clients share their connections and one play."""
+    """A user that sends what is due next, again and again. All share their connections and one play."""
 
     play: Play
 
@@ -99,7 +101,7 @@ class Client(Uploader):
         phase, due, order = arrival
         sent = self.send(order)
         self.play.ended(
-            Request(
+            RequestRow(
                 phase.name,
                 due,
                 sent.began,
@@ -108,10 +110,10 @@ class Client(Uploader):
                 order.size,
                 order.kind,
                 order.priority,
-                sent.status,
-                sent.answer.outcome,
-                sent.answer.code,
-                sent.retry_after_s,
+                sent.reply.status,
+                sent.reply.outcome,
+                sent.reply.code,
+                sent.reply.retry_after_s,
             )
         )
 

@@ -17,7 +17,7 @@ from loadtests.load.scenarios.traffic import Mix
 Edition = Literal["full", "short"]
 
 DEADLINE_S = 60.0
-"""At least, of scenarios in which nothing may be refused."""
+"""The least deadline of scenarios in which nothing may be refused."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Phase:
     """A stretch of constant load.
 
     Attributes:
-        rate: arrivals a second; before the calibration, multiples of the capacity.
-        seconds: how long; at least, before the calibration.
-        turns: how long at least, in turns.
+        rate: arrivals per second; before the calibration, multiples of the capacity.
+        seconds: how long it lasts; before the calibration, at least.
+        turns: how many turns it lasts at least.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A figure (see ``figures.FIGURES``) that must stay within its limit."""
+    """A figure of ``judgement.FIGURES`` that must stay within its limit."""
 
     figure: str
     bound: Literal["at most", "at least"]
@@ -47,7 +47,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class StepLimit:
-    """What a step of a ramp must keep to count as served; ``p95_ratio`` is in requests alone."""
+    """What a step of a ramp must keep to count as served; ``p95_ratio`` counts in times of a request alone."""
 
     p95_ratio: float
     unanswered: int = 0
@@ -60,13 +60,14 @@ class Scenario:
     Attributes:
         question: what it finds out, in one sentence.
         phases: one after the other, without a pause; a ramp waits after each until all is answered.
-        deadline_s: that every request asks for.
+        deadline_s: the deadline that every request asks for.
         deadline_turns: the same in turns, where ``deadline_s`` is to follow from the calibration.
-        times_capacity: rates are multiples of the capacity: ``at`` makes them requests a second.
+        times_capacity: rates are multiples of the capacity: ``at`` makes them requests per second.
         step_limit: makes it a ramp, which ends when two steps in a row break the limit.
-        max_in_flight: locust users. If all of them wait for an answer, the generator falls behind and says so.
-        warm_up_s: at the start, left out of the memory slope.
-        settings: of the service.
+        max_in_flight: how many locust users there are. If all of them wait for an answer, the generator falls behind
+            and says so.
+        warm_up_s: seconds at the start that the memory slope leaves out.
+        settings: the settings of the service.
     """
 
     name: str
@@ -84,14 +85,14 @@ class Scenario:
 
     @property
     def seconds(self) -> float:
-        """At most, without the time that the last answers take."""
+        """The longest time that the load lasts, without the time that the last answers take."""
         return sum(phase.seconds for phase in self.phases)
 
     def at(self, calibration: Calibration, mean_s: float) -> Scenario:
-        """The same for one service, with rates in requests a second.
+        """Return the same for one service, with rates in requests per second.
 
         Args:
-            mean_s: seconds of audio in a request of this scenario's mix, on average. A mix of longer files than the
+            mean_s: mean seconds of audio in a request of this scenario's mix. A mix of longer files than the
                 clips of the calibration has a capacity that is smaller in proportion.
         """
         if not self.times_capacity:
@@ -109,15 +110,17 @@ class Scenario:
 
 
 def scenarios(edition: Edition) -> tuple[Scenario, ...]:
-    """All of them, in the order in which they run."""
+    """Return all scenarios, in the order in which they run."""
     return tuple(make(edition) for make in (_steady, _burst, _ramp, _mixed, _overload, _soak))
 
 
 def at_most(figure: str, limit: float) -> Criterion:
+    """Make the criterion that a figure is no larger than a limit."""
     return Criterion(figure, "at most", limit)
 
 
 def at_least(figure: str, limit: float) -> Criterion:
+    """Make the criterion that a figure is no smaller than a limit."""
     return Criterion(figure, "at least", limit)
 
 
@@ -129,11 +132,11 @@ SOUND = (
     at_least("offered_ratio", 0.99),
     at_most("left_over", 0),
 )
-"""Of every scenario: right texts, no errors, deadlines kept, a generator that kept its pace, nothing left behind."""
+"""What every scenario asks: right texts, no errors, deadlines and the generator's pace kept, nothing left behind."""
 
 
 OVERLOADED = tuple(criterion for criterion in SOUND if criterion.figure != "over_deadline")
-"""Nobody can foresee every arrival, so under overload a few wait in vain."""
+"""Nobody can foresee every arrival, so under overload a few wait and are not answered."""
 
 
 def _steady(edition: Edition) -> Scenario:

@@ -1,8 +1,8 @@
-"""The raw results of a run on disk: one directory a run, in it one a scenario.
+"""The raw results of a run on disk: one directory per run, in it one per scenario.
 
-``manifest.json`` says of what; in each scenario's directory ``scenario.json`` has the plan, ``calibration.json`` what
-the service can do, ``requests.csv`` a line a
-request, ``samples.jsonl`` a line a second, ``rest.json`` what was left afterwards, ``verdicts.json`` the judgement.
+``manifest.json`` says what was measured on what. In each scenario's directory ``scenario.json`` has the plan,
+``calibration.json`` what the service can do, ``requests.csv`` a line per request, ``samples.jsonl`` a line per second,
+``rest.json`` what was left afterwards, ``verdicts.json`` the judgement.
 """
 
 from __future__ import annotations
@@ -17,26 +17,29 @@ from typing import Any, TextIO
 
 from pydantic import TypeAdapter
 
+from loadtests.common.replies import Outcome
 from loadtests.load.calibration import Calibration
-from loadtests.load.scenarios.answers import Outcome
 from loadtests.load.scenarios.plan import Scenario, scenarios
 from loadtests.load.scenarios.traffic import Kind
 
 MANIFEST, SCENARIO, REQUESTS = "manifest.json", "scenario.json", "requests.csv"
 CALIBRATION = "calibration.json"
 SAMPLES, REST, VERDICTS = "samples.jsonl", "rest.json", "verdicts.json"
+SAMPLER = "sampler"
+"""The role of the process that takes the snapshots."""
+
 MARGIN_S = 1.0
-"""Samples of so long before the first request and after the last answer belong to a recording."""
+"""Snapshots within this time before the first request and after the last answer belong to a recording."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """What became of one request. Times in seconds, points in time since the epoch.
+class RequestRow:
+    """One line of ``requests.csv``. Times in seconds, points in time since the epoch.
 
     Attributes:
-        due: when it should have been sent.
-        began: when it was.
-        seconds: until its answer was complete.
+        due: when the request should have been sent.
+        began: when it was sent.
+        seconds: how long it took until its answer was complete.
         retry_after_s: what a refusal said; None if it said nothing.
     """
 
@@ -59,11 +62,11 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Sample:
+class Snapshot:
     """The service at one moment.
 
     Attributes:
-        at: seconds since the epoch.
+        at: the moment, in seconds since the epoch.
         metrics: Prometheus series with its labels -> value.
         memory_mib: role -> proportional set size.
         cpu_s: role -> CPU seconds used so far.
@@ -96,13 +99,13 @@ class Recording:
 
     scenario: Scenario
     calibration: Calibration
-    requests: list[Request]
-    samples: list[Sample]
+    requests: list[RequestRow]
+    snapshots: list[Snapshot]
     rest: Rest
 
     @property
     def began(self) -> float:
-        """When the first request was due."""
+        """The moment at which the first request was due."""
         return self.requests[0].due
 
 
@@ -117,53 +120,56 @@ class Verdict:
     passed: bool
 
 
-class RequestLog:
-    """Writes ``requests.csv``, a line whenever a request has ended."""
+class RequestTable:
+    """The file ``requests.csv``, which gets a line whenever a request has ended."""
 
     def __init__(self, file: TextIO) -> None:
         self._writer = csv.writer(file)
-        self._writer.writerow([column.name for column in dataclasses.fields(Request)])
+        self._writer.writerow([column.name for column in dataclasses.fields(RequestRow)])
 
-    def write(self, request: Request) -> None:
+    def write(self, request: RequestRow) -> None:
+        """Add a line."""
         self._writer.writerow(dataclasses.astuple(request))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """A dataclass, or what holds them, as JSON."""
+    """Write a dataclass, or what holds dataclasses, as JSON."""
     path.write_bytes(TypeAdapter(type(content)).dump_json(content, indent=1) + b"\n")
 
 
 def read_scenario(directory: Path) -> Scenario:
+    """Read the plan that is carried out, from a scenario's directory."""
     return TypeAdapter(Scenario).validate_json((directory / SCENARIO).read_bytes())
 
 
 def read_calibration(directory: Path) -> Calibration:
+    """Read what the service can do, from a scenario's directory."""
     return TypeAdapter(Calibration).validate_json((directory / CALIBRATION).read_bytes())
 
 
 def read_recording(directory: Path) -> Recording:
-    """What was recorded in a scenario's directory, requests in the order in which they were due."""
+    """Read what was recorded in a scenario's directory, requests in the order in which they were due."""
     with (directory / REQUESTS).open(encoding="utf-8", newline="") as file:
         rows = [{**row, "retry_after_s": row["retry_after_s"] or None} for row in csv.DictReader(file)]
-    requests = sorted(TypeAdapter(list[Request]).validate_python(rows), key=lambda request: request.due)
+    requests = sorted(TypeAdapter(list[RequestRow]).validate_python(rows), key=lambda request: request.due)
     began, ended = requests[0].due - MARGIN_S, max(request.ended for request in requests) + MARGIN_S
     return Recording(
         read_scenario(directory),
         read_calibration(directory),
         requests,
-        [sample for sample in _samples(directory / SAMPLES) if began <= sample.at <= ended],
+        [one for one in _read_snapshots(directory / SAMPLES) if began <= one.at <= ended],
         TypeAdapter(Rest).validate_json((directory / REST).read_bytes()),
     )
 
 
 def recorded(run: Path) -> list[Path]:
-    """The directories of the scenarios that a run has finished, in the order of the plan, others behind."""
+    """Return the directories of the scenarios that a run has finished, in the order of the plan, others behind."""
     finished = [path.parent for path in run.glob(f"*/{VERDICTS}")]
     order = {scenario.name: place for place, scenario in enumerate(scenarios("full"))}
     return sorted(finished, key=lambda directory: (order.get(directory.name, len(order)), directory.name))
 
 
-def _samples(path: Path) -> Iterator[Sample]:
+def _read_snapshots(path: Path) -> Iterator[Snapshot]:
     with path.open(encoding="utf-8") as file:
         for line in file:
-            yield Sample(**json.loads(line))
+            yield Snapshot(**json.loads(line))

@@ -1,4 +1,4 @@
-"""Records one scenario: starts what it needs, watches, waits until the service is at rest, judges."""
+"""Recording one scenario: start what it needs, watch, wait until the service is at rest, judge."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import Any
 
 import psutil
 
-from loadtests.common.machine import facts
+from loadtests.common.cpu_time import LOAD_GENERATOR
+from loadtests.common.machine import machine_facts
+from loadtests.common.paths import ROOT
 from loadtests.common.service_process import Application, started
 from loadtests.load.calibration import calibrate
-from loadtests.load.options import Subject
-from loadtests.load.scenarios.figures import judge
+from loadtests.load.scenarios.judgement import judge_recording
 from loadtests.load.scenarios.plan import Edition, Scenario
 from loadtests.load.scenarios.recording import (
     CALIBRATION,
     MANIFEST,
     REST,
+    SAMPLER,
     SAMPLES,
     SCENARIO,
     VERDICTS,
@@ -29,12 +31,11 @@ from loadtests.load.scenarios.recording import (
 )
 from loadtests.load.scenarios.sampling import Sampler, wait_until_settled
 from loadtests.load.scenarios.traffic import mean_audio_s
-
-ROOT = Path(__file__).parents[3]
+from loadtests.load.subject import Subject
 
 
 def record_own_service(scenario: Scenario, directory: Path, subject: Subject) -> list[Verdict]:
-    """As ``record``, on a service that is started for it and stopped afterwards. Its log is kept too."""
+    """Do as ``record`` does, on a service that is started for it and stopped afterwards. Its log is kept too."""
     directory.mkdir(parents=True, exist_ok=True)
     settings = {**scenario.settings, "failure_log_dir": str((directory / "failures").absolute())}
     with started([Application("amanuensis", "/", settings, model=subject.model)]) as service:
@@ -50,7 +51,7 @@ def record(
     """Calibrate a running service, offer it the scenario's load, and write the raw results.
 
     Args:
-        service: its launcher; without it there is nothing on memory and CPU.
+        service: its launcher; without it nothing is recorded of memory and CPU.
 
     Raises:
         UnansweredError: the service did not even bear its calibration.
@@ -63,7 +64,7 @@ def record(
     write_json(directory / SCENARIO, scenario.at(calibration, mean_audio_s(scenario.mix, speech)))
     _offer(url, directory, subject, service)
     write_json(directory / REST, wait_until_settled(url))
-    verdicts = judge(read_recording(directory))
+    verdicts = judge_recording(read_recording(directory))
     write_json(directory / VERDICTS, verdicts)
     return verdicts
 
@@ -72,7 +73,7 @@ def _offer(url: str, directory: Path, subject: Subject, service: psutil.Process 
     """Run the generator, and sample the service meanwhile."""
     command = [sys.executable, "-m", "loadtests.load.scenarios.generator", url, str(directory), *subject.arguments]
     with subprocess.Popen(command, cwd=ROOT) as generator:
-        others = {"load generator": psutil.Process(generator.pid), "sampler": psutil.Process()}
+        others = {LOAD_GENERATOR: psutil.Process(generator.pid), SAMPLER: psutil.Process()}
         sampler = Sampler(url, directory / SAMPLES, service, others)
         sampler.start()
         status = generator.wait()
@@ -82,12 +83,12 @@ def _offer(url: str, directory: Path, subject: Subject, service: psutil.Process 
 
 
 def write_manifest(directory: Path, edition: Edition, subject: Subject) -> None:
-    """What the results of this run are results of. A run made in pieces keeps the first one's."""
+    """Write what the results of this run are results of. A run made in pieces keeps what the first piece wrote."""
     directory.mkdir(parents=True, exist_ok=True)
     if (directory / MANIFEST).exists():
         return
     manifest: dict[str, Any] = {
-        **facts("locust"),
+        **machine_facts("locust"),
         "edition": edition,
         "model": Path(subject.model).name,
         "speech": "human" if subject.corpus else "synthetic",

@@ -1,4 +1,4 @@
-"""Once a second: the service's metrics, and what its processes take of memory and CPU."""
+"""Taking a snapshot once a second: the service's metrics, and what its processes take of memory and CPU."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import json
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import requests
 
-from loadtests.common.cpu_time import role_of
-from loadtests.load.scenarios.recording import Rest, Sample
+from loadtests.common.cpu_time import cpu_s, family_of, role_of
+from loadtests.load.scenarios.recording import SAMPLER, Rest, Snapshot
 
 PERIOD_S = 1.0
 TIMEOUT_S = 5.0
@@ -32,11 +31,11 @@ SERIES = (
     "amanuensis_stage_batches_total",
     "amanuensis_stage_run_seconds_count",
 )
-"""What is kept of ``/metrics``, by how the names begin."""
+"""The series of ``/metrics`` that are kept, by how their names begin."""
 
 
 class Sampler(threading.Thread):
-    """Writes a line a second to a file until it is stopped.
+    """A thread that writes a line per second to a file until it is stopped.
 
     Args:
         service: the service's launcher; None where its processes are out of reach.
@@ -44,7 +43,7 @@ class Sampler(threading.Thread):
     """
 
     def __init__(self, url: str, path: Path, service: psutil.Process | None, others: dict[str, psutil.Process]) -> None:
-        super().__init__(name="sampler", daemon=True)
+        super().__init__(name=SAMPLER, daemon=True)
         self._url, self._path = url, path
         self._service, self._others = service, others
         self._stopped = threading.Event()
@@ -55,25 +54,26 @@ class Sampler(threading.Thread):
             while not self._stopped.wait(max(0.0, due - time.monotonic())):
                 # A service too busy to show its metrics leaves a gap: an overload may do that.
                 with suppress(requests.RequestException):
-                    file.write(json.dumps(dataclasses.asdict(self._sample())) + "\n")
+                    file.write(json.dumps(dataclasses.asdict(self._take())) + "\n")
                     file.flush()
                 due = max(due + PERIOD_S, time.monotonic())
 
     def stop(self) -> None:
+        """End the thread, and wait for that."""
         self._stopped.set()
         self.join()
 
-    def _sample(self) -> Sample:
+    def _take(self) -> Snapshot:
         at, metrics = time.time(), read_metrics(self._url)
         memory, cpu = _by_role(self._service)
         for role, process in self._others.items():
             with suppress(psutil.NoSuchProcess):  # the load generator may end before the sampler does
-                cpu[role] = _cpu_s(process)
-        return Sample(at, metrics, memory, cpu)
+                cpu[role] = cpu_s(process)
+        return Snapshot(at, metrics, memory, cpu)
 
 
 def read_metrics(url: str) -> dict[str, float]:
-    """The kept series, with their labels, and their values.
+    """Return the kept series, with their labels, and their values.
 
     Raises:
         requests.RequestException: the service did not show them.
@@ -85,7 +85,7 @@ def read_metrics(url: str) -> dict[str, float]:
 
 
 def wait_until_settled(url: str) -> Rest:
-    """Waits until nothing is left in the service; says what is if that takes too long."""
+    """Wait until nothing is left in the service; return what is left if that takes too long."""
     began = time.monotonic()
     while True:
         rest = _rest(url, time.monotonic() - began)
@@ -102,21 +102,12 @@ def _rest(url: str, seconds: float) -> Rest:
 
 
 def _by_role(service: psutil.Process | None) -> tuple[dict[str, float], dict[str, float]]:
-    """Memory in MiB and CPU seconds of the service's processes."""
+    """Return memory in MiB and CPU seconds of the service's processes."""
     memory: defaultdict[str, float] = defaultdict(float)
     cpu: defaultdict[str, float] = defaultdict(float)
-    for process in _family(service):
+    for process in family_of(service) if service else ():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             role = role_of(" ".join(process.cmdline())) or OTHER
             memory[role] += process.memory_full_info().pss / MIB
-            cpu[role] += _cpu_s(process)
+            cpu[role] += cpu_s(process)
     return dict(memory), dict(cpu)
-
-
-def _family(service: psutil.Process | None) -> Sequence[psutil.Process]:
-    return [service, *service.children(recursive=True)] if service else []
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -13,31 +13,32 @@ import gevent
 from locust import FastHttpUser
 from locust.contrib.fasthttp import FastResponse
 
-from loadtests.load.scenarios.answers import Answer, read
+from loadtests.common.client import CONNECT_S, PATH, Upload, raw_request
+from loadtests.common.replies import HUNG_UP, Reply, read_reply
 from loadtests.load.scenarios.traffic import Order
 
-PATH = "/v1/audio/transcriptions"
-CONNECT_S = 10.0
 HANG_UP_AFTER_S = 0.1
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One request that has ended. Times in seconds, ``began`` since the epoch; a status of 0: no answer came."""
+    """One request that has ended.
+
+    Attributes:
+        began: seconds since the epoch.
+    """
 
     began: float
     seconds: float
-    status: int
-    answer: Answer
-    retry_after_s: float | None
+    reply: Reply
 
 
 class Uploader(FastHttpUser):
-    """Sends orders.
+    """A client that sends orders.
 
     Attributes:
         expected: clip -> its text as the service said it the first time, which all users compare with.
-        deadline_s: that every request asks for.
+        deadline_s: the deadline that every request asks for.
     """
 
     abstract = True
@@ -45,42 +46,41 @@ class Uploader(FastHttpUser):
     deadline_s: float = 60.0
 
     def send(self, order: Order) -> Sent:
-        """Sends one order and reads the answer. Locust counts any answer but the right text as a failure."""
-        headers = {
-            "content-type": order.upload.content_type,
-            "x-priority": order.priority,
-            "x-timeout-seconds": str(self.deadline_s),
-        }
+        """Send one order and read the answer. Locust counts any answer but the right text as a failure."""
+        upload = replace(order.upload, deadline_s=self.deadline_s)
         began = time.time()
         if order.kind == "hang up":
-            _hang_up(str(self.host), order, headers)
-            return Sent(began, time.time() - began, 0, Answer("hung up"), None)
-        body: str = order.upload.body  # type: ignore[assignment]  # locust's annotation forgets bytes
+            _hang_up(str(self.host), upload)
+            return Sent(began, time.time() - began, HUNG_UP)
+        body: str = upload.body  # type: ignore[assignment]  # locust's annotation forgets bytes
         name = f"{order.size}, {order.kind}, {order.priority}"
-        with self.client.post(PATH, data=body, headers=headers, name=name, catch_response=True) as response:
+        with self.client.post(PATH, data=body, headers=upload.headers, name=name, catch_response=True) as response:
             seconds = time.time() - began
-            answer = self._read(order, response)
-            if answer.outcome == "right":
+            reply = self._read(order, response)
+            if reply.outcome == "right":
                 response.success()
             else:
-                response.failure(f"{answer.outcome}: {answer.code}")
-            retry_after = (response.headers or {}).get("retry-after")
-            return Sent(began, seconds, response.status_code, answer, float(retry_after) if retry_after else None)
+                response.failure(f"{reply.outcome}: {reply.code}")
+            return Sent(began, seconds, reply)
 
-    def _read(self, order: Order, response: FastResponse) -> Answer:
+    def _read(self, order: Order, response: FastResponse) -> Reply:
         if not response.status_code:
-            return Answer("error", type(getattr(response, "error", None)).__name__)
-        answer = read(order.kind, response.status_code, response.content or b"", self.expected.get(order.clip))
-        if answer.text is not None:
-            self.expected.setdefault(order.clip, answer.text)
-        return answer
+            return Reply("no answer", code=type(getattr(response, "error", None)).__name__)
+        reply = read_reply(
+            response.status_code,
+            {name.lower(): value for name, value in (response.headers or {}).items()},
+            response.content or b"",
+            streamed=order.upload.streamed,
+            expected=self.expected.get(order.clip),
+        )
+        if reply.text is not None:
+            self.expected.setdefault(order.clip, reply.text)
+        return reply
 
 
-def _hang_up(host: str, order: Order, headers: dict[str, str]) -> None:
-    """Sends the request, waits a moment, and breaks the connection, if the service did not."""
+def _hang_up(host: str, upload: Upload) -> None:
+    """Send the request, wait a moment, and break the connection, if the service did not; gevent has no event loop."""
     address = urlsplit(host)
-    lines = {**headers, "host": address.netloc, "content-length": str(len(order.upload.body))}
-    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     with suppress(OSError), socket.create_connection((str(address.hostname), address.port or 80), CONNECT_S) as peer:
-        peer.sendall(f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode() + order.upload.body)
+        peer.sendall(raw_request(host, upload))
         gevent.sleep(HANG_UP_AFTER_S)

@@ -6,7 +6,7 @@ import pytest
 from ray.serve import Application
 
 from deployments.app import build
-from loadtests.benchmarks import null_graph
+from loadtests.benchmarks.parts import null_graph
 
 NODE = {"Alive": True, "Resources": {"CPU": 2.0, "npu": 2.0, "node:10.0.0.1": 1.0, "node:__internal_head__": 1.0}}
 

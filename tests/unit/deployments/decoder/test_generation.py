@@ -25,8 +25,8 @@ from deployments.decoder.steps import DecodeItem, max_new_tokens
 from deployments.decoder.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
 from deployments.shared.contracts import DecodeOptions, Window
 from deployments.shared.errors import ConfigurationError, UnsupportedLanguageError
-from loadtests.benchmarks.random_whisper import N_MELS
-from loadtests.benchmarks.text import words
+from loadtests.benchmarks.parts.words import words
+from loadtests.common.random_whisper import N_MELS
 from tests.support.paths import ROOT
 from tests.support.spoken_clips import DEMO_MODEL, Clip, encode, load_clips
 from tests.support.tiny_whisper import D_MODEL, LANGUAGES, make_multilingual_model

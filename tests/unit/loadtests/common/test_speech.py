@@ -13,10 +13,10 @@ import pytest
 
 from deployments.mel.decoding import decode
 from loadtests.common import speech
-from loadtests.common.service_process import DEMO_MODEL
-from loadtests.common.speech import CLIPS, LIMITS, hour_of, human, speech_for, synthetic
+from loadtests.common.paths import DEMO_MODEL
+from loadtests.common.speech import CLIPS, CORPUS_VARIABLE, LIMITS, hour_of, human, speech_for, synthetic
 from loadtests.common.wav import RATE, seconds_of, wav_of
-from loadtests.load.options import CORPUS, Subject, add_subject, subject_of
+from loadtests.load.subject import Subject, add_subject, subject_of
 
 COLUMNS = ("file", "category", "lang", "seconds", "reference")
 
@@ -56,9 +56,9 @@ def test_a_corpus_without_enough_speech_is_refused_with_what_is_needed(tmp_path:
         human(corpus(tmp_path, clips=6))
 
 
-@pytest.mark.skipif(CORPUS not in os.environ, reason=f"{CORPUS} names no directory of human speech")
+@pytest.mark.skipif(CORPUS_VARIABLE not in os.environ, reason=f"{CORPUS_VARIABLE} names no directory of human speech")
 def test_the_real_corpus_gives_clips_of_people_and_files_of_minutes() -> None:
-    found = human(Path(os.environ[CORPUS]))
+    found = human(Path(os.environ[CORPUS_VARIABLE]))
     assert len({clip.spoken for clip in found.clips}) == CLIPS
     assert max(file.seconds for file in found.files if file.size == "minutes") > 60
 
@@ -91,14 +91,14 @@ def test_an_hour_can_be_uploaded() -> None:
 def test_the_test_model_is_the_default_and_ignores_the_corpus_of_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(CORPUS, str(tmp_path))
-    assert options() == Subject(DEMO_MODEL, None)
+    monkeypatch.setenv(CORPUS_VARIABLE, str(tmp_path))
+    assert options() == Subject(str(DEMO_MODEL), None)
     assert options("--model", "base") == Subject("base", tmp_path)
-    assert options("--speech", str(tmp_path)) == Subject(DEMO_MODEL, tmp_path)
+    assert options("--speech", str(tmp_path)) == Subject(str(DEMO_MODEL), tmp_path)
 
 
 def test_a_model_of_a_directory_is_named_by_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(CORPUS, raising=False)
+    monkeypatch.delenv(CORPUS_VARIABLE, raising=False)
     (tmp_path / "weights").mkdir()
     monkeypatch.chdir(tmp_path)
     subject = options("--model", "weights", "--speech", "weights")

@@ -11,31 +11,36 @@ from typing import Any
 
 import pytest
 
-from loadtests.common.samples import Sample, upload
+from loadtests.common.audio_files import AudioFile
+from loadtests.common.replies import Outcome, Reply
 from loadtests.load.calibration import Calibration
-from loadtests.load.chaos.clients import PATIENCE, Ask, Done, Menu, Seen, read
-from loadtests.load.chaos.faults import GAP_S, HANG_S, HANGS_A_ROUND, PROCESSES, Fault, plans
+from loadtests.load.chaos.clients import Attempt, Done, is_worth_retrying
+from loadtests.load.chaos.explanation import SLACK_S, Category, explain_attempt
+from loadtests.load.chaos.faults import GAP_S, HANG_S, HANGS_PER_ROUND, Fault, plan_faults
+from loadtests.load.chaos.menu import PATIENCE, Menu
 from loadtests.load.chaos.report import Findings, Memory, account, as_json, as_markdown, violations
-from loadtests.load.chaos.verdict import SLACK_S, Attempt, Category, Purpose, Result, judge, worth_retrying
 from loadtests.load.chaos.watch import STAGES, Lives, files_left
+from loadtests.load.processes import PROCESSES
 
 KILLED_DECODER = Fault("Decoder", "kill", at=100.0, until=100.0, recovered=104.0, replaced=105.0)
 KILLED_INGRESS = Fault("Ingress", "kill", at=200.0, until=200.0, recovered=203.0, replaced=203.0)
 
 
-def attempt(result: Result, status: int | None = None, code: str = "", **changes: Any) -> Attempt:
+def attempt(
+    outcome: Outcome, status: int = 0, code: str = "", *, retry_after_s: float | None = None, **changes: Any
+) -> Attempt:
     fields = {"purpose": "transcribe", "sample": "a", "began": 101.0, "ended": 102.0, **changes}
-    return Attempt(result=result, status=status, code=code, **fields)
+    return Attempt(reply=Reply(outcome, status, code=code, retry_after_s=retry_after_s), **fields)
 
 
 def category(one: Attempt, *faults: Fault) -> Category:
-    return judge(one, faults or (KILLED_DECODER, KILLED_INGRESS)).category
+    return explain_attempt(one, faults or (KILLED_DECODER, KILLED_INGRESS)).category
 
 
 def test_every_process_is_killed_once_a_round_in_an_order_that_the_seed_decides() -> None:
-    a_round = len(PROCESSES) + HANGS_A_ROUND
-    first, second = (list(itertools.islice(plans(random.Random(7)), a_round)) for _ in range(2))
-    other = list(itertools.islice(plans(random.Random(8)), a_round))
+    a_round = len(PROCESSES) + HANGS_PER_ROUND
+    first, second = (list(itertools.islice(plan_faults(random.Random(7)), a_round)) for _ in range(2))
+    other = list(itertools.islice(plan_faults(random.Random(8)), a_round))
     assert first == second != other
     assert Counter(plan.process for plan in first if plan.action == "kill") == dict.fromkeys(PROCESSES, 1)
     assert all(GAP_S[0] <= plan.gap_s <= GAP_S[1] for plan in first)
@@ -44,7 +49,7 @@ def test_every_process_is_killed_once_a_round_in_an_order_that_the_seed_decides(
 
 def test_an_error_that_a_fault_explains_names_it() -> None:
     lost = attempt("error", 503, "stage_lost")
-    assert judge(lost, (KILLED_DECODER,)).cause == "Decoder kill: 503 stage_lost"
+    assert explain_attempt(lost, (KILLED_DECODER,)).cause == "Decoder kill: 503 stage_lost"
     assert category(lost) == "failed"
 
 
@@ -74,7 +79,7 @@ def test_a_broken_connection_is_explained_by_what_holds_connections_only() -> No
         attempt("malformed", 200),
         attempt("stuck"),
         attempt("error", 400, "invalid_audio"),
-        attempt("right text", 200, purpose="bad upload"),
+        attempt("right", 200, purpose="bad upload"),
     ],
 )
 def test_no_fault_explains_what_must_never_happen(one: Attempt) -> None:
@@ -84,71 +89,46 @@ def test_no_fault_explains_what_must_never_happen(one: Attempt) -> None:
 @pytest.mark.parametrize(
     ("one", "expected"),
     [
-        (attempt("right text", 200), "answered"),
-        (attempt("wrong text", 200), "wrong"),
+        (attempt("right", 200), "answered"),
+        (attempt("wrong", 200), "wrong"),
         (attempt("hung up", purpose="hang up"), "hung up"),
         (attempt("error", 400, "invalid_audio", purpose="bad upload"), "rejected"),
-        (attempt("error", 503, "queue_full", began=0.0, ended=1.0), "refused"),
-        (attempt("error", 504, "deadline_exceeded", purpose="short deadline", began=0.0, ended=1.0), "late"),
-        (attempt("error", 504, "deadline_exceeded", began=0.0, ended=1.0), "unexplained"),
+        (attempt("refused", 503, "queue_full", began=0.0, ended=1.0), "refused"),
+        (attempt("late", 504, "deadline_exceeded", purpose="short deadline", began=0.0, ended=1.0), "late"),
+        (attempt("late", 504, "deadline_exceeded", began=0.0, ended=1.0), "unexplained"),
     ],
 )
 def test_what_was_to_be_expected(one: Attempt, expected: Category) -> None:
     assert category(one) == expected
 
 
+def test_a_full_spool_is_no_refusal_that_so_few_clients_may_meet() -> None:
+    full = attempt("refused", 503, "out_of_space", retry_after_s=1.0)
+    assert category(full, KILLED_DECODER) == "failed"
+    assert explain_attempt(full, ()).category == "unexplained"
+
+
 def test_a_sane_client_retries_what_it_is_told_to_and_what_nothing_answered() -> None:
-    assert worth_retrying(attempt("no answer"))
-    assert worth_retrying(attempt("no answer", 500, "page of the proxy"))
-    assert not worth_retrying(attempt("no answer", 404, "page of the proxy"))
-    assert worth_retrying(attempt("error", 503, "queue_full", retry_after_s=1.0))
-    assert not worth_retrying(attempt("error", 504, "deadline_exceeded"))
-    assert not worth_retrying(attempt("wrong text", 200))
-
-
-def ask(answer_format: str = "json", purpose: Purpose = "transcribe") -> Ask:
-    return Ask(purpose, "a", "short", answer_format, "normal", 60.0, upload(b"audio", {}), "one two")
-
-
-def stream(*events: dict[str, Any]) -> bytes:
-    return "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
-
-
-DELTAS = ({"type": "transcript.text.delta", "delta": "one"}, {"type": "transcript.text.delta", "delta": " two"})
-ERROR = {"error": {"code": "stage_lost", "message": "", "type": "", "param": None}}
-
-
-@pytest.mark.parametrize(
-    ("answer_format", "status", "body", "result"),
-    [
-        ("json", 200, b'{"text": "one two"}', "right text"),
-        ("json", 200, b'{"text": "two one"}', "wrong text"),
-        ("json", 200, b'{"text": "one', "malformed"),
-        ("json", 200, b"{}", "malformed"),
-        ("json", 503, json.dumps(ERROR).encode(), "error"),
-        ("json", 500, b"Internal Server Error", "no answer"),
-        ("json", 404, b"Path '/v1/audio/transcriptions' not found.", "no answer"),
-        ("stream", 200, stream(*DELTAS, {"type": "transcript.text.done", "text": "one two"}), "right text"),
-        ("stream", 200, stream({"type": "transcript.text.done", "text": "one two"}), "malformed"),
-        ("stream", 200, stream(*DELTAS), "malformed"),
-        ("stream", 200, b"", "malformed"),
-        ("stream", 200, stream(DELTAS[0], {"type": "error", **ERROR}), "error"),
-    ],
-)
-def test_an_answer_is_read(answer_format: str, status: int, body: bytes, result: Result) -> None:
-    seen = Seen(status=status, body=body)
-    assert read(seen, ask(answer_format)) == result
-    assert seen.code == {"error": "stage_lost", "no answer": "page of the proxy"}.get(result, "")
+    assert is_worth_retrying(attempt("no answer").reply)
+    assert is_worth_retrying(attempt("no answer", 500, "page of the proxy").reply)
+    assert not is_worth_retrying(attempt("no answer", 404, "page of the proxy").reply)
+    assert is_worth_retrying(attempt("refused", 503, "queue_full", retry_after_s=1.0).reply)
+    assert not is_worth_retrying(attempt("late", 504, "deadline_exceeded").reply)
+    assert not is_worth_retrying(attempt("wrong", 200).reply)
 
 
 def test_the_menu_offers_everything() -> None:
-    files = [Sample(size, size, b"audio") for size in ("short", "long", "minutes")]
+    files = [AudioFile(size, size, b"audio") for size in ("short", "long", "minutes")]
     sizes = ("short", "long", "minutes")
     alone_s = {"short": 1.5, "long": 2.0, "minutes": 15.0}
     menu = Menu(random.Random(1), files, Calibration(dict.fromkeys(sizes, "text"), alone_s, 1.5, 1.6, 5.0))
     asked = [menu.choose() for _ in range(2000)]
     assert {one.purpose for one in asked} == {"transcribe", "bad upload", "hang up", "short deadline"}
-    assert {one.answer_format for one in asked} == {"json", "verbose_json", "stream"}
+    formats = (b'"response_format"\r\n\r\njson', b'"response_format"\r\n\r\nverbose_json', b'"stream"\r\n\r\ntrue')
+    assert all(any(wanted in one.upload.body for one in asked) for wanted in formats)
+    assert all(one.upload.streamed == (formats[2] in one.upload.body) for one in asked)
+    assert {one.upload.priority for one in asked} == {"high", "normal", "low"}
+    assert all(one.upload.deadline_s == one.deadline_s for one in asked)
     assert {one.size for one in asked} == {"short", "long", "minutes"}
     assert all(one.expected == ("" if one.purpose == "bad upload" else "text") for one in asked)
     deadlines_s = {one.size: one.deadline_s for one in asked if one.purpose == "transcribe"}
@@ -214,8 +194,8 @@ def done(*attempts: Attempt) -> Done:
 
 def test_the_page_tells_what_came_of_all_requests() -> None:
     found = findings(
-        done(attempt("right text", 200)),
-        done(attempt("error", 503, "stage_lost", retry_after_s=1.0), attempt("right text", 200, ended=103.5)),
+        done(attempt("right", 200)),
+        done(attempt("error", 503, "stage_lost", retry_after_s=1.0), attempt("right", 200, ended=103.5)),
     )
     judged = account(found)
     page = as_markdown(found, judged)
@@ -234,7 +214,7 @@ def test_the_page_tells_what_came_of_all_requests() -> None:
 @pytest.mark.parametrize(
     ("found", "broken"),
     [
-        (findings(done(attempt("wrong text", 200))), "1 wrong transcripts"),
+        (findings(done(attempt("wrong", 200))), "1 wrong transcripts"),
         (findings(done(attempt("stuck"))), "1 unexplained errors"),
         (findings(rest={"slots in use": 2}), "2 slots in use"),
         (findings(processes={"HAProxy": 2}), "2 HAProxy processes at the end"),

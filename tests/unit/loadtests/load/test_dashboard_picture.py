@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from loadtests.load.dashboard import Told, draw
-from loadtests.load.prometheus import Line, Prometheus, with_variables
+from loadtests.load.dashboard.panels import Told, draw
+from loadtests.load.dashboard.prometheus import Line, Prometheus, with_variables
 from tests.support.observability import dashboard
 
 STAGES = ("stage1_load_mel", "stage2_encoder", "stage3_decoder_align")

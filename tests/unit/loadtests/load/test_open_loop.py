@@ -7,9 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from loadtests.load.open_loop import Ask, offer, post
+from loadtests.common.client import PATH, make_upload
+from loadtests.load.open_loop import offer, prepare
 
 AUDIO = bytes(300_000)
+OK, REFUSED, GONE = "/ok", "/refused", "/gone"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -18,14 +20,15 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        if self.path == "/gone":
+        route = self.path.removesuffix(PATH)
+        if route == GONE:
             self.close_connection = True
             return
-        if self.path == "/refused":
+        if route == REFUSED:
             self.close_connection = True
             self._answer(503, b'{"error": {"code": "overloaded"}}', {"Retry-After": "7"})
         body = self.rfile.read(int(self.headers["content-length"]))
-        if self.path == "/ok":
+        if route == OK:
             assert AUDIO in body
             self._answer(200, b'{"text": "yes"}', {})
 
@@ -51,12 +54,13 @@ def url() -> Iterator[str]:
 
 
 def test_every_request_meets_one_end(url: str) -> None:
-    asks = [Ask(path, post(url, path, AUDIO, {"x-priority": "low"})) for path in ("/ok", "/refused", "/gone")]
-    result = offer(url, asks, rate=30, seconds=1)
-    ends = Counter((answer.kind, answer.status, answer.has_retry_after) for answer in result.answers)
-    assert ends == {("/ok", 200, False): 10, ("/refused", 503, True): 10, ("/gone", 0, False): 10}
-    assert {answer.code for answer in result.answers if answer.status == 503} == {"overloaded"}
-    assert all(answer.code for answer in result.answers if answer.status == 0)
-    assert all(answer.seconds > 0 for answer in result.answers)
+    upload = make_upload(AUDIO, priority="low")
+    requests = [prepare(route, f"{url}{route}", upload) for route in (OK, REFUSED, GONE)]
+    result = offer(url, requests, rate=30, seconds=1)
+    ends = Counter((one.kind, one.reply.outcome, one.reply.status, one.reply.retry_after_s) for one in result.arrivals)
+    assert ends == {(OK, "right", 200, None): 10, (REFUSED, "refused", 503, 7.0): 10, (GONE, "no answer", 0, None): 10}
+    assert {one.reply.code for one in result.arrivals if one.kind == REFUSED} == {"overloaded"}
+    assert all(one.reply.code for one in result.arrivals if one.kind == GONE)
+    assert all(one.seconds > 0 for one in result.arrivals)
     assert result.lags_s
     assert result.cpu_share > 0

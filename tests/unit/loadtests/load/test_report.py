@@ -12,18 +12,18 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from loadtests.load.report.page import page
-from loadtests.load.report.run import Run, read_run
-from loadtests.load.report.words import duration, summary
-from loadtests.load.scenarios.arrivals import due_times
+from loadtests.load.report.run import RecordedRun, read_run
+from loadtests.load.report.sentences import duration, summary
 from loadtests.load.scenarios.plan import Scenario, scenarios
-from loadtests.load.scenarios.recording import Recording, Request
+from loadtests.load.scenarios.recording import Recording, RequestRow
+from loadtests.load.scenarios.schedule import due_times
 from loadtests.load.scenarios.wording import quantity
-from tests.support.recorded_load import CALIBRATED, recording, samples, scenario, write
+from tests.support.recorded_load import CALIBRATED, recording, scenario, snapshots, write
 
 VOID = frozenset({"meta"})
 
 
-def run_of(directory: Path, *, slower: float = 1.0) -> Run:
+def run_of(directory: Path, *, slower: float = 1.0) -> RecordedRun:
     """A run of all short scenarios, as if they had been recorded."""
     plans = [plan.at(CALIBRATED, CALIBRATED.mean_clip_s) for plan in scenarios("short")]
     return read_run(write(directory, *(_recorded(plan, slower) for plan in plans)))
@@ -34,10 +34,10 @@ def _recorded(plan: Scenario, slower: float) -> Recording:
     template = recording(plan).requests
     sent = [_ended(one, rng, slower) for one in template]
     assert len(sent) == sum(1 for _ in due_times(plan.phases))
-    return recording(plan, sent, samples(plan.seconds, mib_a_second=0.05))
+    return recording(plan, sent, snapshots(plan.seconds, mib_a_second=0.05))
 
 
-def _ended(one: Request, rng: random.Random, slower: float) -> Request:
+def _ended(one: RequestRow, rng: random.Random, slower: float) -> RequestRow:
     one = dataclasses.replace(one, seconds=slower * rng.uniform(0.05, 0.2), priority=rng.choice(("high", "low")))
     if one.phase == "overload" and rng.random() < 0.5:
         return dataclasses.replace(
@@ -77,7 +77,7 @@ def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
 
 
 def test_numbers_at_the_axes_keep_their_digits(tmp_path: Path) -> None:
-    one = recording(scenario(), seen=samples(20.0))
+    one = recording(scenario(), seen=snapshots(20.0))
     html = page(read_run(write(tmp_path / "run", one)))
     labels = re.findall(r">([\d.]+)</text>", html)
     assert {"0.25", "0.50", "0.75"} <= set(labels)
@@ -130,7 +130,7 @@ def test_a_scenario_that_only_one_run_has_is_not_compared(tmp_path: Path) -> Non
 
 
 def test_a_run_without_processes_to_weigh_has_a_page_too(tmp_path: Path) -> None:
-    bare = [dataclasses.replace(one, memory_mib={}, cpu_s={}) for one in samples(20.0)]
+    bare = [dataclasses.replace(one, memory_mib={}, cpu_s={}) for one in snapshots(20.0)]
     html = page(read_run(write(tmp_path / "run", recording(scenario(), seen=bare))))
     assert "Where the CPU goes" not in html
 

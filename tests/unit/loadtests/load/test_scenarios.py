@@ -17,14 +17,14 @@ import psutil
 import pytest
 
 from loadtests.common.speech import synthetic
+from loadtests.load.estimates import histogram_percentile, percentile, slope
 from loadtests.load.scenarios import sampling
-from loadtests.load.scenarios.answers import read
-from loadtests.load.scenarios.arrivals import due_times
-from loadtests.load.scenarios.estimates import histogram_percentile, percentile, slope
-from loadtests.load.scenarios.figures import FIGURES, holds, judge, steps
+from loadtests.load.scenarios.judgement import FIGURES, judge_recording
+from loadtests.load.scenarios.phases import holds, played_phases
 from loadtests.load.scenarios.plan import Phase, StepLimit, at_least, at_most, scenarios
 from loadtests.load.scenarios.recording import VERDICTS, Recording, Rest, read_recording, recorded
-from loadtests.load.scenarios.traffic import mean_audio_s, orders
+from loadtests.load.scenarios.schedule import due_times
+from loadtests.load.scenarios.traffic import draw_orders, mean_audio_s
 from tests.support.paths import ROOT
 from tests.support.recorded_load import (
     CALIBRATED,
@@ -33,8 +33,8 @@ from tests.support.recorded_load import (
     recording,
     request,
     requests,
-    samples,
     scenario,
+    snapshots,
     write,
 )
 
@@ -89,7 +89,7 @@ def test_a_plan_in_requests_a_second_stays_as_it_is() -> None:
 
 
 def test_mixed_traffic_is_the_same_every_time_and_has_everything_in_it() -> None:
-    first, again = (list(itertools.islice(orders("mixed", SPEECH), 2000)) for _ in range(2))
+    first, again = (list(itertools.islice(draw_orders("mixed", SPEECH), 2000)) for _ in range(2))
     described = [(order.clip, order.kind, order.priority) for order in first]
     assert described == [(order.clip, order.kind, order.priority) for order in again]
     assert {order.size for order in first} == {"short", "long", "minutes"}
@@ -100,53 +100,15 @@ def test_mixed_traffic_is_the_same_every_time_and_has_everything_in_it() -> None
 
 
 def test_every_clip_comes_with_every_priority() -> None:
-    drawn = {(order.clip, order.priority) for order in itertools.islice(orders("priorities", SPEECH), 400)}
+    drawn = {(order.clip, order.priority) for order in itertools.islice(draw_orders("priorities", SPEECH), 400)}
     assert len(drawn) == 3 * len({clip for clip, _ in drawn}) == 36
 
 
 def test_the_mean_length_of_a_mix_weighs_its_sizes() -> None:
     assert mean_audio_s("short", SPEECH) == pytest.approx(sum(clip.seconds for clip in SPEECH.clips) / 12)
-    drawn = [order.clip for order in itertools.islice(orders("mixed", SPEECH), 4000)]
+    drawn = [order.clip for order in itertools.islice(draw_orders("mixed", SPEECH), 4000)]
     seconds = {file.name: file.seconds for file in SPEECH.files}
     assert mean_audio_s("mixed", SPEECH) == pytest.approx(np.mean([seconds[name] for name in drawn]), rel=0.1)
-
-
-def body(document: object) -> bytes:
-    return json.dumps(document).encode()
-
-
-def events(*documents: object) -> bytes:
-    return b"".join(b"data: " + body(document) + b"\n\n" for document in documents)
-
-
-DONE = {"type": "transcript.text.done", "text": "one two"}
-DELTAS = ({"type": "transcript.text.delta", "delta": "one"}, {"type": "transcript.text.delta", "delta": " two"})
-
-
-@pytest.mark.parametrize(
-    ("kind", "status", "content", "expected", "outcome"),
-    [
-        ("plain", 200, body({"text": "one two"}), "one two", "right"),
-        ("plain", 200, body({"text": "one two"}), None, "right"),
-        ("plain", 200, body({"text": "one too"}), "one two", "wrong"),
-        ("plain", 200, b"<html>", "one two", "error"),
-        ("plain", 503, body({"error": {"code": "queue_full"}}), "one two", "refused"),
-        ("plain", 503, body({"error": {"code": "overloaded"}}), "one two", "refused"),
-        ("plain", 503, body({"error": {"code": "stage_lost"}}), "one two", "error"),
-        ("plain", 504, body({"error": {"code": "deadline_exceeded"}}), "one two", "late"),
-        ("plain", 503, body({"error": {"code": "queue_timeout"}}), "one two", "late"),
-        ("plain", 400, body({"error": {"code": "invalid_audio"}}), "one two", "error"),
-        ("stream", 200, events(*DELTAS, DONE), "one two", "right"),
-        ("stream", 200, events(*DELTAS, DONE), "one", "wrong"),
-        ("stream", 200, events(DELTAS[0], DONE), "one two", "error"),
-        ("stream", 200, events(*DELTAS), "one two", "error"),
-        ("stream", 200, b"", "one two", "error"),
-        ("stream", 200, events({"type": "error", "error": {"code": "stage_lost"}}), "one two", "error"),
-        ("stream", 503, body({"error": {"code": "queue_full"}}), "one two", "refused"),
-    ],
-)
-def test_what_an_answer_means(kind: str, status: int, content: bytes, expected: str | None, outcome: str) -> None:
-    assert read(kind, status, content, expected).outcome == outcome  # type: ignore[arg-type]
 
 
 def test_percentiles_of_a_histogram_are_linear_within_a_bucket() -> None:
@@ -186,7 +148,7 @@ def test_an_interval_of_slopes_covers_the_truth_although_neighbouring_samples_de
 
 def test_a_sound_recording_meets_its_criteria() -> None:
     plan = scenario(criteria=(at_most("wrong", 0), at_most("p95_ms", 1000), at_least("offered_ratio", 0.99)))
-    verdicts = judge(recording(plan))
+    verdicts = judge_recording(recording(plan))
     assert [verdict.passed for verdict in verdicts] == [True, True, True]
     assert verdicts[1].value == pytest.approx(1000 * SERVICE_S)
 
@@ -229,7 +191,7 @@ def test_a_generator_that_falls_behind_is_found_out() -> None:
 
 def test_what_cannot_be_measured_is_not_met() -> None:
     one = recording(scenario(criteria=(at_most("memory_slope_upper", 1e9),)), seen=[])
-    assert [(verdict.value, verdict.passed) for verdict in judge(one)] == [(None, False)]
+    assert [(verdict.value, verdict.passed) for verdict in judge_recording(one)] == [(None, False)]
 
 
 @pytest.mark.parametrize(
@@ -254,8 +216,12 @@ def ramp() -> Recording:
 def test_the_capacity_is_the_highest_step_that_was_served() -> None:
     one = ramp()
     assert figure("capacity", one) == 20.0
-    assert [(step.name, step.held) for step in steps(one)] == [("10/s", True), ("20/s", True), ("30/s", False)]
-    assert steps(one)[0].answered == pytest.approx(9.5, abs=0.6)
+    assert [(phase.name, phase.held) for phase in played_phases(one)] == [
+        ("10/s", True),
+        ("20/s", True),
+        ("30/s", False),
+    ]
+    assert played_phases(one)[0].answered == pytest.approx(9.5, abs=0.6)
 
 
 def test_latencies_are_judged_in_multiples_of_a_request_alone() -> None:
@@ -314,12 +280,13 @@ def test_figures_of_the_service_are_differences_of_its_counters() -> None:
 
 
 def test_memory_that_grows_is_found_and_its_warm_up_is_left_out() -> None:
-    growing = recording(scenario(warm_up_s=5.0), seen=samples(60.0, mib_a_second=0.1))
+    growing = recording(scenario(warm_up_s=5.0), seen=snapshots(60.0, mib_a_second=0.1))
     assert figure("memory_slope", growing) == pytest.approx(360.0)
-    flat = recording(scenario(warm_up_s=5.0), seen=samples(60.0))
+    flat = recording(scenario(warm_up_s=5.0), seen=snapshots(60.0))
     assert figure("memory_slope_upper", flat) == pytest.approx(0.0, abs=1e-6)
     early = [
-        dataclasses.replace(one, memory_mib={"Encoder": 50.0 + 10 * min(one.at - EPOCH, 5.0)}) for one in samples(60.0)
+        dataclasses.replace(one, memory_mib={"Encoder": 50.0 + 10 * min(one.at - EPOCH, 5.0)})
+        for one in snapshots(60.0)
     ]
     assert figure("memory_slope", recording(scenario(warm_up_s=5.0), seen=early)) == pytest.approx(0.0, abs=1e-6)
 
@@ -333,7 +300,7 @@ def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert recorded(run) == [run / "steady"]
     again = read_recording(run / "steady")
     assert (again.scenario, again.requests, again.rest) == (one.scenario, one.requests, one.rest)
-    assert again.samples == one.samples
+    assert again.snapshots == one.snapshots
     assert [verdict["passed"] for verdict in json.loads((run / "steady" / VERDICTS).read_text())] == [False]
 
 

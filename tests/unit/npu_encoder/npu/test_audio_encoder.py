@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from deployments.decoder.generation import TextGenerator
 from deployments.decoder.steps import DecodeItem
 from deployments.shared.contracts import DecodeOptions, Window
-from loadtests.benchmarks.text import words
+from loadtests.benchmarks.parts.words import words
 from npu_encoder.errors import DeviceTimeoutError
 from npu_encoder.loading import load_backend
 from npu_encoder.npu.audio_encoder import PLANS, AudioEncoder, PlanName

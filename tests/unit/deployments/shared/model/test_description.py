@@ -14,7 +14,7 @@ from deployments.shared.contracts import DecodeOptions, Window
 from deployments.shared.errors import ConfigurationError
 from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
-from loadtests.benchmarks.random_whisper import Shape
+from loadtests.common.random_whisper import Shape
 from npu_encoder.loading import load_backend
 from tests.support.paths import DEMO_MODEL
 from tests.support.real_model import real_base

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from loadtests.benchmarks.accuracy.contenders import NO_ANSWER, Answer, Service
+from loadtests.benchmarks.accuracy.contenders import ServiceContender, Transcription
+from loadtests.common.replies import NO_ANSWER
 from loadtests.common.service_process import free_port
 
 REFUSAL = {"error": {"code": "overloaded", "message": "Come back later."}}
@@ -54,39 +55,39 @@ def serving(together: int) -> Iterator[tuple[Server, str]]:
         server.shutdown()
 
 
-def ask(service: Service, directory: Path, *files: str) -> dict[str, Answer]:
+def ask(service: ServiceContender, directory: Path, *files: str) -> dict[str, Transcription]:
     for file in files:
         (directory / file).write_bytes(b"RIFF")
-    answers: dict[str, Answer] = {}
+    answers: dict[str, Transcription] = {}
     service.transcribe(directory, files, answers.__setitem__)
     return answers
 
 
 def test_every_kind_of_answer_is_noted(tmp_path: Path) -> None:
     with serving(1) as (_, url):
-        answers = ask(Service(url, 1), tmp_path, *ANSWERS)
+        answers = ask(ServiceContender(url, 1), tmp_path, *ANSWERS)
     noted = {file: (answer.status, answer.code, answer.text, answer.language) for file, answer in answers.items()}
     assert noted == {
         "text.wav": (200, "", "Hello.", "de"),
         "silent.wav": (200, "", "", ""),
         "refused.wav": (503, "overloaded", "", ""),
-        "proxy.wav": (502, "", "", ""),
+        "proxy.wav": (502, "proxy_page", "", ""),
     }
     assert all(answer.seconds > 0 for answer in answers.values())
 
 
 def test_so_many_clients_ask_at_once(tmp_path: Path) -> None:
     with serving(4) as (server, url):
-        answers = ask(Service(url, 4, "verbose_json"), tmp_path, *ANSWERS)
+        answers = ask(ServiceContender(url, 4, "verbose_json"), tmp_path, *ANSWERS)
     assert set(answers) == set(ANSWERS)
     assert all(b"verbose_json" in body for body in server.bodies)
 
 
 def test_no_server_is_no_answer(tmp_path: Path) -> None:
-    (answer,) = ask(Service(f"http://127.0.0.1:{free_port()}", 1), tmp_path, "text.wav").values()
+    (answer,) = ask(ServiceContender(f"http://127.0.0.1:{free_port()}", 1), tmp_path, "text.wav").values()
     assert (answer.status, answer.code, answer.text) == (NO_ANSWER, "ClientConnectorError", "")
 
 
 def test_a_run_is_named_after_its_clients_and_format() -> None:
-    assert Service("", 1).name == "service, 1 client"
-    assert Service("", 16, "verbose_json").name == "service, 16 clients, verbose_json"
+    assert ServiceContender("", 1).name == "service, 1 client"
+    assert ServiceContender("", 16, "verbose_json").name == "service, 16 clients, verbose_json"

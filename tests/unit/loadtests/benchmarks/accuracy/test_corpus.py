@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.benchmarks.accuracy.corpus import IN_THE_TREE, Choice, Recording, is_heard, read_corpus
+from loadtests.benchmarks.accuracy.corpus import IN_THE_TREE, Choice, CorpusFile, is_heard, read_corpus
 from loadtests.common.wav import wav_of
 
 COLUMNS = ("file", "category", "lang", "speakers", "seconds", "reference", "trust")
@@ -14,22 +14,22 @@ talk 1 3005 15.700 28.325 <o,f0,unk> THEY SAY IN ALL
 """
 
 
-def corpus_of(directory: Path, *rows: tuple[str, ...]) -> list[Recording]:
+def corpus_of(directory: Path, *rows: tuple[str, ...]) -> list[CorpusFile]:
     """Write a manifest and read it back."""
     lines = ["\t".join(row) for row in (COLUMNS, *rows)]
     (directory / "manifest.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return read_corpus(directory)
 
 
-def recording(file: str, category: str = "read_speech", language: str = "en") -> Recording:
-    return Recording(file, category, language, file, 1.0, ("A word.",))
+def recording(file: str, category: str = "read_speech", language: str = "en") -> CorpusFile:
+    return CorpusFile(file, category, language, file, 1.0, ("A word.",))
 
 
 def test_a_row_is_a_recording_with_its_sentences(tmp_path: Path) -> None:
     (found,) = corpus_of(
         tmp_path, ("a/1.flac", "read_speech", "en", "1688", "2.5", 'He said "no". Why? 2.5 times.', "high")
     )
-    assert found == Recording(
+    assert found == CorpusFile(
         "a/1.flac", "read_speech", "en", "1688", 2.5, ('He said "no".', "Why?", "2.5 times."), unscored=""
     )
     assert found.collection == "a"
@@ -80,7 +80,7 @@ def test_folders_named_after_languages_are_a_corpus(tmp_path: Path) -> None:
         (tmp_path / language / "one.wav").write_bytes(wav_of(bytes(32000)))
         (tmp_path / language / "one.txt").write_text(text, encoding="utf-8")
     assert read_corpus(tmp_path) == [
-        Recording("fr/one.wav", "sentence", "fr", "fr/one.wav", 1.0, ("Bonjour le monde.",))
+        CorpusFile("fr/one.wav", "sentence", "fr", "fr/one.wav", 1.0, ("Bonjour le monde.",))
     ]
 
 

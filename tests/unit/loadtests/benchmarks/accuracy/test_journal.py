@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.benchmarks.accuracy.contenders import Answer
+from loadtests.benchmarks.accuracy.contenders import Transcription
 from loadtests.benchmarks.accuracy.journal import Journal, Turn
 
 SUBJECT = {"model": "base", "corpus": "speech"}
-HELLO = Answer(200, "", "Hello. 你好", "en", 0.5)
+HELLO = Transcription(200, "", "Hello. 你好", "en", 0.5)
 
 
 def written(path: Path) -> None:

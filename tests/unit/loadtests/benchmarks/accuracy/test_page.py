@@ -4,12 +4,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from loadtests.benchmarks.accuracy.contenders import Answer
-from loadtests.benchmarks.accuracy.corpus import Recording
+from loadtests.benchmarks.accuracy.contenders import Transcription
+from loadtests.benchmarks.accuracy.corpus import CorpusFile
 from loadtests.benchmarks.accuracy.groups import by_category, groups
 from loadtests.benchmarks.accuracy.journal import Journal, Turn
 from loadtests.benchmarks.accuracy.page import render, write_page
-from loadtests.benchmarks.accuracy.results import Results, Subject, judge, read_results, write_results
+from loadtests.benchmarks.accuracy.results import AccuracyRun, Results, judge_answers, read_results, write_results
 
 ONE, MANY, NAMED, PEER = (
     "service, 1 client",
@@ -27,7 +27,7 @@ MACHINE = {
     "python": "3.11",
     "versions": {"ray": "2"},
 }
-SUBJECT = Subject(
+SUBJECT = AccuracyRun(
     command="python -m loadtests.benchmarks.accuracy $SPEECH_CORPUS --peers",
     corpus="`speech`",
     model="base",
@@ -47,19 +47,19 @@ RIGHT = {
     "languages/4.ogg": "guten tag",
 }
 RECORDINGS = [
-    Recording("librispeech/1.flac", "read_speech", "en", "a", 2.0, (RIGHT["librispeech/1.flac"],)),
-    Recording("librispeech/2.flac", "read_speech", "en", "b", 3.0, (RIGHT["librispeech/2.flac"],)),
-    Recording("phone/3.wav", "phone", "en", "c", 1.0, (RIGHT["phone/3.wav"],)),
-    Recording("languages/4.ogg", "read_speech", "de", "d", 1.0, (RIGHT["languages/4.ogg"],)),
-    Recording("noisy/5.wav", "noise", "", "e", 5.0, (), "no text is known"),
+    CorpusFile("librispeech/1.flac", "read_speech", "en", "a", 2.0, (RIGHT["librispeech/1.flac"],)),
+    CorpusFile("librispeech/2.flac", "read_speech", "en", "b", 3.0, (RIGHT["librispeech/2.flac"],)),
+    CorpusFile("phone/3.wav", "phone", "en", "c", 1.0, (RIGHT["phone/3.wav"],)),
+    CorpusFile("languages/4.ogg", "read_speech", "de", "d", 1.0, (RIGHT["languages/4.ogg"],)),
+    CorpusFile("noisy/5.wav", "noise", "", "e", 5.0, (), "no text is known"),
 ]
 
 
-def good(text: str, language: str = "") -> Answer:
-    return Answer(200, "", text, language, 0.1)
+def good(text: str, language: str = "") -> Transcription:
+    return Transcription(200, "", text, language, 0.1)
 
 
-def run(tmp_path: Path, **changes: dict[str, Answer]) -> Results:
+def run(tmp_path: Path, **changes: dict[str, Transcription]) -> Results:
     """Return the results of a faultless run, but for the changes: contender -> file -> answer."""
     journal = Journal(tmp_path / "answers.jsonl", {})
     texts = {**RIGHT, "noisy/5.wav": ""}
@@ -68,7 +68,7 @@ def run(tmp_path: Path, **changes: dict[str, Answer]) -> Results:
         answers = {file: good(text, language.get(file, "")) for file, text in texts.items()}
         journal.answers[name] = answers | changes.get(name, {})
         journal.turns[name] = [Turn(2.0, 8.0, 3), Turn(2.0, 4.0, 2)]
-    return judge(SUBJECT, RECORDINGS, Counter({"about containers": 7}), journal)
+    return judge_answers(SUBJECT, RECORDINGS, Counter({"about containers": 7}), journal)
 
 
 def page(results: Results) -> str:
@@ -111,7 +111,7 @@ def test_a_category_of_one_speaker_is_named_where_it_errs_more(tmp_path: Path) -
 
 
 def test_an_answer_other_than_200_counts_as_no_words_and_is_named(tmp_path: Path) -> None:
-    results = run(tmp_path, **{MANY: {"phone/3.wav": Answer(503, "overloaded", "", "", 0.1)}})
+    results = run(tmp_path, **{MANY: {"phone/3.wav": Transcription(503, "overloaded", "", "", 0.1)}})
     (phone,) = (group for group in groups(results, by_category) if group.label == "phone")
     assert phone.rates[MANY].value == 1.0
     assert results.missing(MANY) == []

@@ -1,0 +1,86 @@
+"""Everything that the throughput benchmark measures of one contender."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from loadtests.benchmarks.parts.words import word_error_rate
+from loadtests.common.clips import Clip
+from loadtests.common.closed_loop import LoadResult
+from loadtests.common.cpu_time import LOAD_GENERATOR
+
+
+@dataclass
+class Measurements:
+    """The figures of one contender, a value per round.
+
+    Attributes:
+        count: answered requests of all rounds.
+        cpu_s: role -> CPU seconds of all rounds.
+        encoder_busy: share of the time in which the encoder computed.
+        texts: clip name -> every different text it gave.
+    """
+
+    requests_per_s: list[float] = field(default_factory=list)
+    real_time_factors: list[float] = field(default_factory=list)
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+    count: int = 0
+    cpu_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    encoder_busy: list[float] = field(default_factory=list)
+    texts: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def add_load(self, result: LoadResult, cpu_s: Mapping[str, float]) -> None:
+        """Take in one round of a closed loop."""
+        self.count += len(result.latencies_s)
+        self.requests_per_s.append(result.requests_per_s)
+        self.real_time_factors.append(result.audio_s / result.seconds)
+        self.p50_ms.append(result.percentile_ms(50))
+        self.p99_ms.append(result.percentile_ms(99))
+        for role, used in cpu_s.items():
+            self.cpu_s[role] += used
+        for name, texts in result.texts.items():
+            self.texts[name] |= texts
+
+    def add_sequence(self, clips: int, seconds: float, cpu_s: float, texts: Mapping[str, str], mean_s: float) -> None:
+        """Take in one round of a peer that transcribes one clip after the other.
+
+        Args:
+            mean_s: mean seconds of audio in a clip.
+        """
+        self.count += clips
+        self.requests_per_s.append(clips / seconds)
+        self.real_time_factors.append(clips / seconds * mean_s)
+        self.p50_ms.append(1000 * seconds / clips)
+        self.cpu_s["process"] += cpu_s
+        for name, text in texts.items():
+            self.texts[name].add(text)
+
+    @property
+    def cpu_ms(self) -> dict[str, float]:
+        """CPU milliseconds per request by role, the largest first."""
+        largest_first = sorted(self.cpu_s.items(), key=lambda item: -item[1])
+        return {role: 1000 * used / self.count for role, used in largest_first}
+
+    @property
+    def service_cpu_ms(self) -> float:
+        """CPU milliseconds per request without the load generator."""
+        return sum(used for role, used in self.cpu_ms.items() if role != LOAD_GENERATOR)
+
+    @property
+    def encoder_busy_share(self) -> float | None:
+        """The median share of the time in which the encoder computed; None where it never did."""
+        return statistics.median(self.encoder_busy) if any(self.encoder_busy) else None
+
+    def error_rate(self, corpus: Sequence[Clip]) -> float:
+        """Return the word error rate over all different texts."""
+        return word_error_rate([(clip.spoken, text) for clip in corpus for text in self.texts.get(clip.name, ())])
+
+    def differs_from(self, other: Measurements) -> list[str]:
+        """Return the names of the clips whose texts are not one and the same in both."""
+        return [
+            name for name in self.texts.keys() & other.texts.keys() if len(self.texts[name] | other.texts[name]) > 1
+        ]

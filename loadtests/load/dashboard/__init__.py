@@ -1,0 +1,1 @@
+"""The picture of the Grafana dashboard: Prometheus watches a service under load, the dashboard's panels are drawn."""
