@@ -14,7 +14,7 @@ from deployments.commands.errors import CommandError
 
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 7200.0
-"""For the next bytes of an answer: as long as the longest deadline that a service gives by default."""
+"""Seconds until the next bytes of an answer: the longest deadline that a service gives by default."""
 
 SHOWN_CHARACTERS = 200
 UNAUTHORIZED = 401
