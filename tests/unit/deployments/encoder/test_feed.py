@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import pytest
 
@@ -26,8 +26,8 @@ def test_an_item_joins_the_work_that_goes_on_and_a_finished_one_leaves_it() -> N
             assert gate.wait(10)
         rounds.append(taken)
 
-    async def scenario() -> tuple[int, int]:
-        feed: Feed[int, int] = Feed(work, ThreadPoolExecutor(1))
+    async def scenario(executor: Executor) -> tuple[int, int]:
+        feed: Feed[int, int] = Feed(work, executor)
         first = await feed(1, NORMAL)
         assert feed.busy, "the worker is still at it"
         second = asyncio.create_task(feed(2, NORMAL))
@@ -35,7 +35,8 @@ def test_an_item_joins_the_work_that_goes_on_and_a_finished_one_leaves_it() -> N
         gate.set()
         return first, await second
 
-    assert asyncio.run(scenario()) == (2, 4)
+    with ThreadPoolExecutor(1) as executor:  # whose end is that of the work
+        assert asyncio.run(scenario(executor)) == (2, 4)
     assert rounds[0] == [1, 2]
 
 
