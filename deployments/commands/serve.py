@@ -38,7 +38,6 @@ FAST_PATHS = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
     # By default Ray's workers are all equally nice. The stages are nicer than the ingress: `cpu_priority.py`.
     "RAY_worker_niceness": "0",
-    HOOK_VARIABLE: HOOK,
 }
 """Ray reads these where it starts, so they cannot be part of the configuration file. The user's own values win."""
 
@@ -50,6 +49,9 @@ SELF_HEALING = {
     # A replica that hangs never finishes its calls, so waiting for them would only keep its slots.
     "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
 }
+
+LEAN_START = {HOOK_VARIABLE: HOOK}
+"""Only where this command starts Ray: a worker that cannot import this package would not start."""
 
 READY_TIMEOUT_S = 180.0
 POLL_S = 0.25
@@ -79,7 +81,7 @@ def serve_until_stopped(config: Configuration) -> None:
     devices = _devices(config)
     _fetch_models(config)
     stop = _stop_signals()
-    for variable, value in {**FAST_PATHS, **SELF_HEALING}.items():
+    for variable, value in {**FAST_PATHS, **SELF_HEALING, **LEAN_START}.items():
         os.environ.setdefault(variable, value)
 
     import ray  # noqa: PLC0415  (reads the environment when imported)

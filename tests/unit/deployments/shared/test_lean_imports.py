@@ -5,7 +5,7 @@ import sys
 
 from ray._private import ray_constants
 
-from deployments.commands.serve import FAST_PATHS
+from deployments.commands.serve import LEAN_START
 from deployments.shared.lean_imports import HOOK, HOOK_VARIABLE
 
 PROGRAM = f"""
@@ -31,4 +31,4 @@ def test_serve_starts_without_pandas_which_can_be_taken_in_again() -> None:
 
 def test_workers_look_where_the_service_writes_it() -> None:
     assert HOOK_VARIABLE == ray_constants.WORKER_PROCESS_SETUP_HOOK_ENV_VAR
-    assert FAST_PATHS[HOOK_VARIABLE] == HOOK
+    assert LEAN_START == {HOOK_VARIABLE: HOOK}
