@@ -1,1 +1,1 @@
-"""Measures a service: ``benchmarks`` say how fast and how right, ``load`` says what it does under load and faults."""
+"""Programs that measure a service: ``benchmarks`` how fast and how right it is, ``load`` what it does under load."""

@@ -34,12 +34,11 @@ from loadtests.benchmarks.accuracy.journal import Journal, Turn
 from loadtests.benchmarks.accuracy.page import write_page
 from loadtests.benchmarks.accuracy.results import AccuracyRun, judge_answers, read_results, write_results
 from loadtests.common.machine import machine_facts
-from loadtests.common.paths import ROOT
 from loadtests.common.replies import OK
 from loadtests.common.service_process import Application, running
 from loadtests.common.speech import CORPUS_VARIABLE
 
-PAGE = ROOT / "docs" / "accuracy.md"
+PAGE = Path("docs/accuracy.md")
 LANGUAGE_FORMAT = "verbose_json"
 """The response format whose answers name the language."""
 PEER = "faster-whisper"
@@ -73,7 +72,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        prog="python -m loadtests.benchmarks.accuracy",
+        prog="amanuensis bench accuracy",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("directory", type=Path, nargs="?", help="the corpus")
@@ -86,7 +85,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", type=_model, default="base", help="what the service and the peers load")
     parser.add_argument("--url", help="a service that runs already, with that model; else one is started")
     parser.add_argument("--peers", nargs="*", choices=[*BEAMS], help=f"also run these; {PEER} where none is named")
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "accuracy", help="directory of the results")
+    parser.add_argument("--output", type=Path, default=Path("results/accuracy"), help="directory of the results")
     parser.add_argument("--page", type=Path, metavar="RESULTS", help="only write the page anew from this JSON")
     parser.add_argument("--page-output", type=Path, default=PAGE, help="where --page writes; the plot goes beside it")
     return parser.parse_args()
@@ -153,7 +152,7 @@ def _run(subject: AccuracyRun, directory: Path) -> dict[str, str]:
 def _command(directory: Path) -> str:
     """Return the command as another machine would be given it: without this one's paths."""
     words = [f"${CORPUS_VARIABLE}" if Path(word) == directory else _short(word) for word in sys.argv[1:]]
-    return " ".join(["python -m loadtests.benchmarks.accuracy", *words])
+    return " ".join(["amanuensis bench accuracy", *words])
 
 
 def _short(word: str) -> str:
