@@ -1,18 +1,28 @@
-"""What holds for all tests.
-
-Several workers share the cores (``pytest --numprocesses``), so each computes with one thread: OpenBLAS' threads wait
-for each other by spinning, and where there are more of them than cores they do little else.
-"""
+"""Which worker gets which test, where several run them (``pytest --numprocesses 2``)."""
 
 from __future__ import annotations
 
-import os
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+SERVICE = "tests/service/"
+NPU = "tests/service/test_npu.py"
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-    import numpy  # noqa: F401  (reads the variables)
 
-    for variable in ONE_THREAD:
-        del os.environ[variable]  # what a test starts is not to inherit them
+class ServiceTestsTogether(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Tests of the running service in one worker, in their order: they share what they do to its applications.
+
+    Those of the simulated NPU have applications of their own and run beside all others: most of their time they wait
+    for an encoder to start. (xdist's own groups, ``--dist loadgroup``, do nothing with pytest 9.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(NPU):
+            return NPU
+        return SERVICE if nodeid.startswith(SERVICE) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Give workers their tests."""
+    return ServiceTestsTogether(config, log)

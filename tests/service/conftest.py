@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from openai import OpenAI
@@ -14,7 +13,6 @@ from tests.support.service_helpers import AUDIO, SimulatedNpu, client_of
 from tests.support.shared_service import NPU_ROUTES, SharedService, serving
 from tests.support.trace_collector import RemoteCollector
 
-HERE = Path(__file__).parent
 SERVICE = pytest.StashKey[ExitStack]()
 
 
@@ -42,17 +40,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     except Exception:  # noqa: BLE001  (whatever it is, it is the finding)
         traceback.print_exc()
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of the simulated NPU beside all others: most of their time they wait for an encoder to start.
-
-    The tests of one group run in one process, in their order: they share what they do to their applications.
-    """
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("npu" if item.path.stem == "test_npu" else "service"))
 
 
 @pytest.fixture(scope="session")
