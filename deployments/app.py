@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray.serve import Application
+from ray.serve import Application, Deployment
 
 from deployments.decoder.deployment import Decoder
 from deployments.encoder.deployment import Encoder
@@ -60,9 +60,7 @@ def mel(placement: Placement, model: Model) -> Application:
         at_once=settings.mel_threads,
         drain_s=settings.drain_timeout_s,
     )
-    options = {**stage_options(settings), **scaling, "ray_actor_options": placement.cpu_stage}
-    application: Application = MelPreprocessor.options(**options).bind(settings, model)
-    return application
+    return _bind_cpu_stage(MelPreprocessor, scaling, placement, model)
 
 
 def encoders(placement: Placement, model: Model) -> list[Application]:
@@ -82,9 +80,7 @@ def decoder(placement: Placement, model: Model) -> Application:
         at_once=settings.decoder_batch_size,
         drain_s=settings.drain_timeout_s,
     )
-    options = {**stage_options(settings), **scaling, "ray_actor_options": placement.cpu_stage}
-    application: Application = Decoder.options(**options).bind(settings, model)
-    return application
+    return _bind_cpu_stage(Decoder, scaling, placement, model)
 
 
 def ingress(
@@ -118,3 +114,9 @@ def ingress_options(placement: Placement) -> dict[str, Any]:
         "graceful_shutdown_timeout_s": placement.settings.drain_timeout_s,
         "logging_config": {"enable_access_log": False},  # the request log says more, and does not swell under overload
     }
+
+
+def _bind_cpu_stage(stage: Deployment, scaling: dict[str, Any], placement: Placement, model: Model) -> Application:
+    options = {**stage_options(placement.settings), **scaling, "ray_actor_options": placement.cpu_stage}
+    application: Application = stage.options(**options).bind(placement.settings, model)
+    return application

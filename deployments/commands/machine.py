@@ -18,7 +18,6 @@ import requests
 
 from deployments.commands.configuration import Configuration
 from deployments.shared.errors import ConfigurationError
-from deployments.shared.frames import N_FRAMES
 from deployments.shared.memory.slab import SlabLayout
 from deployments.shared.model.description import Model, describe
 from deployments.shared.model.finding import find
@@ -99,10 +98,7 @@ def check_shared_memory(settings: Settings, model: Model | None) -> Finding:
     text = f"{free / GIB:.1f} GiB free in {directory}"
     if model is None or settings.handoff == "object_store":
         return Finding(Level.OK, text)
-    dimensions = model.dimensions
-    slab = SlabLayout(
-        settings.slots, dimensions.n_mels, N_FRAMES, dimensions.n_audio_ctx, dimensions.d_model
-    ).total_bytes
+    slab = SlabLayout.of(settings.slots, model.dimensions).total_bytes
     text += f", of which {settings.slots} slots take {slab / GIB:.2f}"
     if free < slab:
         return Finding(Level.FAILED, f"{text}: lower AMANUENSIS_SLOTS, or enlarge it (docker: --shm-size)")

@@ -26,7 +26,6 @@ from deployments.ingress.telemetry.statistics import Statistics
 from deployments.ingress.work import Work, decode_options, speech_options
 from deployments.shared.contracts import BlobRef, EncoderHealth, SpooledBlob, Stages, Stored
 from deployments.shared.errors import InvalidAudioError, ModelNotFoundError
-from deployments.shared.frames import N_FRAMES
 from deployments.shared.memory.handoff import drop
 from deployments.shared.memory.slab import Slab, SlabLayout
 from deployments.shared.memory.spool import write_upload
@@ -187,10 +186,7 @@ class TranscriptionService:
     def _create_slab(self) -> Slab | None:
         if self._directory is None:
             return None
-        dimensions = self.model.dimensions
-        layout = SlabLayout(
-            self.settings.slots, dimensions.n_mels, N_FRAMES, dimensions.n_audio_ctx, dimensions.d_model
-        )
+        layout = SlabLayout.of(self.settings.slots, self.model.dimensions)
         return Slab.create(self._directory.path / "slab", layout)
 
     def _plan(self, request: Request) -> Work:

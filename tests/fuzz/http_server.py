@@ -8,14 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from deployments.ingress.http.routes import create_app
-from deployments.ingress.service import TranscriptionService
-from deployments.shared.model.description import load_model
-from deployments.shared.settings import Settings
-from tests.support.paths import DEMO_MODEL
+from tests.support.http_service import service
 from tests.support.scripted_stages import ScriptedStages
 
 Address = tuple[str, int]
@@ -28,11 +26,10 @@ MAX_UPLOAD_BYTES = 2 * 2**20
 @contextmanager
 def serving(shared_memory: Path) -> Iterator[Address]:
     """A service that runs for as long as the context lasts, and then must hold nothing any more."""
-    limits = {"upload_timeout_s": UPLOAD_TIMEOUT_S, "max_upload_bytes": MAX_UPLOAD_BYTES}
-    settings = Settings.resolve({"whisper_model": str(DEMO_MODEL), "shared_memory_dir": str(shared_memory), **limits})
-    service = TranscriptionService(settings, load_model(settings), ScriptedStages(2), shared_memory=True)
+    limits: dict[str, Any] = {"upload_timeout_s": UPLOAD_TIMEOUT_S, "max_upload_bytes": MAX_UPLOAD_BYTES}
+    served = service(ScriptedStages(2), shared_memory, **limits)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="critical", lifespan="on"))
+        server = uvicorn.Server(uvicorn.Config(create_app(served), log_level="critical", lifespan="on"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started:
@@ -42,5 +39,5 @@ def serving(shared_memory: Path) -> Iterator[Address]:
         finally:
             server.should_exit = True
             thread.join()
-    assert service.admission.in_use == 0, "every slot came back"
-    assert service.admission.waiting == 0, "so did every place in the queue"
+    assert served.admission.in_use == 0, "every slot came back"
+    assert served.admission.waiting == 0, "so did every place in the queue"

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 import pytest
 from openai import OpenAI
 
-from tests.support.service_helpers import AUDIO, SimulatedNpu, client_of
+from tests.support.paths import AUDIO
+from tests.support.service_helpers import SimulatedNpu, client_of
 from tests.support.shared_service import NPU_ROUTES, SharedService, serving
 from tests.support.trace_collector import RemoteCollector
 

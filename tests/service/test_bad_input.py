@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import requests
 
-from tests.support.service_helpers import AUDIO, MAX_UPLOAD_BYTES
+from tests.support.paths import AUDIO
+from tests.support.service_helpers import MAX_UPLOAD_BYTES
 
 CLIP = AUDIO / "01_espeak-plain.wav"
 

@@ -21,7 +21,8 @@ import pytest
 import requests
 from openai import OpenAI
 
-from tests.support.service_helpers import AUDIO, client_of, corpus_file, normal, samples, wav
+from tests.support.paths import AUDIO
+from tests.support.service_helpers import client_of, corpus_file, normal, samples, wav
 
 HUMAN = AUDIO / "human" / "jfk.flac"
 JFK = "and so my fellow americans ask not what your country can do for you ask what you can do for your country"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.service_helpers import AUDIO, is_ready, replicas, slots_in_use, wait_until
+from tests.support.paths import AUDIO
+from tests.support.service_helpers import is_ready, replicas, slots_in_use, wait_until
 
 CLIPS = sorted(path.name for path in AUDIO.glob("*.wav"))
 ROUNDS = 4

@@ -11,7 +11,8 @@ import pytest
 import requests
 
 from loadtests.benchmarks.parts.words import words
-from tests.support.service_helpers import AUDIO, SimulatedNpu, is_ready, replicas, slots_in_use, wait_until
+from tests.support.paths import AUDIO
+from tests.support.service_helpers import SimulatedNpu, is_ready, replicas, slots_in_use, wait_until
 
 CLIPS = sorted(path.name for path in AUDIO.glob("*.wav"))
 NPU = "npu:xdna2-bf16-simulated"

@@ -8,7 +8,8 @@ from openai import OpenAI
 from openapi_spec_validator import validate
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.support.service_helpers import AUDIO, wait_until
+from tests.support.paths import AUDIO
+from tests.support.service_helpers import wait_until
 from tests.support.trace_collector import RemoteCollector, attributes
 
 

@@ -13,7 +13,8 @@ from loadtests.common.client import make_upload
 from loadtests.common.replies import Reply
 from loadtests.load.open_loop import Arrival, offer, prepare
 from loadtests.load.overload import is_sound
-from tests.support.service_helpers import AUDIO, client_of, replicas
+from tests.support.paths import AUDIO
+from tests.support.service_helpers import client_of, replicas
 
 DEADLINE_S = 3.0
 RATE = 150.0  # several times what one slot can do

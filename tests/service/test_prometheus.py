@@ -13,7 +13,7 @@ from openai import OpenAI
 
 from loadtests.load.dashboard.prometheus import Prometheus, ray_session, watching, with_variables
 from tests.support.observability import alerts, dashboard, rules
-from tests.support.service_helpers import AUDIO
+from tests.support.paths import AUDIO
 from tests.support.shared_service import SharedService
 
 pytestmark = pytest.mark.skipif(

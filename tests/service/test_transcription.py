@@ -14,7 +14,8 @@ import requests
 from openai import OpenAI
 
 from loadtests.benchmarks.parts.words import words
-from tests.support.service_helpers import AUDIO, client_of
+from tests.support.paths import AUDIO
+from tests.support.service_helpers import client_of
 
 SHORT = sorted(path.name for path in AUDIO.glob("0*.wav"))
 LONG = sorted(path.name for path in AUDIO.glob("1*.wav"))

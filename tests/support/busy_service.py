@@ -32,8 +32,8 @@ from deployments.shared.contracts import (
 )
 from deployments.shared.errors import AmanuensisError
 from deployments.shared.urgency import UrgentFirst
-from tests.support import requests
-from tests.support.requests import make_pipeline, make_request, make_work
+from tests.support import pipelines
+from tests.support.pipelines import make_pipeline, make_request, make_work
 from tests.support.scripted_stages import PCM, TIMING, ScriptedStages
 
 WINDOW_S = 28.0
@@ -196,5 +196,5 @@ class BusyService:
             await asyncio.sleep(self.chance.uniform(0.01, 0.2))  # the upload
             request = make_request(priority=priority, limit=limit)
             work = make_work(SpooledBlob(str(windows)))
-            async for _ in requests.run(self.pipeline, entry, request, work):
+            async for _ in pipelines.run(self.pipeline, entry, request, work):
                 pass

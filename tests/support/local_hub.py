@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+
+from tests.support.threaded_server import answering
 
 SHA = "5" * 40
 LARGE = ".bin"
@@ -87,10 +88,7 @@ def serving(files: dict[str, Mapping[str, bytes]], monkeypatch: pytest.MonkeyPat
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
+    with answering(Handler) as url:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
         monkeypatch.setattr(
             "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -99,11 +97,7 @@ def serving(files: dict[str, Mapping[str, bytes]], monkeypatch: pytest.MonkeyPat
             "huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE",
             url + "/{repo_id}/resolve/{revision}/{filename}",
         )
-        try:
-            yield hub
-        finally:
-            server.shutdown()
-            thread.join()
+        yield hub
 
 
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 
 from deployments.mel.decoding import AudioLimits, decode
 from loadtests.common.wav import wav_of
-from tests.support.paths import ROOT
 
-AUDIO = ROOT / "tests" / "audio"
 MAX_UPLOAD_BYTES = 4 * 2**20
 CORPUS = "SPEECH_CORPUS"
 

@@ -22,7 +22,8 @@ from pathlib import Path
 import requests
 
 from loadtests.common.service_process import Application, started
-from tests.support.service_helpers import AUDIO, MAX_UPLOAD_BYTES, SimulatedNpu, client_of
+from tests.support.paths import AUDIO
+from tests.support.service_helpers import MAX_UPLOAD_BYTES, SimulatedNpu, client_of
 from tests.support.trace_collector import collecting
 
 VARIABLE = "AMANUENSIS_TEST_SERVICE"

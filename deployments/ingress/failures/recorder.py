@@ -64,13 +64,18 @@ class FailureRecorder:
         """Wait until everything in the backlog is written."""
         self._writer.shutdown(wait=True)
 
+    @property
+    def backlog(self) -> int:
+        """Failures that wait to be written."""
+        return self._waiting_records
+
     def as_json(self) -> FailureCounts:
         """Return the counters."""
         return {
             "recorded": self.recorded,
             "dropped": self.dropped,
             "errors": self.errors,
-            "backlog": self._waiting_records,
+            "backlog": self.backlog,
         }
 
     def _enter(self, size: int) -> bool:

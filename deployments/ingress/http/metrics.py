@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from deployments.ingress.scheduling.breaker import CircuitBreaker
 from deployments.ingress.service import TranscriptionService
 from deployments.ingress.telemetry import series
 from deployments.ingress.telemetry.series import CounterSeries, GaugeSeries
@@ -77,16 +78,9 @@ def _replicas(service: TranscriptionService) -> Mapping[Labels, float]:
     return {(stage.name,): count for stage, count in zip(service.statistics.stages, service.replicas, strict=True)}
 
 
-def _breaker_states(service: TranscriptionService) -> Mapping[Labels, float]:
-    stages = zip(service.statistics.stages, service.breakers, strict=True)
-    return {(stage.name,): BREAKER[breaker.state] for stage, breaker in stages}
-
-
-def _breaker_openings(service: TranscriptionService) -> Mapping[Labels, float]:
-    return {
-        (stage.name,): breaker.opened
-        for stage, breaker in zip(service.statistics.stages, service.breakers, strict=True)
-    }
+def _each_breaker(read: Callable[[CircuitBreaker], float]) -> Read:
+    """Return how a series of the stages' breakers is read."""
+    return lambda service: {(calls.statistics.name,): read(calls.breaker) for calls in service.graph.calls}
 
 
 def _encoder_health(service: TranscriptionService) -> Mapping[Labels, float]:
@@ -124,15 +118,15 @@ READINGS: Mapping[CounterSeries | GaugeSeries, Read] = {
     series.STAGE_SUCCESS_RATIO: _each_stage(lambda stage: stage.success_ratio),
     series.STAGE_CALLS_IN_FLIGHT: _each_stage(lambda stage: stage.active),
     series.STAGE_REPLICAS: _replicas,
-    series.BREAKER_STATE: _breaker_states,
-    series.BREAKER_OPENINGS: _breaker_openings,
+    series.BREAKER_STATE: _each_breaker(lambda breaker: BREAKER[breaker.state]),
+    series.BREAKER_OPENINGS: _each_breaker(lambda breaker: breaker.opened),
     series.ENCODER_DEVICE: _encoder_device,
     series.ENCODER_HEALTH: _encoder_health,
     series.ENCODER_RECOVERIES: _encoder_recoveries,
     series.READY: _one(lambda service: service.ready),
     series.PIPELINED: _one(lambda service: service.settings.enable_pipeline),
-    series.FAILURES_RECORDED: _one(lambda service: service.failures.as_json()["recorded"]),
-    series.FAILURES_DROPPED: _one(lambda service: service.failures.as_json()["dropped"]),
-    series.FAILURES_ERRORS: _one(lambda service: service.failures.as_json()["errors"]),
-    series.FAILURES_BACKLOG: _one(lambda service: service.failures.as_json()["backlog"]),
+    series.FAILURES_RECORDED: _one(lambda service: service.failures.recorded),
+    series.FAILURES_DROPPED: _one(lambda service: service.failures.dropped),
+    series.FAILURES_ERRORS: _one(lambda service: service.failures.errors),
+    series.FAILURES_BACKLOG: _one(lambda service: service.failures.backlog),
 }

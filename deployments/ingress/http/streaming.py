@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 
 from starlette.requests import Request as HttpRequest
@@ -16,8 +16,9 @@ from deployments.ingress.http.state import service_of
 from deployments.ingress.request import Request
 from deployments.ingress.scheduling.pipeline import AudioReady, Events, WindowDone
 from deployments.ingress.telemetry.record import RequestRecord
-from deployments.ingress.transcript.joining import separator
+from deployments.ingress.transcript.joining import join_texts, separator
 from deployments.ingress.transcription import Transcription
+from deployments.shared.model.description import Model
 
 
 async def stream(http: HttpRequest, request: Request, record: RequestRecord, events: Events) -> StreamingResponse:
@@ -44,8 +45,7 @@ async def _server_sent_events(
                     if event.transcript.text:
                         yield _event(_delta(before, event, duration_s))
                         before = event.transcript.text
-        whole = Transcription.of(request, service.model, duration_s, done)
-        yield _event(_done(whole, request))
+        yield _event(_done(request, service.model, duration_s, done))
         service.sinks.answered(record)
     except Exception as error:  # noqa: BLE001  (the status is sent already; the stream itself must tell)
         known = as_amanuensis_error(http, error)
@@ -67,10 +67,14 @@ def _delta(before: str, event: WindowDone, duration_s: float) -> answers.TextDel
     }
 
 
-def _done(whole: Transcription, request: Request) -> answers.TextDone | answers.VerboseTextDone:
+def _done(
+    request: Request, model: Model, duration_s: float, done: Sequence[WindowDone]
+) -> answers.TextDone | answers.VerboseTextDone:
     if request.form.response_format == "verbose_json":
+        whole = Transcription.of(request, model, duration_s, done)
         return {**as_verbose_json(whole, request.form.granularities), "type": "transcript.text.done"}
-    return {"type": "transcript.text.done", "text": whole.text, "usage": usage(whole.duration_s)}
+    text = join_texts(event.transcript.text for event in done)
+    return {"type": "transcript.text.done", "text": text, "usage": usage(duration_s)}
 
 
 def _event(document: Mapping[str, object]) -> bytes:

@@ -78,17 +78,14 @@ class Pipeline:
         self.max_windows_in_flight = max_windows_in_flight
         self.slab_path = slab_path
 
-    async def run(self, request: Request, work: Work, record: RequestRecord, entry: Entry) -> Events:
+    def run(self, request: Request, work: Work, record: RequestRecord, entry: Entry) -> Events:
         """Yield ``AudioReady``, then each window's text in order, each as soon as it and all before it are known.
 
         Raises:
             DeadlineExceededError: no slot, or no text, in time.
             AmanuensisError: what a stage raised.
         """
-        passage = _Passage(self, request, work, record)
-        async with aclosing(passage.run(entry)) as events:
-            async for event in events:
-                yield event
+        return _Passage(self, request, work, record).run(entry)
 
 
 class _Passage:
@@ -118,7 +115,7 @@ class _Passage:
         self._record.queue_s = entry.waited_s
         try:
             upload, speech = self._work.upload, self._work.speech
-            hold = self._hold(lease, 0, self._request.priority)
+            hold = self._hold(lease, 0)
             prepared = await self._graph.mel.call_now(hold, self._stages.prepare, upload, speech)
             self._begin(prepared)
             yield AudioReady(prepared.duration_s, prepared.windows)
@@ -192,7 +189,7 @@ class _Passage:
         Each has a slot of its own: a late call for the one never meets the other's arrays.
         """
         graph, stages = self._graph, self._stages
-        hold = self._hold(lease, window.index, self._priority(window))
+        hold = self._hold(lease, window.index)
         try:
             log_mel = await self._log_mel(hold, window, prepared)
             encoded = await graph.encoder(hold, stages.encode, log_mel)
@@ -238,12 +235,13 @@ class _Passage:
             return self._work.decode
         return replace(self._work.decode, language=choice.language, other_language=choice.other)
 
-    def _priority(self, window: Window) -> Priority:
-        """Return the window's priority: after its first turn a long file yields to who has had none."""
+    def _priority(self, window: int) -> Priority:
+        """Return a window's priority: after its first turn a long file yields to who has had none."""
         priority = self._request.priority
-        return priority if window.index < self._turn else priority.lower
+        return priority if window < self._turn else priority.lower
 
-    def _hold(self, lease: Lease, window: int, priority: Priority) -> Hold:
+    def _hold(self, lease: Lease, window: int) -> Hold:
+        priority = self._priority(window)
         ticket = Ticket(self._request.id, lease.slot, lease.generation, self._deadline, self._slab_path, priority)
         return Hold(lease, ticket, self._record, window)
 
@@ -254,7 +252,7 @@ class _Passage:
         if self._rest is not None and not is_rest:
             self._rest.windows -= 1
         in_turn = is_rest or window.index < self._turn
-        priority = self._priority(window)
+        priority = self._priority(window.index)
         return await self._timed(window.index, self._admission.next_slot(priority, self._deadline, in_turn=in_turn))
 
     async def _timed(self, window: int, slot: Awaitable[Lease]) -> Lease:

@@ -23,13 +23,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deployments.shared.contracts import Area
 from deployments.shared.errors import ConfigurationError, SlotViolationError, StageLostError
+from deployments.shared.frames import N_FRAMES
+
+if TYPE_CHECKING:
+    from npu_encoder.weights import EncoderDimensions
 
 MAGIC: Final = 0x414D414E5F534C31  # "AMAN_SL1"
 HEADER_BYTES: Final = mmap.PAGESIZE
@@ -55,6 +59,11 @@ class SlabLayout:
     n_frames: int
     n_states: int
     d_model: int
+
+    @classmethod
+    def of(cls, slots: int, dimensions: EncoderDimensions) -> SlabLayout:
+        """Return the layout whose slots have room for any window of a model."""
+        return cls(slots, dimensions.n_mels, N_FRAMES, dimensions.n_audio_ctx, dimensions.d_model)
 
     def capacity(self, area: Area) -> int:
         """Return how many float32 values an area has room for."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 
 import aiohttp
@@ -21,6 +20,7 @@ from loadtests.load.crowd.judgement import CrowdVerdict, judge_crowd, judge_hour
 from loadtests.load.crowd.openings import openings_in
 from loadtests.load.crowd.report import as_json, as_markdown
 from loadtests.load.crowd.results import CrowdResults, Gathering, Hours
+from tests.support.threaded_server import answering
 
 RIGHT = Reply("right", 200, "text")
 
@@ -187,12 +187,8 @@ class Handler(BaseHTTPRequestHandler):
 def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(clients, "BACKOFF_S", 0.0)
     Handler.seen.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(Handler) as address:
+        yield address
 
 
 def visits_of(url: str, errand: Errand) -> list[Visit]:

@@ -1,14 +1,14 @@
 """The open loop counts every request once, whatever becomes of it."""
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from loadtests.common.client import PATH, make_upload
 from loadtests.load.open_loop import offer, prepare
+from tests.support.threaded_server import answering
 
 AUDIO = bytes(300_000)
 OK, REFUSED, GONE = "/ok", "/refused", "/gone"
@@ -45,12 +45,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(Handler) as address:
+        yield address
 
 
 def test_every_request_meets_one_end(url: str) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -21,10 +22,8 @@ from deployments.ingress.http.routes import CLIENT, OPERATOR, PUBLIC, ROUTES, cr
 from deployments.ingress.http.state import RequestState, set_state, state_of
 from deployments.ingress.service import TranscriptionService
 from deployments.shared.errors import ConfigurationError, ServiceUnavailableError
-from deployments.shared.model.description import load_model
-from deployments.shared.settings import Settings
 from tests.support.asgi import AUDIO, END, FORM, STREAM, bearer, body_of, exchange, ignore, never, scope_of, status
-from tests.support.paths import DEMO_MODEL
+from tests.support.http_service import service
 from tests.support.scripted_stages import ScriptedStages
 
 FILE = {"file": ("a.wav", b"never decoded here")}
@@ -40,10 +39,8 @@ class Site:
         self.operator = keys.add(self.file, "root", operator=True)
         (directory / "shm").mkdir()
 
-    def service(self, stages: ScriptedStages | None = None, **settings: object) -> TranscriptionService:
-        arguments = {"whisper_model": str(DEMO_MODEL), "shared_memory_dir": str(self.directory / "shm"), **settings}
-        resolved = Settings.resolve(arguments)
-        return TranscriptionService(resolved, load_model(resolved), stages or ScriptedStages(), shared_memory=True)
+    def service(self, stages: ScriptedStages | None = None, **settings: Any) -> TranscriptionService:
+        return service(stages or ScriptedStages(), self.directory / "shm", **settings)
 
     def closed(self, stages: ScriptedStages | None = None, **settings: object) -> ASGIApp:
         """The application as it is with keys."""

@@ -30,8 +30,8 @@ from deployments.shared.errors import (
     ServiceUnavailableError,
     StageTimeoutError,
 )
-from tests.support import requests
-from tests.support.requests import make_pipeline, make_request, make_work
+from tests.support import pipelines
+from tests.support.pipelines import make_pipeline, make_request, make_work
 from tests.support.scripted_stages import TIMING, ScriptedStages
 from tests.support.virtual_time import run
 
@@ -50,7 +50,7 @@ class Bench:
         request, work = make_request(seconds=seconds), make_work(detect=detect)
         texts: list[str] = []
         with self.admission.enter(request.priority, request.time_limit.deadline()) as entry:
-            async for event in requests.run(self.pipeline, entry, request, work):
+            async for event in pipelines.run(self.pipeline, entry, request, work):
                 if isinstance(event, WindowDone):
                     texts.append(event.transcript.text)
                 else:

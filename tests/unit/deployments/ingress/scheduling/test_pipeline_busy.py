@@ -26,8 +26,8 @@ from deployments.shared.contracts import (
 from deployments.shared.errors import AmanuensisError
 from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch
-from tests.support import requests, virtual_time
-from tests.support.requests import make_pipeline, make_request
+from tests.support import pipelines, virtual_time
+from tests.support.pipelines import make_pipeline, make_request
 from tests.support.scripted_stages import ScriptedStages
 
 HOUR = "hour"
@@ -108,7 +108,7 @@ class Bench:
         request = make_request(name, seconds=seconds)
         try:
             with self.admission.enter(request.priority, request.time_limit.deadline()) as entry:
-                async for _ in requests.run(self.pipeline, entry, request):
+                async for _ in pipelines.run(self.pipeline, entry, request):
                     pass
         except AmanuensisError as error:
             return error.code, time.monotonic() - began

@@ -24,9 +24,9 @@ from deployments.shared.errors import AmanuensisError, DeadlineExceededError, St
 from deployments.shared.memory.handoff import drop
 from deployments.shared.memory.slab import Slab
 from deployments.shared.memory.spool import write_upload
-from tests.support import requests, virtual_time
+from tests.support import pipelines, virtual_time
 from tests.support.hostile_stages import LAYOUT, REST, SHAPE, Fate, HostileStages, mark
-from tests.support.requests import make_pipeline, make_request, make_work
+from tests.support.pipelines import make_pipeline, make_request, make_work
 
 REQUESTS = 250
 SEEDS = range(6)
@@ -105,7 +105,7 @@ class Rush:
             with self.admission.enter(priority, request.time_limit.deadline()) as entry:
                 await asyncio.sleep(self._chance.uniform(0, 0.1))
                 async with aclosing(
-                    requests.run(self._pipeline, entry, request, make_work(upload, detect=True))
+                    pipelines.run(self._pipeline, entry, request, make_work(upload, detect=True))
                 ) as events:
                     async for event in events:
                         if isinstance(event, WindowDone):
