@@ -10,7 +10,6 @@ Layout, little-endian, as read by ``whisper_model_load`` of whisper.cpp::
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
 from deployments.mel.mel_filters import mel_filters
@@ -70,11 +70,11 @@ def _write_filters(n_mels: int, file: BinaryIO) -> None:
 
 def _write_tokens(model_dir: Path, file: BinaryIO) -> None:
     """Write the tokens that are text, as bytes; whisper.cpp makes up the names of the special ones that follow them."""
-    vocabulary: list[str] = json.loads((model_dir / "vocabulary.json").read_text(encoding="utf-8"))
-    texts = vocabulary[: vocabulary.index(END_OF_TEXT)]
-    file.write(struct.pack("<i", len(texts)))
-    for text in texts:
-        token = _token_bytes(text)
+    vocabulary = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
+    count = vocabulary.token_to_id(END_OF_TEXT)
+    file.write(struct.pack("<i", count))
+    for number in range(count):
+        token = _token_bytes(vocabulary.id_to_token(number))
         file.write(struct.pack("<i", len(token)) + token)
 
 
