@@ -21,7 +21,7 @@ from deployments.commands.summaries import parse_module, summary_of
 
 PACKAGE = "loadtests.benchmarks"
 SAMPLES = Path(__file__).parents[2] / "tests" / "models" / "demo-en"
-EXTRA = ("aiohttp", "jiwer", "matplotlib", "urllib3", "whisper_normalizer")
+EXTRA = ("aiohttp", "jiwer", "matplotlib", "openvino_genai", "urllib3", "whisper_normalizer")
 """The modules that the wheel's extra ``bench`` brings."""
 
 NEED_SOURCES = frozenset({"host-share", "simulated-npu", "throughput", "tuning"})

@@ -1,17 +1,19 @@
 """Measure how many requests the service answers, beside its peers and beside another checkout of it.
 
-``amanuensis bench throughput``: the service pipelined, with the full audio context, in sequential mode, and with stages
-that compute nothing, and the peers. Each has the machine to itself, and they take turns, round after round, so that
-whatever else the machine does hits all of them alike. Compare the rows of one run, never figures of two runs: that is
-what ``--against DIR`` is for, which lets a service of another working tree of this repository take turns with this one.
+``amanuensis bench throughput DIR``: human voices of a corpus through Whisper ``base``, by the service pipelined, with
+the full audio context and in sequential mode, and by the peers on the same weights. Each has the machine to itself, and
+they take turns, round after round, so that whatever else the machine does hits all of them alike. Every turn sends each
+clip equally often. Compare the rows of one run, never figures of two runs: that is what ``--against`` is for, which
+lets a service of another working tree of this repository take turns with this one.
+
+DIR is what ``amanuensis bench accuracy`` takes; the environment variable ``SPEECH_CORPUS`` may name it. With ``--toy``
+the test model of the tree hears the tree's synthetic clips: it costs so little that the graph itself shows, and the
+same graph with stages that compute nothing takes turns too.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -21,43 +23,50 @@ from typing import Any
 import psutil
 import requests
 
+from deployments.shared.model.finding import resolve
+from loadtests.benchmarks.accuracy.corpus import find_corpus
+from loadtests.benchmarks.parts.clip_sets import ClipSet, read_clips, synthetic_clips
 from loadtests.benchmarks.parts.measurements import Measurements
+from loadtests.benchmarks.parts.peer_runs import Workplace, run_peer, workplace
 from loadtests.benchmarks.parts.peers import PEERS
-from loadtests.benchmarks.parts.throughput_report import NULL, PIPELINED, SEQUENTIAL, write_report
+from loadtests.benchmarks.parts.throughput_report import FULL_CONTEXT, NULL, PIPELINED, SEQUENTIAL, write_report
 from loadtests.benchmarks.parts.whisper_cpp import server as whisper_cpp
 from loadtests.common.checkout import HERE, Checkout, read_checkout
-from loadtests.common.clips import Clip, clips
+from loadtests.common.clips import Clip
 from loadtests.common.closed_loop import LoadResult, run_closed_loop
 from loadtests.common.cpu_time import cpu_s_between, cpu_s_by_role
-from loadtests.common.machine import describe_commit
-from loadtests.common.paths import ROOT
+from loadtests.common.machine import describe_commit, describe_machine
+from loadtests.common.memory import resident_mib
+from loadtests.common.paths import DEMO_MODEL, ROOT
 from loadtests.common.service_process import Application, Service, started
 
 CLIENTS = 16
 WARM_UP_S = 3.0
 
-SERVERS = {"whisper.cpp": 0, "whisper.cpp-trimmed": 512}
-"""Peers behind HTTP -> encoder states of every window: those of 30 s (0), or enough for the longest clip."""
+SERVICES = (PIPELINED, FULL_CONTEXT, SEQUENTIAL)
+SERVERS = {"whisper.cpp": "auto", "whisper.cpp-english": "en"}
+"""Peers behind HTTP -> the language that they are told. They cannot be given the toy model."""
 
 
 def main() -> None:
     options = _options()
-    corpus = clips()
+    sent = synthetic_clips() if options.toy else _read_clips(options)
+    model = DEMO_MODEL if options.toy else resolve(options.model)
     found: dict[str, Measurements] = defaultdict(Measurements)
     against: dict[str, Measurements] = defaultdict(Measurements)
-    for number in range(1, options.rounds + 1):
-        for application, checkout in turns(options.against, number):
-            _say(f"round {number}: {application.name} of {checkout.directory}")
-            measured = (found if checkout is HERE else against)[application.name]
-            with started([application], checkout) as service:
-                _measure_service(measured, service, corpus, options.seconds)
-        for peer in options.peers:
-            _say(f"round {number}: {peer}")
-            if peer in SERVERS:
-                _measure_server(found[peer], SERVERS[peer], corpus, options.seconds)
-            else:
-                _measure_peer(found[peer], peer, corpus, options.seconds)
-    report = write_report(found, against, corpus, _conditions(options))
+    if set(SERVERS) & set(options.peers):
+        whisper_cpp.build()
+    with workplace(model, sent.clips, options.peers) as place:
+        for number in range(1, options.rounds + 1):
+            for application, checkout in turns(options.against, number, _services(options), str(model)):
+                _say(f"round {number}: {application.name} of {checkout.directory}")
+                measured = (found if checkout is HERE else against)[application.name]
+                with started([application], checkout) as service:
+                    _measure_service(measured, service, sent.clips, options.seconds)
+            for peer in options.peers:
+                _say(f"round {number}: {peer}")
+                _measure_peer(found[peer], peer, place, options.seconds)
+    report = write_report(found, against, sent, _conditions(options, model), _setups(found))
     sys.stdout.write(report)
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -65,21 +74,31 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        prog="amanuensis bench throughput",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("directory", type=Path, nargs="?", help="the corpus")
+    parser.add_argument(
+        "--file", action="append", default=[], help="only recordings that match; may be repeated; else librispeech/*"
+    )
+    parser.add_argument("--model", default="base", help="what the service and the peers load")
+    parser.add_argument("--toy", action="store_true", help="the test model and synthetic clips of the tree instead")
     parser.add_argument("--rounds", type=int, default=3, help="turns each contender gets")
-    parser.add_argument("--seconds", type=float, default=15.0, help="length of a turn")
+    parser.add_argument("--seconds", type=float, default=15.0, help="least length of a turn")
     parser.add_argument(
         "--against", type=_checkout, metavar="DIR", help="another working tree, whose service takes turns with this one"
     )
+    parser.add_argument("--services", nargs="*", choices=[*SERVICES, NULL], help="services to run; else all")
     parser.add_argument(
-        "--peers",
-        nargs="*",
-        choices=[*PEERS, *SERVERS],
-        default=[*PEERS, *SERVERS],
-        help="peers to run; none where none is named",
+        "--peers", nargs="*", choices=[*PEERS, *SERVERS], help="peers to run; none where none is named, else all"
     )
     parser.add_argument("--output", type=Path, help="also write the report to this file")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.peers is None:
+        options.peers = [*PEERS] if options.toy else [*PEERS, *SERVERS]
+    return options
 
 
 def _checkout(name: str) -> Checkout:
@@ -89,62 +108,96 @@ def _checkout(name: str) -> Checkout:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def turns(against: Checkout | None, number: int) -> Iterator[tuple[Application, Checkout]]:
+def _read_clips(options: argparse.Namespace) -> ClipSet:
+    try:
+        return read_clips(find_corpus(options.directory), options.file)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+
+
+def _services(options: argparse.Namespace) -> Sequence[str]:
+    if options.services is not None:
+        return list(options.services)
+    return (*SERVICES, NULL) if options.toy else SERVICES
+
+
+def turns(
+    against: Checkout | None, number: int, names: Sequence[str], model: str
+) -> Iterator[tuple[Application, Checkout]]:
     """Yield what runs in a round: row by row, and of two checkouts each goes first in every other round."""
     checkouts = [HERE] if against is None else [HERE, against]
     if number % 2 == 0:
         checkouts.reverse()
-    for row in zip(*map(_applications, checkouts), strict=True):
-        yield from zip(row, checkouts, strict=True)
+    for name in names:
+        yield from ((_application(name, checkout, model), checkout) for checkout in checkouts)
 
 
-def _applications(checkout: Checkout) -> list[Application]:
-    return [
-        Application(PIPELINED, "/"),
-        Application("full-context", "/", {"audio_context": "full"}),
-        Application(SEQUENTIAL, "/", {"enable_pipeline": False}),
-        Application(NULL, "/", builder=f"{checkout.null_graph}:build"),
-    ]
+def _application(name: str, checkout: Checkout, model: str) -> Application:
+    if name == NULL:
+        return Application(NULL, "/", builder=f"{checkout.null_graph}:build", model=model)
+    settings: dict[str, dict[str, Any]] = {
+        PIPELINED: {},
+        FULL_CONTEXT: {"audio_context": "full"},
+        SEQUENTIAL: {"enable_pipeline": False},
+    }
+    return Application(name, "/", settings[name], model=model)
 
 
-def _conditions(options: argparse.Namespace) -> str:
+def _conditions(options: argparse.Namespace, model: Path) -> str:
     other = f"; other checkout: {describe_commit(options.against.directory)}" if options.against else ""
-    return f"{CLIENTS} clients, {options.rounds} rounds of {options.seconds:g} s; {describe_commit(ROOT)}{other}"
+    return (
+        f"model `{model.name}`, {CLIENTS} clients of the service, {options.rounds} rounds of at least "
+        f"{options.seconds:g} s; {describe_machine()}; {describe_commit(ROOT)}{other}"
+    )
 
 
-def _measure_service(measured: Measurements, service: Service, corpus: Sequence[Clip], seconds: float) -> None:
-    run_closed_loop(service.url, corpus, clients=CLIENTS, seconds=WARM_UP_S)
+def _setups(found: dict[str, Measurements]) -> dict[str, str]:
+    """Return how each contender ran, in words."""
+    http = f"HTTP, {CLIENTS} clients at a time"
+    setups = {
+        PIPELINED: f"the service with its default settings; {http}",
+        FULL_CONTEXT: f"the service with `audio_context: full`; {http}",
+        SEQUENTIAL: f"the service with `enable_pipeline: false`; {http}",
+        NULL: f"the same graph with stages that compute nothing; {http}",
+    }
+    peers = {
+        **{name: peer.setup for name, peer in PEERS.items() if name in found},
+        **{name: f"{whisper_cpp.describe(language)}; HTTP, one client" for name, language in SERVERS.items()},
+    }
+    return {name: text for name, text in (*setups.items(), *peers.items()) if name in found}
+
+
+def _measure_service(measured: Measurements, service: Service, clips: Sequence[Clip], seconds: float) -> None:
+    run_closed_loop(service.url, clips, clients=CLIENTS, seconds=WARM_UP_S)
     busy_before = _encoder_busy_s(service.url)
-    result = _measure_load(measured, service.url, service.process, corpus, clients=CLIENTS, seconds=seconds)
+    result = _measure_load(measured, service.url, service.process, clips, clients=CLIENTS, seconds=seconds)
     measured.encoder_busy.append((_encoder_busy_s(service.url) - busy_before) / result.seconds)
 
 
-def _measure_server(measured: Measurements, audio_context: int, corpus: Sequence[Clip], seconds: float) -> None:
-    with whisper_cpp.started(audio_context) as (url, process):
-        # One at a time, as the other peers: it has one mutex, and with 16 clients it does half as much.
-        run_closed_loop(url, corpus, clients=1, seconds=WARM_UP_S)
-        _measure_load(measured, url, process, corpus, clients=1, seconds=seconds)
+def _measure_peer(measured: Measurements, peer: str, place: Workplace, seconds: float) -> None:
+    if peer in SERVERS:
+        with whisper_cpp.started(place.model, SERVERS[peer]) as (url, process):
+            clips = [*place.files.values()]
+            # One at a time, as the other peers: it has one mutex, and with 16 clients it does half as much.
+            run_closed_loop(url, clips, clients=1, seconds=WARM_UP_S)
+            _measure_load(measured, url, process, clips, clients=1, seconds=seconds)
+        return
+    result, run = run_peer(peer, place, seconds)
+    measured.add_load(result, {"process": run.cpu_s}, run.memory_mib)
 
 
 def _measure_load(
-    measured: Measurements, url: str, process: psutil.Process, corpus: Sequence[Clip], *, clients: int, seconds: float
+    measured: Measurements, url: str, process: psutil.Process, clips: Sequence[Clip], *, clients: int, seconds: float
 ) -> LoadResult:
     before = cpu_s_by_role(process)
-    result = run_closed_loop(url, corpus, clients=clients, seconds=seconds)
-    measured.add_load(result, cpu_s_between(before, cpu_s_by_role(process)))
+    result = run_closed_loop(url, clips, clients=clients, seconds=seconds, whole_passes=True)
+    measured.add_load(result, cpu_s_between(before, cpu_s_by_role(process)), resident_mib(process))
     return result
 
 
 def _encoder_busy_s(url: str) -> float:
     stage: dict[str, Any] = requests.get(f"{url}/stats/stages", timeout=5).json()["stage2_encoder"]
     return float(stage["busy_time"])
-
-
-def _measure_peer(measured: Measurements, peer: str, corpus: Sequence[Clip], seconds: float) -> None:
-    command = [sys.executable, "-m", "loadtests.benchmarks.parts.peers", peer, str(seconds)]
-    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    mean_s = statistics.mean(clip.seconds for clip in corpus)
-    measured.add_sequence(**json.loads(output.splitlines()[-1]), mean_s=mean_s)
 
 
 def _say(text: str) -> None:

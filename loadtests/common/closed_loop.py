@@ -7,12 +7,15 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import aiohttp
 import numpy as np
 
 from loadtests.common.client import Upload, make_upload, transcribe
 from loadtests.common.clips import Clip
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -35,41 +38,59 @@ class LoadResult:
     def requests_per_s(self) -> float:
         return len(self.latencies_s) / self.seconds
 
+    def add(self, clip: Clip, seconds: float, text: str) -> None:
+        """Take in one answer."""
+        self.latencies_s.append(seconds)
+        self.audio_s += clip.seconds
+        self.texts.setdefault(clip.name, set()).add(text)
+
     def percentile_ms(self, percent: float) -> float:
         return float(np.percentile(self.latencies_s, percent)) * 1000
 
 
-def run_closed_loop(base_url: str, clips: Sequence[Clip], *, clients: int, seconds: float) -> LoadResult:
+def run_closed_loop(
+    base_url: str, clips: Sequence[Clip], *, clients: int, seconds: float, whole_passes: bool = False
+) -> LoadResult:
     """Load ``base_url`` for about ``seconds``.
+
+    Args:
+        whole_passes: whether every clip is sent equally often, at least once, however long that takes.
 
     Raises:
         UnansweredError: a request got no transcript, which ends the loop.
     """
-    return asyncio.run(_run(base_url, clips, clients, seconds))
+    return asyncio.run(_run(base_url, clips, clients, seconds, whole_passes=whole_passes))
 
 
-async def _run(base_url: str, clips: Sequence[Clip], clients: int, seconds: float) -> LoadResult:
+def following(items: Sequence[T], seconds: float, *, whole_passes: bool) -> Iterator[T]:
+    """Yield the items again and again until ``seconds`` have passed since the first was asked for.
+
+    Args:
+        whole_passes: whether to end after the last item only.
+    """
+    until = time.perf_counter() + seconds
+    for number, item in enumerate(itertools.cycle(items)):
+        may_end = number % len(items) == 0 if whole_passes else True
+        if number and may_end and time.perf_counter() >= until:
+            return
+        yield item
+
+
+async def _run(base_url: str, clips: Sequence[Clip], clients: int, seconds: float, *, whole_passes: bool) -> LoadResult:
     result = LoadResult()
-    following = itertools.cycle([(clip, make_upload(clip.wav)) for clip in clips])
+    uploads = [(clip, make_upload(clip.wav)) for clip in clips]
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=clients)) as session:
         began = time.perf_counter()
-        until = began + seconds
-        await asyncio.gather(*(_client(session, base_url, following, until, result) for _ in range(clients)))
+        queue = following(uploads, seconds, whole_passes=whole_passes)
+        await asyncio.gather(*(_client(session, base_url, queue, result) for _ in range(clients)))
         result.seconds = time.perf_counter() - began
     return result
 
 
 async def _client(
-    session: aiohttp.ClientSession,
-    base_url: str,
-    following: Iterator[tuple[Clip, Upload]],
-    until: float,
-    result: LoadResult,
+    session: aiohttp.ClientSession, base_url: str, queue: Iterator[tuple[Clip, Upload]], result: LoadResult
 ) -> None:
-    while time.perf_counter() < until:
-        clip, upload = next(following)
+    for clip, upload in queue:
         began = time.perf_counter()
         text = await transcribe(session, base_url, upload)
-        result.latencies_s.append(time.perf_counter() - began)
-        result.audio_s += clip.seconds
-        result.texts.setdefault(clip.name, set()).add(text)
+        result.add(clip, time.perf_counter() - began, text)

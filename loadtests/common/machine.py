@@ -32,6 +32,11 @@ def machine_facts(*packages: str) -> dict[str, Any]:
     }
 
 
+def describe_machine() -> str:
+    """Return the processor, its cores and the memory, in words."""
+    return f"{os.cpu_count()} cores of {_cpu_model()}, {psutil.virtual_memory().total / GIB:.1f} GiB"
+
+
 def describe_commit(directory: Path) -> str:
     """Return the commit of a working tree, and how many of its files are changed."""
     changed = len(_git("status", "--porcelain", directory=directory).splitlines())

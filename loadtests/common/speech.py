@@ -73,7 +73,7 @@ def human(corpus: Path) -> Speech:
     chosen = [by_length[place] for place in np.linspace(0, len(by_length) - 1, CLIPS).round().astype(int)]
     spoken = tuple(_clip(corpus / row["file"], row["reference"]) for row in chosen)
     longform = sorted((row for row in rows if row["category"] == "longform"), key=_length)[-LONGFORM:]
-    minutes = [AudioFile(Path(row["file"]).stem, MINUTES, wav_of(_pcm(corpus / row["file"]))) for row in longform]
+    minutes = [AudioFile(Path(row["file"]).stem, MINUTES, wav_of(read_pcm(corpus / row["file"]))) for row in longform]
     return Speech(spoken, (*map(_as_file, spoken), *(minutes or [_joined(spoken)])))
 
 
@@ -97,33 +97,11 @@ def speech_for(*, synthetic_only: bool, corpus: Path | None) -> Speech:
 def hour_of(speech: Speech, seconds: float) -> bytes:
     """Return a FLAC file of ``seconds``, the clips joined again and again: WAV of an hour is too large to upload."""
     once = np.frombuffer(b"".join(pcm_of_wav(clip.wav) + PAUSE for clip in speech.clips), np.int16)
-    return _flac(np.resize(once, round(seconds * RATE)))
+    return flac_of(np.resize(once, round(seconds * RATE)))
 
 
-def _length(row: dict[str, str]) -> tuple[float, str]:
-    """Return the seconds, and the name so that the order is the same everywhere."""
-    return float(row["seconds"] or 0), row["file"]
-
-
-def _pcm(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return decode(file, LIMITS).tobytes()
-
-
-def _clip(path: Path, spoken: str) -> Clip:
-    pcm = _pcm(path)
-    return Clip(path.stem, wav_of(pcm), seconds_of(pcm), spoken)
-
-
-def _as_file(clip: Clip) -> AudioFile:
-    return AudioFile(clip.name, size_of(clip.seconds), clip.wav)
-
-
-def _joined(spoken: Sequence[Clip]) -> AudioFile:
-    return AudioFile("minutes", MINUTES, wav_of(PAUSE.join(pcm_of_wav(clip.wav) for clip in (*spoken, *spoken))))
-
-
-def _flac(pcm: NDArray[np.int16]) -> bytes:
+def flac_of(pcm: NDArray[np.int16]) -> bytes:
+    """Return the content of a FLAC file with these samples."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="flac") as container:
         stream = container.add_stream("flac", rate=RATE, layout="mono")
@@ -133,3 +111,27 @@ def _flac(pcm: NDArray[np.int16]) -> bytes:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return buffer.getvalue()
+
+
+def read_pcm(path: Path) -> bytes:
+    """Return the samples in an audio file of any kind: 16 kHz, mono, 16 bits."""
+    with path.open("rb") as file:
+        return decode(file, LIMITS).tobytes()
+
+
+def _length(row: dict[str, str]) -> tuple[float, str]:
+    """Return the seconds, and the name so that the order is the same everywhere."""
+    return float(row["seconds"] or 0), row["file"]
+
+
+def _clip(path: Path, spoken: str) -> Clip:
+    pcm = read_pcm(path)
+    return Clip(path.stem, wav_of(pcm), seconds_of(pcm), spoken)
+
+
+def _as_file(clip: Clip) -> AudioFile:
+    return AudioFile(clip.name, size_of(clip.seconds), clip.wav)
+
+
+def _joined(spoken: Sequence[Clip]) -> AudioFile:
+    return AudioFile("minutes", MINUTES, wav_of(PAUSE.join(pcm_of_wav(clip.wav) for clip in (*spoken, *spoken))))

@@ -24,7 +24,7 @@ import numpy as np
 from deployments.shared.errors import QueueTimeoutError
 from loadtests.common.client import make_upload
 from loadtests.common.clips import Clip
-from loadtests.common.cpu_time import family_of
+from loadtests.common.memory import resident_mib
 from loadtests.common.replies import GATEWAY_TIMEOUT, NO_ANSWER, OK, UNAVAILABLE, Reply
 from loadtests.common.service_process import Application, Service, started
 from loadtests.load.calibration import CLIENTS, calibrate
@@ -34,7 +34,6 @@ from loadtests.load.subject import add_subject, subject_of
 DEADLINE_TURNS = 4.0
 STRETCH_DEADLINES = 2.0
 GRACE_S = 10.0
-MEBIBYTE = 2**20
 PRIORITIES = ("high", "normal", "normal", "low")
 FACTORS = (0.5, 2.0, 4.0, 10.0)
 
@@ -85,9 +84,9 @@ def _flood(
     print("| | " + " | ".join(COLUMNS) + " |")
     print("| --- " * (len(COLUMNS) + 1) + "|")
     for rate in rates:
-        before = _memory_mib(service)
+        before = resident_mib(service.process)
         result = offer(service.url, mix, rate=rate, seconds=seconds, patience_s=seconds + GRACE_S)
-        row = (f"{rate:.3g}/s", *_row(result), *_cost(result, before, _memory_mib(service)))
+        row = (f"{rate:.3g}/s", *_row(result), *_cost(result, before, resident_mib(service.process)))
         print("| " + " | ".join(row) + " |", flush=True)
         yield result
 
@@ -142,11 +141,6 @@ def _rate(arrivals: Sequence[Arrival], seconds: float) -> str:
         return "0"
     p50, p99 = np.percentile([1000 * arrival.seconds for arrival in arrivals], (50, 99))
     return f"{len(arrivals) / seconds:.3g}, {p50:.0f} / {p99:.0f}"
-
-
-def _memory_mib(service: Service) -> float:
-    """Return the proportional set size of all processes of the service."""
-    return sum(process.memory_full_info().pss for process in family_of(service.process)) / MEBIBYTE
 
 
 if __name__ == "__main__":

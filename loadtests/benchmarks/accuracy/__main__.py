@@ -16,7 +16,6 @@ which sound synthesised, come with a package:
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from collections import Counter
@@ -29,7 +28,7 @@ from time import perf_counter
 from deployments.shared.model.description import Model, load_model
 from deployments.shared.settings import Settings
 from loadtests.benchmarks.accuracy.contenders import BEAMS, Contender, FasterWhisper, ServiceContender
-from loadtests.benchmarks.accuracy.corpus import IN_THE_TREE, Choice, CorpusFile, is_heard, read_corpus
+from loadtests.benchmarks.accuracy.corpus import IN_THE_TREE, Choice, CorpusFile, find_corpus, is_heard, read_corpus
 from loadtests.benchmarks.accuracy.journal import Journal, Turn
 from loadtests.benchmarks.accuracy.page import write_page
 from loadtests.benchmarks.accuracy.results import AccuracyRun, judge_answers, read_results, write_results
@@ -49,7 +48,7 @@ def main() -> None:
     if options.page:
         write_page(read_results(options.page), options.page_output)
         return
-    directory = _corpus(options.directory)
+    directory = find_corpus(options.directory)
     recordings = read_corpus(directory)
     chosen = Choice(options.category, options.language, options.file, options.limit).of(filter(is_heard, recordings))
     if not chosen:
@@ -98,16 +97,6 @@ def _numbers(text: str) -> tuple[int, ...]:
 def _model(name: str) -> str:
     """Return a model's name, or its absolute path: the service may start in another directory than this command."""
     return str(Path(name).resolve()) if Path(name).is_dir() else name
-
-
-def _corpus(named: Path | None) -> Path:
-    if named:
-        return named
-    variable = os.environ.get(CORPUS_VARIABLE)
-    if variable:
-        return Path(variable)
-    sys.stderr.write(f"Neither DIR nor {CORPUS_VARIABLE} names a corpus: the clips in {IN_THE_TREE} are taken.\n")
-    return IN_THE_TREE
 
 
 @contextmanager

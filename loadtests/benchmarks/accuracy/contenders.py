@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from loadtests.common.replies import NO_ANSWER, OK
 
 PATIENCE_S = 1800.0
 CODES = {name: code for code, name in LANGUAGES.items()}
-THREADS = 2
+THREADS = os.cpu_count() or 1
+"""A peer has the machine to itself."""
 BEAMS = {"faster-whisper": 1, "faster-whisper-beam-5": 5}
 """Peers and the width of their search: the service's own, and faster-whisper's default."""
 
@@ -115,9 +117,10 @@ class FasterWhisper:
 
     def transcribe(self, directory: Path, files: Sequence[str], answered: Answered) -> None:
         for file in files:
-            answered(file, self._ask(directory / file))
+            answered(file, self.transcribe_file(directory / file))
 
-    def _ask(self, path: Path) -> Transcription:
+    def transcribe_file(self, path: Path) -> Transcription:
+        """Transcribe one file, and tell what went wrong where it did."""
         began = perf_counter()
         try:
             segments, info = self._model.transcribe(str(path), beam_size=self._beam_size, vad_filter=True)

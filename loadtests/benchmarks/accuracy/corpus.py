@@ -11,7 +11,9 @@ A corpus is a directory of one of three kinds:
 from __future__ import annotations
 
 import csv
+import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ import av
 
 from deployments.shared.languages import LANGUAGES
 from loadtests.common.paths import AUDIO
+from loadtests.common.speech import CORPUS_VARIABLE
 
 MANIFEST, TRANSCRIPTS = "manifest.tsv", "transcripts.tsv"
 IN_THE_TREE = AUDIO
@@ -103,6 +106,17 @@ class Choice:
             and (not self.languages or recording.language in self.languages)
             and (not self.files or any(fnmatch(recording.file, pattern) for pattern in self.files))
         )
+
+
+def find_corpus(named: Path | None) -> Path:
+    """Return the directory that is named, else the one that the environment names, else that of the tree."""
+    if named:
+        return named
+    variable = os.environ.get(CORPUS_VARIABLE)
+    if variable:
+        return Path(variable)
+    sys.stderr.write(f"Neither DIR nor {CORPUS_VARIABLE} names a corpus: the clips in {IN_THE_TREE} are taken.\n")
+    return IN_THE_TREE
 
 
 def read_corpus(directory: Path) -> list[CorpusFile]:

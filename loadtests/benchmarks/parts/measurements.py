@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from loadtests.benchmarks.parts.words import word_error_rate
-from loadtests.common.clips import Clip
+from loadtests.benchmarks.accuracy.bootstrap import Compared, Estimate, error_rate
+from loadtests.benchmarks.accuracy.corpus import CorpusFile
+from loadtests.benchmarks.accuracy.scoring import score
 from loadtests.common.closed_loop import LoadResult
 from loadtests.common.cpu_time import LOAD_GENERATOR
 
@@ -20,6 +21,7 @@ class Measurements:
     Attributes:
         count: answered requests of all rounds.
         cpu_s: role -> CPU seconds of all rounds.
+        memory_mib: proportional set size of all processes, at the end of a round.
         encoder_busy: share of the time in which the encoder computed.
         texts: clip name -> every different text it gave.
     """
@@ -28,36 +30,24 @@ class Measurements:
     real_time_factors: list[float] = field(default_factory=list)
     p50_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
+    memory_mib: list[float] = field(default_factory=list)
     count: int = 0
     cpu_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     encoder_busy: list[float] = field(default_factory=list)
     texts: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
-    def add_load(self, result: LoadResult, cpu_s: Mapping[str, float]) -> None:
-        """Take in one round of a closed loop."""
+    def add_load(self, result: LoadResult, cpu_s: Mapping[str, float], memory_mib: float) -> None:
+        """Take in one round."""
         self.count += len(result.latencies_s)
         self.requests_per_s.append(result.requests_per_s)
         self.real_time_factors.append(result.audio_s / result.seconds)
         self.p50_ms.append(result.percentile_ms(50))
         self.p99_ms.append(result.percentile_ms(99))
+        self.memory_mib.append(memory_mib)
         for role, used in cpu_s.items():
             self.cpu_s[role] += used
         for name, texts in result.texts.items():
             self.texts[name] |= texts
-
-    def add_sequence(self, clips: int, seconds: float, cpu_s: float, texts: Mapping[str, str], mean_s: float) -> None:
-        """Take in one round of a peer that transcribes one clip after the other.
-
-        Args:
-            mean_s: mean seconds of audio in a clip.
-        """
-        self.count += clips
-        self.requests_per_s.append(clips / seconds)
-        self.real_time_factors.append(clips / seconds * mean_s)
-        self.p50_ms.append(1000 * seconds / clips)
-        self.cpu_s["process"] += cpu_s
-        for name, text in texts.items():
-            self.texts[name].add(text)
 
     @property
     def cpu_ms(self) -> dict[str, float]:
@@ -75,9 +65,15 @@ class Measurements:
         """The median share of the time in which the encoder computed; None where it never did."""
         return statistics.median(self.encoder_busy) if any(self.encoder_busy) else None
 
-    def error_rate(self, corpus: Sequence[Clip]) -> float:
-        """Return the word error rate over all different texts."""
-        return word_error_rate([(clip.spoken, text) for clip in corpus for text in self.texts.get(clip.name, ())])
+    def error_rate(self, recordings: Mapping[str, CorpusFile]) -> Estimate | None:
+        """Return the word error rate over all different texts, by speaker; None where nothing can be compared."""
+        scored = [
+            Compared(recording.speaker, found.units, found.errors)
+            for name, recording in recordings.items()
+            for text in sorted(self.texts.get(name, ()))
+            if (found := score(recording.sentences, text, recording.language))
+        ]
+        return error_rate(scored) if scored else None
 
     def differs_from(self, other: Measurements) -> list[str]:
         """Return the names of the clips whose texts are not one and the same in both."""

