@@ -56,7 +56,7 @@ def main() -> None:
     against: dict[str, Measurements] = defaultdict(Measurements)
     if set(SERVERS) & set(options.peers):
         whisper_cpp.build()
-    with workplace(model, sent.clips, options.peers) as place:
+    with workplace(model, sent, options.peers) as place:
         for number in range(1, options.rounds + 1):
             for application, checkout in turns(options.against, number, _services(options), str(model)):
                 _say(f"round {number}: {application.name} of {checkout.directory}")
@@ -65,7 +65,10 @@ def main() -> None:
                     _measure_service(measured, service, sent.clips, options.seconds)
             for peer in options.peers:
                 _say(f"round {number}: {peer}")
-                _measure_peer(found[peer], peer, place, options.seconds)
+                if peer in SERVERS:
+                    _measure_server(found[peer], model, SERVERS[peer], sent.clips, options.seconds)
+                else:
+                    _measure_peer(found[peer], peer, place, options.seconds)
     report = write_report(found, against, sent, _conditions(options, model), _setups(found))
     sys.stdout.write(report)
     if options.output:
@@ -174,15 +177,15 @@ def _measure_service(measured: Measurements, service: Service, clips: Sequence[C
     measured.encoder_busy.append((_encoder_busy_s(service.url) - busy_before) / result.seconds)
 
 
+def _measure_server(measured: Measurements, model: Path, language: str, clips: Sequence[Clip], seconds: float) -> None:
+    with whisper_cpp.started(model, language) as (url, process):
+        # One at a time, as the other peers: it has one mutex, and with 16 clients it does half as much.
+        run_closed_loop(url, clips, clients=1, seconds=WARM_UP_S)
+        _measure_load(measured, url, process, clips, clients=1, seconds=seconds)
+
+
 def _measure_peer(measured: Measurements, peer: str, place: Workplace, seconds: float) -> None:
-    if peer in SERVERS:
-        with whisper_cpp.started(place.model, SERVERS[peer]) as (url, process):
-            clips = [*place.files.values()]
-            # One at a time, as the other peers: it has one mutex, and with 16 clients it does half as much.
-            run_closed_loop(url, clips, clients=1, seconds=WARM_UP_S)
-            _measure_load(measured, url, process, clips, clients=1, seconds=seconds)
-        return
-    result, run = run_peer(peer, place, seconds)
+    result, run = run_peer(peer, place, seconds=seconds)
     measured.add_load(result, {"process": run.cpu_s}, run.memory_mib)
 
 

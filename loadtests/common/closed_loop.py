@@ -38,11 +38,11 @@ class LoadResult:
     def requests_per_s(self) -> float:
         return len(self.latencies_s) / self.seconds
 
-    def add(self, clip: Clip, seconds: float, text: str) -> None:
+    def add(self, name: str, audio_s: float, seconds: float, text: str) -> None:
         """Take in one answer."""
         self.latencies_s.append(seconds)
-        self.audio_s += clip.seconds
-        self.texts.setdefault(clip.name, set()).add(text)
+        self.audio_s += audio_s
+        self.texts.setdefault(name, set()).add(text)
 
     def percentile_ms(self, percent: float) -> float:
         return float(np.percentile(self.latencies_s, percent)) * 1000
@@ -76,21 +76,26 @@ def following(items: Sequence[T], seconds: float, *, whole_passes: bool) -> Iter
         yield item
 
 
+async def keep_sending(
+    session: aiohttp.ClientSession, base_url: str, queue: Iterator[tuple[Clip, Upload]], result: LoadResult
+) -> None:
+    """Send one upload after the other; several clients may share the queue.
+
+    Raises:
+        UnansweredError: a request got no transcript.
+    """
+    for clip, upload in queue:
+        began = time.perf_counter()
+        text = await transcribe(session, base_url, upload)
+        result.add(clip.name, clip.seconds, time.perf_counter() - began, text)
+
+
 async def _run(base_url: str, clips: Sequence[Clip], clients: int, seconds: float, *, whole_passes: bool) -> LoadResult:
     result = LoadResult()
     uploads = [(clip, make_upload(clip.wav)) for clip in clips]
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=clients)) as session:
         began = time.perf_counter()
         queue = following(uploads, seconds, whole_passes=whole_passes)
-        await asyncio.gather(*(_client(session, base_url, queue, result) for _ in range(clients)))
+        await asyncio.gather(*(keep_sending(session, base_url, queue, result) for _ in range(clients)))
         result.seconds = time.perf_counter() - began
     return result
-
-
-async def _client(
-    session: aiohttp.ClientSession, base_url: str, queue: Iterator[tuple[Clip, Upload]], result: LoadResult
-) -> None:
-    for clip, upload in queue:
-        began = time.perf_counter()
-        text = await transcribe(session, base_url, upload)
-        result.add(clip, time.perf_counter() - began, text)

@@ -29,6 +29,7 @@ class Measurements:
     requests_per_s: list[float] = field(default_factory=list)
     real_time_factors: list[float] = field(default_factory=list)
     p50_ms: list[float] = field(default_factory=list)
+    p95_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
     memory_mib: list[float] = field(default_factory=list)
     count: int = 0
@@ -42,6 +43,7 @@ class Measurements:
         self.requests_per_s.append(result.requests_per_s)
         self.real_time_factors.append(result.audio_s / result.seconds)
         self.p50_ms.append(result.percentile_ms(50))
+        self.p95_ms.append(result.percentile_ms(95))
         self.p99_ms.append(result.percentile_ms(99))
         self.memory_mib.append(memory_mib)
         for role, used in cpu_s.items():

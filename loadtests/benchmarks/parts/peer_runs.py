@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from loadtests.benchmarks.accuracy.corpus import CorpusFile
+from loadtests.benchmarks.parts.clip_sets import ClipSet
 from loadtests.benchmarks.parts.peers import GENAI, Answer, Job, PeerRun
-from loadtests.common.clips import Clip
 from loadtests.common.closed_loop import LoadResult
 from loadtests.common.paths import ROOT
 
@@ -28,52 +29,59 @@ class Workplace:
     Attributes:
         model: a CTranslate2 Whisper directory.
         converted: peer -> what it is given instead of that.
-        files: path of a file -> the clip in it.
+        files: path of a file -> the recording in it.
     """
 
     model: Path
     converted: Mapping[str, Path]
-    files: Mapping[str, Clip]
+    files: Mapping[str, CorpusFile]
 
 
 @contextmanager
-def workplace(model: Path, clips: Sequence[Clip], peers: Sequence[str]) -> Iterator[Workplace]:
+def workplace(model: Path, sent: ClipSet, peers: Sequence[str]) -> Iterator[Workplace]:
     """Write the clips as files, and convert the model for those peers that cannot read CTranslate2's."""
     with TemporaryDirectory() as name:
         directory = Path(name)
-        files = {str(directory / f"{number:04}.wav"): clip for number, clip in enumerate(clips)}
-        for path, clip in files.items():
-            Path(path).write_bytes(clip.wav)
-        converted = {}
-        if GENAI in peers:
-            converted[GENAI] = directory / GENAI
-            converted[GENAI].mkdir()
-            _run_module(CONVERT_MODULE, str(model), str(converted[GENAI]))
-        yield Workplace(model, converted, files)
+        files: dict[str, CorpusFile] = {}
+        for number, clip in enumerate(sent.clips):
+            path = directory / f"{number:04}.wav"
+            path.write_bytes(clip.wav)
+            files[str(path)] = sent.recordings[clip.name]
+        yield Workplace(model, convert_model(model, directory, peers), files)
 
 
-def run_peer(peer: str, place: Workplace, seconds: float) -> tuple[LoadResult, PeerRun]:
-    """Let a peer transcribe all clips, pass after pass until ``seconds`` are over.
+def convert_model(model: Path, directory: Path, peers: Sequence[str]) -> dict[str, Path]:
+    """Write into a directory what those peers need that cannot read CTranslate2's models: peer -> its model."""
+    if GENAI not in peers:
+        return {}
+    converted = directory / GENAI
+    converted.mkdir()
+    _run_module(CONVERT_MODULE, str(model), str(converted))
+    return {GENAI: converted}
+
+
+def run_peer(
+    peer: str, place: Workplace, *, seconds: float = 0.0, warm_up: Sequence[str] = ()
+) -> tuple[LoadResult, PeerRun]:
+    """Let a peer transcribe all files, pass after pass until ``seconds`` are over.
+
+    Args:
+        warm_up: files to begin with, unmeasured; the first three where none are named.
 
     Raises:
         RuntimeError: it failed; with its last words.
     """
     files = list(place.files)
-    done = run_files(peer, place.converted.get(peer, place.model), files, files[:WARM_UP], seconds)
+    job = Job(str(place.converted.get(peer, place.model)), files, warm_up or files[:WARM_UP], seconds)
+    done = _read_run(_run_module(PEERS_MODULE, peer, text=json.dumps(asdict(job))))
     result = LoadResult(seconds=done.seconds)
     for answer in done.answers:
-        result.add(place.files[answer.file], answer.seconds, answer.text)
+        recording = place.files[answer.file]
+        result.add(recording.file, recording.seconds, answer.seconds, answer.text)
     return result, done
 
 
-def run_files(peer: str, model: Path, files: Sequence[str], warm_up: Sequence[str], seconds: float) -> PeerRun:
-    """Let a peer transcribe files.
-
-    Raises:
-        RuntimeError: it failed; with its last words.
-    """
-    job = Job(str(model), files, warm_up, seconds)
-    output = _run_module(PEERS_MODULE, peer, text=json.dumps(asdict(job)))
+def _read_run(output: str) -> PeerRun:
     found = json.loads(output.splitlines()[-1])
     return PeerRun(**{**found, "answers": [Answer(**answer) for answer in found["answers"]]})
 
