@@ -1,6 +1,6 @@
 # make serve   runs the service (sets everything up first)
 # make test    checks and tests
-# make bench   the benchmark of the toy model: docs/performance.md
+# make bench   the service and its peers in turns, Whisper base on $SPEECH_CORPUS: docs/performance.md
 
 PYTHON ?= >=3.11,<3.14
 UV := $(or $(shell command -v uv),.uv/bin/uv)

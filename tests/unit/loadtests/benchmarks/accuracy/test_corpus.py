@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.benchmarks.accuracy.corpus import IN_THE_TREE, Choice, CorpusFile, is_heard, read_corpus
+from loadtests.benchmarks.accuracy.corpus import IN_THE_TREE, Choice, CorpusFile, find_corpus, is_heard, read_corpus
+from loadtests.common.speech import CORPUS_VARIABLE
 from loadtests.common.wav import wav_of
 
 COLUMNS = ("file", "category", "lang", "speakers", "seconds", "reference", "trust")
@@ -104,3 +105,15 @@ def test_a_choice_takes_what_fits_and_so_many_of_each_kind() -> None:
     assert Choice(languages=["de"]).of(every) == [every[2]]
     assert Choice(categories=["command"], files=["a/*"]).of(every) == []
     assert Choice(files=["a/1", "b/*"]).of(every) == [every[0], *every[2:]]
+
+
+def test_what_is_named_comes_before_the_environment_and_that_before_the_tree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(CORPUS_VARIABLE, str(tmp_path / "environment"))
+    assert find_corpus(tmp_path) == tmp_path
+    assert find_corpus(None) == tmp_path / "environment"
+    assert capsys.readouterr().err == ""
+    monkeypatch.delenv(CORPUS_VARIABLE)
+    assert find_corpus(None) == IN_THE_TREE
+    assert CORPUS_VARIABLE in capsys.readouterr().err
