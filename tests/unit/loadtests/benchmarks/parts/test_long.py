@@ -26,6 +26,7 @@ ROWS = (
     ("librispeech/b.wav", "read_speech", "en", "bob", 3.0, "BLUE DOG", "high"),
     ("longform/short.wav", "longform", "en", "cat", 10.0, "TOO SHORT", "high"),
     ("longform/minute.wav", "longform", "en", "cat", 60.0, "A MINUTE", "high"),
+    ("longform/silent.wav", "silence_heavy", "en", "cat", 61.0, "ONE WORD", "high"),
     ("longform/minute_de.wav", "longform", "de", "dora", 60.0, "EINE MINUTE", "high"),
 )
 
@@ -55,7 +56,7 @@ def test_recordings_are_joined_whole_until_the_next_does_not_fit(corpus: Path) -
         join(corpus, recordings, 1.0)
 
 
-def test_minutes_are_the_english_longform_of_a_minute_and_the_hour_is_of_read_speech_and_them(
+def test_minutes_are_english_speech_of_a_minute_and_the_hour_is_read_speech_and_them(
     corpus: Path, tmp_path: Path
 ) -> None:
     files = write_long_files(corpus, tmp_path, 100.0)
