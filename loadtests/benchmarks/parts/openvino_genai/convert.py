@@ -1,7 +1,7 @@
 """Write the directory that OpenVINO GenAI's ``WhisperPipeline`` is given, from a CTranslate2 Whisper directory.
 
-It is what ``optimum-cli export openvino --weight-format int8`` makes of OpenAI's weights, but for the encoder, whose
-weights stay in float16: the graph is the service's own, which a CPU with bfloat16 computes in that.
+The encoder is the service's own graph, with weights in float16, which a CPU with bfloat16 computes in that; the
+decoder's weights are in int8. Tokenizer and rules for tokens come from the model's own files.
 """
 
 from __future__ import annotations

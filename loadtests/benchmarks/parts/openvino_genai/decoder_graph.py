@@ -1,7 +1,7 @@
 """Whisper's text decoder as an OpenVINO graph with a state, as OpenVINO GenAI's ``WhisperPipeline`` drives it.
 
-After ``TextDecoder`` of openai/whisper (``whisper/model.py``). Matrices are kept in int8, which is what GenAI's
-documentation advises for CPUs: one scale per row, turned back into floats by the multiplication's own kernel.
+After ``TextDecoder`` of openai/whisper (``whisper/model.py``). Matrices are kept in int8 with one scale per row, which
+OpenVINO's kernels multiply without making floats of the whole matrix first.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def started(model_dir: Path, language: str = AUTO) -> Iterator[tuple[str, psutil
             [server, "-m", model, *options.split()],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            # Its threads wait by spinning: where another process has one of the cores, a request may take minutes.
+            # Its threads wait by spinning: where another process has one of the cores, a request took 50 s.
             env={**os.environ, "OMP_WAIT_POLICY": "passive"},
         )
         try:
