@@ -35,6 +35,7 @@ def load_backend(
     precision: str = "auto",
     threads: int = 1,
     npu: NpuOptions | None = None,
+    silence: Path | None = None,
 ) -> EncoderBackend:
     """Load the encoder of a CTranslate2 Whisper directory. Only the chosen runtime is imported.
 
@@ -45,9 +46,12 @@ def load_backend(
             ``auto``, ``int8``, ``bf16`` or ``int8-bf16-fc2``.
         threads: CPU threads that compute; xrt computes in the calling thread.
         npu: the options of xrt; the other runtimes have none.
+        silence: the file that stands for the silence behind a window of less than 30 s (``npu_encoder.silence``); None
+            if there is none. ctranslate2 cannot use it: its encoder is closed.
 
     Raises:
-        ModelFormatError: if the directory holds no readable Whisper model.
+        ModelFormatError: if the directory holds no readable Whisper model, or ``silence`` belongs to another one.
+        ValueError: if ``silence`` is given to ctranslate2.
         UnsupportedPrecisionError: if the device cannot compute in ``precision``.
         DriverMissingError: if the NPU's driver is not installed.
         NoKernelError: if a layer fits none of the NPU's kernels.
@@ -57,10 +61,12 @@ def load_backend(
         case "openvino":
             from npu_encoder.cpu.openvino import OpenVinoBackend  # noqa: PLC0415
 
-            return OpenVinoBackend(model_dir, precision=precision, threads=threads)
+            return OpenVinoBackend(model_dir, precision=precision, threads=threads, silence=silence)
         case "ctranslate2":
             from npu_encoder.cpu.ctranslate2 import CTranslate2Backend  # noqa: PLC0415
 
+            if silence is not None:
+                raise ValueError("CTranslate2's encoder cannot attend to anything but its window")
             return CTranslate2Backend(model_dir, compute_type=precision, threads=threads)
         case "xrt":
             from npu_encoder.npu.driver import load_driver  # noqa: PLC0415
@@ -69,7 +75,12 @@ def load_backend(
             options = npu or NpuOptions()
             driver = load_driver(simulator=options.simulator, scenario=options.scenario)
             return XrtBackend.open(
-                model_dir, driver, options.kernels, precision=precision, n_contexts=options.n_contexts
+                model_dir,
+                driver,
+                options.kernels,
+                precision=precision,
+                n_contexts=options.n_contexts,
+                silence=silence,
             )
         case unknown:
             assert_never(unknown)

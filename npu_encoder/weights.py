@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from npu_encoder.errors import ModelFormatError
 from npu_encoder.model_file import ModelFile
+from npu_encoder.silence import TrailingSilence, read_silence
 
 MODEL_FILE = "model.bin"
 KERNEL_SIZE = 3
@@ -97,6 +98,7 @@ class EncoderWeights:
         positions: ``[n_audio_ctx, d_model]``.
         layers: the transformer layers, in order.
         final_norm: the norm after the last layer.
+        silence: what stands for the silence behind a window of less than 30 s; None if nothing does.
     """
 
     dimensions: EncoderDimensions
@@ -105,6 +107,7 @@ class EncoderWeights:
     positions: NDArray[np.float32]
     layers: tuple[LayerWeights, ...]
     final_norm: LayerNormWeights
+    silence: TrailingSilence | None = None
 
 
 def read_dimensions(model_dir: Path) -> EncoderDimensions:
@@ -117,11 +120,15 @@ def read_dimensions(model_dir: Path) -> EncoderDimensions:
         return _dimensions(file)
 
 
-def read_weights(model_dir: Path) -> EncoderWeights:
+def read_weights(model_dir: Path, silence: Path | None = None) -> EncoderWeights:
     """Read all weights of the encoder in ``model_dir/model.bin``; the decoder's part is never touched.
 
+    Args:
+        model_dir: a CTranslate2 Whisper directory.
+        silence: a file that ``write_silence`` wrote for this model; None if there is none.
+
     Raises:
-        ModelFormatError: if the directory holds no readable Whisper model.
+        ModelFormatError: if the directory holds no readable Whisper model, or ``silence`` belongs to another one.
     """
     with _open(model_dir) as file:
         dimensions = _dimensions(file)
@@ -133,7 +140,20 @@ def read_weights(model_dir: Path) -> EncoderWeights:
             positions=_tensor(file, "encoder/position_encodings/encodings", dimensions.n_audio_ctx, d_model),
             layers=tuple(_layer(file, f"encoder/layer_{i}", d_model) for i in range(dimensions.n_layers)),
             final_norm=_layer_norm(file, "encoder/layer_norm", d_model),
+            silence=None if silence is None else _silence(silence, dimensions),
         )
+
+
+def _silence(path: Path, dimensions: EncoderDimensions) -> TrailingSilence:
+    silence = read_silence(path)
+    expected = dimensions.n_layers, dimensions.d_model, dimensions.n_audio_ctx
+    found = silence.layers.shape[0], silence.layers.shape[2], silence.n_audio_ctx
+    if found != expected:
+        raise ModelFormatError(
+            f"The file {path} was made for another model (layers, width, positions: {found} instead of {expected}); "
+            "delete it, and make it again with: amanuensis model tune"
+        )
+    return silence
 
 
 def _open(model_dir: Path) -> ModelFile:

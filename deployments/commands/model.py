@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from deployments.commands.errors import CommandError
+from deployments.commands.tune import command as tune_command
 from deployments.shared.model.cache import cached_path, model_cache
 from deployments.shared.model.description import Model, describe, read_vocabulary
 from deployments.shared.model.files import sha256
@@ -49,6 +50,9 @@ def show_command(name: str | None) -> None:
     Without NAME it is the model that the service would serve.
     """
     _say(facts(name or Settings.resolve({}).whisper_model))
+
+
+command.add_command(tune_command)
 
 
 def table() -> Iterator[str]:

@@ -27,6 +27,7 @@ from deployments.shared.contracts import (
 )
 from deployments.shared.cpu_priority import give_way_to_ingress
 from deployments.shared.errors import AmanuensisError
+from deployments.shared.memory.allocator import keep_freed_memory
 from deployments.shared.memory.handoff import Handoff, load_pcm
 from deployments.shared.model.description import Model
 from deployments.shared.replica_name import replica_name
@@ -86,11 +87,13 @@ class Decoder:
 
     def __init__(self, settings: Settings, model: Model) -> None:
         give_way_to_ingress()
+        keep_freed_memory()
         self._generator = TextGenerator(
             model.path,
             compute_type=settings.compute_type,
             threads=settings.decoder_threads,
             fallback_temperatures=settings.fallback_temperatures,
+            full_states=None if model.silence is None else model.dimensions.n_audio_ctx,
         )
         self._aligner = PhonemeAligner(settings.align_model, settings.align_language) if settings.align_model else None
         self._handoff = Handoff()

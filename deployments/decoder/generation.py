@@ -15,7 +15,7 @@ from deployments.decoder.loops import until_first_pass
 from deployments.decoder.quality import Attempt, best_attempt
 from deployments.decoder.rests import may_end_early, rest_after_cut, rest_after_end, speech_s
 from deployments.decoder.search import Search, ladder
-from deployments.decoder.steps import Align, DecodeItem, Decoding, Detect, Generate
+from deployments.decoder.steps import Align, DecodeItem, Decoding, Detect, Generate, States
 from deployments.decoder.vocabulary import Vocabulary
 from deployments.decoder.whisper_model import WhisperModel
 from deployments.decoder.word_times import Span, is_spaced, timed_words, word_spans
@@ -43,6 +43,7 @@ class TextGenerator:
         compute_type: str = "int8",
         threads: int = 1,
         fallback_temperatures: tuple[float, ...] = (),
+        full_states: int | None = None,
     ) -> None:
         """Load a CTranslate2 Whisper directory.
 
@@ -53,6 +54,8 @@ class TextGenerator:
             threads: threads that one call computes on.
             fallback_temperatures: temperatures sampled at in turn where no deterministic search finds a good text.
                 Empty by default: a sampled text costs the time to load the model once more.
+            full_states: states of a full window, where windows of fewer states can be encoded again in full; None
+                where they cannot.
 
         Raises:
             ConfigurationError: the directory holds no such model, or the CPU does not support the compute type.
@@ -60,6 +63,7 @@ class TextGenerator:
         self._model = WhisperModel(model_dir, compute_type, threads)
         self._vocabulary = Vocabulary(model_dir, multilingual=self._model.multilingual)
         self._fallback_temperatures = fallback_temperatures
+        self._full_states = full_states
         self.multilingual = self._vocabulary.multilingual
         self.languages = self._vocabulary.languages
         self.device = self._model.device
@@ -77,6 +81,16 @@ class TextGenerator:
             for group in _grouped(pending, lambda decoding: decoding.step).values():
                 self.advance(group)
         return [decoding.transcript for decoding in decodings if decoding.transcript is not None]
+
+    def log_probability(self, states: States, transcript: Transcript) -> float:
+        """Return the mean natural logarithm of the probability of a text's tokens, given encoder states.
+
+        Args:
+            states: ``[ctx, d_model]``, of any window.
+            transcript: what was transcribed in it; not empty.
+        """
+        tokenizer = self._vocabulary.tokenizer(transcript.language, "transcribe")
+        return self._model.log_probability(states, tokenizer.sot_sequence, transcript.tokens)
 
     def begin(self, item: DecodeItem) -> Decoding:
         """Return the window before its first step.
@@ -158,6 +172,9 @@ class TextGenerator:
         following = decoding.searches[1:]
         is_settled = attempt.is_silence or len(decoding.attempts) >= len(decoding.languages)
         is_good = any(not each.needs_another for each in decoding.attempts)
+        if is_settled and not is_good and self._is_shortened(decoding):
+            decoding.transcript = replace(_transcript(decoding, attempt), needs_full_window=True)
+            return
         if following and not (is_good and is_settled):
             self._set_searches(decoding, following)
             return
@@ -166,6 +183,10 @@ class TextGenerator:
             decoding.chosen = chosen
         else:
             decoding.transcript = _transcript(decoding, chosen)
+
+    def _is_shortened(self, decoding: Decoding) -> bool:
+        """Return whether less than 30 s was encoded, and the window can be encoded again."""
+        return self._full_states is not None and len(decoding.item.states) < self._full_states
 
     def _without_loops(self, decoding: Decoding, attempt: Attempt) -> Attempt:
         """Cut a text that still loops after its first pass, and one that the token limit cut after its last word."""

@@ -16,6 +16,8 @@ from deployments.shared.errors import ConfigurationError
 SAMPLES: Final = 5
 """Texts drawn at a temperature above 0, of which the likeliest is kept (``best_of`` of openai/whisper)."""
 
+SMALLEST_PROBABILITY: Final = 1e-9
+
 
 class WhisperModel:
     """A loaded model. Not thread-safe: it computes outside the GIL, one call after the other.
@@ -78,6 +80,13 @@ class WhisperModel:
             **_search_options(step),
         )
         return results
+
+    def log_probability(self, states: States, start: Sequence[int], tokens: Sequence[int]) -> float:
+        """Return the mean natural logarithm of the probabilities of ``tokens``, each after those before it."""
+        storage = _storage([states])
+        (result,) = self.whisper.align(storage, list(start), [list(tokens)], 2 * len(states))
+        probabilities = np.maximum(np.array(result.text_token_probs), SMALLEST_PROBABILITY)
+        return float(np.log(probabilities).mean())
 
     def _seeded_by(self, states: States) -> Any:
         """Load the model anew, so that its random numbers depend on nothing but the states.

@@ -28,6 +28,7 @@ def _on_cpu(settings: Settings, model: Model) -> EncoderBackend:
         backend=settings.encoder_backend,
         precision=settings.encoder_precision,
         threads=settings.encoder_threads,
+        silence=model.silence,
     )
 
 
@@ -35,4 +36,4 @@ def _on_npu(settings: Settings, model: Model) -> EncoderBackend:
     options = NpuOptions(
         settings.npu_kernels, settings.npu_contexts, simulator=settings.npu_simulator, scenario=settings.npu_scenario
     )
-    return load_backend(model.path, backend="xrt", precision=settings.npu_precision, npu=options)
+    return load_backend(model.path, backend="xrt", precision=settings.npu_precision, npu=options, silence=model.silence)

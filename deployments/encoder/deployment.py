@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 from ray import serve
 
 from deployments.encoder.backend import load_encoder
@@ -34,6 +35,7 @@ from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch
 from npu_encoder.backend import EncoderBackend, encode_silence
 from npu_encoder.errors import DeviceError, DeviceFailedError, EncoderError
+from npu_encoder.silence import read_silence
 
 FRAMES_PER_STATE = 2
 
@@ -61,12 +63,15 @@ class _OpenJob:
     """A job with views of its input and its output, which are its own as long as ``slot`` is open.
 
     Attributes:
+        states: the part of ``whole`` that the encoder computes.
+        whole: what is handed on.
         together: the most jobs that were in progress at a time with it, itself included.
     """
 
     fed: FedItem[_Job, EncodedWindow]
     log_mel: Float32
     states: Float32
+    whole: Float32
     slot: ExitStack
     began: float
     together: int = 1
@@ -88,6 +93,7 @@ class Encoder:
         self._watch = ProgressWatch(settings.encoder_budget_s, SLACK)
         self._watch.learn(self._window_s)
         self._d_model = model.dimensions.d_model
+        self._silence = None if model.silence is None else read_silence(model.silence)
         self._at_most = settings.encoder_batch_size
         self._handoff = Handoff()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
@@ -155,10 +161,19 @@ class Encoder:
         job = fed.item
         self._handoff.check_ticket(job.ticket)
         log_mel = self._handoff.input(job.ticket, job.log_mel)
-        shape = (log_mel.shape[1] // FRAMES_PER_STATE, self._d_model)
+        ctx = log_mel.shape[1] // FRAMES_PER_STATE
+        tail = self._tail(ctx)
+        shape = (ctx + len(tail), self._d_model)
         with ExitStack() as slot:
-            states = slot.enter_context(self._handoff.output(job.ticket, Area.ENCODER_STATES, shape))
-            return _OpenJob(fed, log_mel, states, slot.pop_all(), time.monotonic())
+            whole = slot.enter_context(self._handoff.output(job.ticket, Area.ENCODER_STATES, shape))
+            whole[ctx:] = tail
+            return _OpenJob(fed, log_mel, whole[:ctx], whole, slot.pop_all(), time.monotonic())
+
+    def _tail(self, ctx: int) -> Float32:
+        """Return the rows that stand for the silence behind ``ctx`` states: ``[rows, d_model]``."""
+        if self._silence is None:
+            return np.empty((0, self._d_model), np.float32)
+        return self._silence.tail(ctx)
 
     def _finish(self, job: _OpenJob, outcome: str | EncoderError) -> EncodedWindow | Exception:
         call = job.fed.item
@@ -166,7 +181,7 @@ class Encoder:
             if isinstance(outcome, EncoderError):
                 return _for_client(outcome)
             try:
-                states = self._handoff.publish(call.ticket, Area.ENCODER_STATES, job.states)
+                states = self._handoff.publish(call.ticket, Area.ENCODER_STATES, job.whole)
             except Exception as error:  # noqa: BLE001  (as above)
                 return error
         queue_s, run_s = job.began - call.asked, time.monotonic() - job.began

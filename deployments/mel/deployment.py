@@ -27,7 +27,7 @@ from deployments.shared.contracts import (
 )
 from deployments.shared.cpu_priority import give_way_to_ingress
 from deployments.shared.errors import AudioTooLongError, AudioTooSlowError
-from deployments.shared.frames import SAMPLE_RATE, frames_for
+from deployments.shared.frames import N_FRAMES, SAMPLE_RATE, frames_for
 from deployments.shared.memory.handoff import Handoff, load_pcm, open_upload
 from deployments.shared.model.description import Model
 from deployments.shared.replica_name import replica_name
@@ -113,7 +113,7 @@ class MelPreprocessor:
             work.progressed(allowance_s=LISTENING_PER_SECOND * len(pcm) / SAMPLE_RATE)
             windows = find_windows(pcm, options)
             work.progressed()
-            first = self._write(ticket, pcm[windows[0].samples]) if windows else None
+            first = self._write(ticket, pcm[windows[0].samples], self._buckets) if windows else None
             kept = self._handoff.store_pcm(ticket, upload, pcm) if windows else None
         timing = self._timing(began - asked, began)
         return PreparedAudio(len(pcm) / SAMPLE_RATE, windows, kept, first, timing)
@@ -122,12 +122,14 @@ class MelPreprocessor:
         began = time.monotonic()
         self._handoff.check_ticket(ticket)
         with self._watch.work():
-            samples = load_pcm(pcm, window.samples)
-            log_mel = self._write(ticket, samples)
+            log_mel = self._write(ticket, load_pcm(pcm, window.samples), self._buckets_for(window))
         return WindowMel(log_mel, self._timing(began - asked, began))
 
-    def _write(self, ticket: Ticket, samples: NDArray[np.int16]) -> ArrayRef:
-        shape = (self._n_mels, frames_for(len(samples), self._buckets))
+    def _buckets_for(self, window: Window) -> tuple[int, ...]:
+        return (N_FRAMES,) if window.in_full else self._buckets
+
+    def _write(self, ticket: Ticket, samples: NDArray[np.int16], buckets: tuple[int, ...]) -> ArrayRef:
+        shape = (self._n_mels, frames_for(len(samples), buckets))
         with self._handoff.output(ticket, Area.LOG_MEL, shape) as array:
             log_mel(samples, array)
             return self._handoff.publish(ticket, Area.LOG_MEL, array)

@@ -89,12 +89,14 @@ class Window:
         start_s, end_s: seconds from the start of the audio.
         speech: start and end of each stretch of speech that the voice detection heard inside, in order, in seconds from
             the start of the audio; empty if it heard none; None if it did not run.
+        in_full: whether all of the 30 s are encoded, also where the audio context is trimmed to the speech.
     """
 
     index: int
     start_s: float
     end_s: float
     speech: tuple[tuple[float, float], ...] | None = None
+    in_full: bool = False
 
     @property
     def duration_s(self) -> float:
@@ -191,6 +193,8 @@ class Transcript:
         words: the words with their times; empty unless these were asked for.
         rest_from_s: where the text ends although speech follows in the window, in seconds from the start of the audio:
             the rest has to be decoded as a window of its own. None where the text is complete.
+        needs_full_window: the text is not good, and the encoder saw less than 30 s: the window has to be encoded again
+            in full before anything else is tried.
     """
 
     text: str
@@ -203,6 +207,7 @@ class Transcript:
     temperature: float
     words: tuple[Word, ...] = ()
     rest_from_s: float | None = None
+    needs_full_window: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +239,11 @@ class PreparedAudio:
 
 @dataclass(frozen=True, slots=True)
 class EncodedWindow:
-    """The encoder states of one window: ``[frames / 2, d_model]`` float32."""
+    """The encoder states of one window: ``[ctx, d_model]`` float32.
+
+    ``ctx`` is half the frames of the log-mel, and where the model has averages of the silence behind speech
+    (``npu_encoder.silence``) the rows that stand for it.
+    """
 
     states: ArrayRef
     timing: StageTiming

@@ -156,7 +156,7 @@ def steps_of(weights: EncoderWeights, frames: int, precision: Precision) -> Iter
     attention = Work(
         (3 * OUTPUT_BYTES + device) * states, flops=4 * scores * d_model / size.n_heads, exponentials=scores
     )
-    yield HostStep("attention", attention, lambda: host.attention(qkv, precision), n_layers)
+    yield HostStep("attention", attention, lambda: host.attention(qkv, precision, 0), n_layers)
     add_and_norm = Work((4 + OUTPUT_BYTES + 4 + device) * states)
     yield HostStep("add, norm", add_and_norm, lambda: host.add_and_norm(x, out, norm, precision), 2 * n_layers)
     # The error function costs about as much as the exponential it contains.

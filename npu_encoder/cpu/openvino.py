@@ -50,16 +50,19 @@ class OpenVinoBackend:
         model_dir: CTranslate2 Whisper directory.
         precision: ``bf16``, ``f32``, or ``auto``: bf16 where the CPU has instructions for it, else f32.
         threads: windows encoded at the same time, each in one thread; at least 1.
+        silence: the file that stands for the silence behind a window of less than 30 s; None if there is none.
 
     Raises:
-        ModelFormatError: if the directory holds no readable Whisper model.
+        ModelFormatError: if the directory holds no readable Whisper model, or ``silence`` belongs to another one.
         UnsupportedPrecisionError: if this CPU cannot compute in ``precision``.
     """
 
-    def __init__(self, model_dir: Path, *, precision: str = "auto", threads: int = 1) -> None:
+    def __init__(
+        self, model_dir: Path, *, precision: str = "auto", threads: int = 1, silence: Path | None = None
+    ) -> None:
         self._core = ov.Core()
         self._precision = resolve_precision(self._core, precision)
-        self._weights = read_weights(model_dir)
+        self._weights = read_weights(model_dir, silence)
         self._threads = threads
         self._compiled = lru_cache(MAX_COMPILED_LENGTHS)(self._compile)
 

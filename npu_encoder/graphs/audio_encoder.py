@@ -6,19 +6,37 @@ Weak Supervision" (Radford et al., 2022), section 2.2.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import openvino as ov
 from openvino import opset15 as op
 
-from npu_encoder.graphs.layers import attention, conv, gelu, integers, layer_norm, tensor
+from npu_encoder.graphs.layers import (
+    FurtherKeys,
+    attention,
+    conv,
+    gelu,
+    integers,
+    layer_norm,
+    score_bias,
+    tensor,
+)
+from npu_encoder.graphs.silent_keys import silent_keys
 from npu_encoder.weights import EncoderWeights, LayerNormWeights, LayerWeights, LinearWeights
 
 
-def build_encoder(weights: EncoderWeights, frames: int) -> ov.Model:
+def build_encoder(weights: EncoderWeights, frames: int, *, attention_inputs: bool = False) -> ov.Model:
     """Build the encoder for windows of exactly ``frames`` frames.
 
-    Input: log-mel ``[n_mels, frames]``, float32. Output: states ``[frames / 2, d_model]``, float32.
+    Input: log-mel ``[n_mels, frames]``, float32. Output: states ``[frames / 2, d_model]``, float32; with
+    ``attention_inputs`` also the input of each layer's attention, ``[1, frames / 2, d_model]``.
     The graph refers to the arrays of ``weights`` and does not copy them.
+
+    Args:
+        weights: the encoder's. Their ``silence`` stands for the positions behind the window's.
+        frames: length of the window's log-mel.
+        attention_inputs: whether there are those outputs too.
     """
     dimensions = weights.dimensions
     log_mel = op.parameter([dimensions.n_mels, frames], ov.Type.f32, name="log_mel")
@@ -28,15 +46,30 @@ def build_encoder(weights: EncoderWeights, frames: int) -> ov.Model:
     x = gelu(conv(x, weights.conv2, stride=2))
     x = op.transpose(x, integers(0, 2, 1))
     x = op.add(x, tensor(weights.positions[np.newaxis, : frames // 2]))
-    for layer in weights.layers:
-        x = op.add(x, _attention(_norm(x, layer.attention_norm), layer, dimensions.n_heads))
+    inputs = []
+    for layer, further in zip(weights.layers, _further_keys(weights, frames // 2), strict=True):
+        inputs.append(_norm(x, layer.attention_norm))
+        x = op.add(x, _attention(inputs[-1], layer, dimensions.n_heads, further))
         x = op.add(x, _mlp(_norm(x, layer.mlp_norm), layer))
     x = _norm(x, weights.final_norm)
 
-    return ov.Model([op.squeeze(x, integers(0))], [log_mel], "whisper_encoder")
+    outputs = [op.squeeze(x, integers(0)), *(inputs if attention_inputs else ())]
+    return ov.Model(outputs, [log_mel], "whisper_encoder")
 
 
-def _attention(x: ov.Node, layer: LayerWeights, n_heads: int) -> ov.Node:
+def _further_keys(weights: EncoderWeights, ctx: int) -> Iterator[FurtherKeys | None]:
+    """Yield for each layer what its attention attends to behind the window."""
+    silence = weights.silence
+    bias = None if silence is None else score_bias(ctx, silence.log_counts(ctx))
+    for index in range(weights.dimensions.n_layers):
+        silent = silent_keys(weights, index, ctx)
+        if silent is None or bias is None:
+            yield None
+        else:
+            yield FurtherKeys(op.constant(silent.key[np.newaxis]), op.constant(silent.value[np.newaxis]), bias)
+
+
+def _attention(x: ov.Node, layer: LayerWeights, n_heads: int, further: FurtherKeys | None) -> ov.Node:
     """Build self-attention, ``[1, ctx, d_model]`` to the same shape.
 
     Separate query, key and value products are 5-8% faster on the whole encoder than one fused product.
@@ -44,7 +77,7 @@ def _attention(x: ov.Node, layer: LayerWeights, n_heads: int) -> ov.Node:
     query, key, value = (_linear(x, w) for w in (layer.query, layer.key, layer.value))
     d_head = layer.query.weight.shape[0] // n_heads
     query = op.multiply(query, op.constant(np.float32(d_head**-0.5)))
-    return _linear(attention(query, key, value, n_heads), layer.attention_out)
+    return _linear(attention(query, key, value, n_heads, further), layer.attention_out)
 
 
 def _mlp(x: ov.Node, layer: LayerWeights) -> ov.Node:

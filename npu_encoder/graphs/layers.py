@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
@@ -10,6 +12,31 @@ from openvino import opset15 as op
 from npu_encoder.weights import ConvWeights
 
 LAYER_NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherKeys:
+    """What an attention attends to besides the positions of its own window.
+
+    Attributes:
+        key: ``[1, rows, d_model]``.
+        value: ``[1, rows, d_model]``.
+        bias: added to all scores, see ``score_bias``: ``[1, 1, ctx, ctx + rows]``.
+    """
+
+    key: ov.Node
+    value: ov.Node
+    bias: ov.Node
+
+
+def score_bias(ctx: int, log_counts: NDArray[np.float32]) -> ov.Node:
+    """Make the constant that adds nothing to the scores of a window's own positions, and ``log_counts`` to the others.
+
+    The same for each of the ``ctx`` queries, and yet spelt out: with one row for all of them, the fused attention of
+    OpenVINO 2026.4 gives wrong numbers in bf16.
+    """
+    row = np.concatenate([np.zeros(ctx, np.float32), log_counts])
+    return op.constant(np.tile(row, (1, 1, ctx, 1)))
 
 
 def conv(x: ov.Node, weights: ConvWeights, *, stride: int) -> ov.Node:
@@ -32,15 +59,22 @@ def gelu(x: ov.Node) -> ov.Node:
     return op.gelu(x, approximation_mode="ERF")
 
 
-def attention(query: ov.Node, key: ov.Node, value: ov.Node, n_heads: int) -> ov.Node:
+def attention(
+    query: ov.Node, key: ov.Node, value: ov.Node, n_heads: int, further: FurtherKeys | None = None
+) -> ov.Node:
     """Build softmax attention of all heads, ``[1, ctx, d_model]`` to the same shape; the queries are scaled already.
 
     It is spelt out, because OpenVINO then fuses the transposes into its attention kernel, which it does not with
     ScaledDotProductAttention.
     """
     d_model = query.get_output_shape(0)[-1]
+    if further is not None:
+        key, value = op.concat([key, further.key], 1), op.concat([value, further.value], 1)
     query, key, value = (_split_heads(x, n_heads) for x in (query, key, value))
-    scores = op.softmax(op.matmul(query, key, transpose_a=False, transpose_b=True), axis=-1)
+    scores = op.matmul(query, key, transpose_a=False, transpose_b=True)
+    if further is not None:
+        scores = op.add(scores, op.convert(further.bias, scores.get_element_type()))
+    scores = op.softmax(scores, axis=-1)
     return _merge_heads(op.matmul(scores, value, transpose_a=False, transpose_b=False), d_model)
 
 

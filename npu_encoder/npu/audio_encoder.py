@@ -87,7 +87,7 @@ class AudioEncoder:
         self._windows_in_progress = windows_in_progress
         self._host = HostSteps(weights, host_precision)
         self._blocks = [
-            ResidualAttentionBlock(f"layer_{index}", layer, self._host, executor, plan)
+            ResidualAttentionBlock(index, layer, self._host, executor, plan)
             for index, layer in enumerate(weights.layers)
         ]
         self._ln_post = weights.final_norm
@@ -148,8 +148,10 @@ class ResidualAttentionBlock:
     """
 
     def __init__(
-        self, name: str, weights: LayerWeights, host: HostSteps, executor: GemmExecutor, plan: LayerPlan
+        self, index: int, weights: LayerWeights, host: HostSteps, executor: GemmExecutor, plan: LayerPlan
     ) -> None:
+        name = f"layer_{index}"
+        self._index = index
         self.attn_ln = weights.attention_norm
         self._qkv = Linear(f"{name}/qkv", _fuse(weights, host.n_heads), executor, plan.qkv)
         self._out = Linear(f"{name}/out", weights.attention_out, executor, plan.out)
@@ -162,7 +164,7 @@ class ResidualAttentionBlock:
     def __call__(self, x: FloatArray, normed: Activation) -> Steps[tuple[FloatArray, Product]]:
         """Take ``x`` ``[ctx, d_model]`` and its norm; return the new ``x`` and what is still to be added to it."""
         qkv = yield from self._qkv(normed)
-        out = yield from self._out(self._host.attention(qkv, self._plan.out))
+        out = yield from self._out(self._host.attention(qkv, self._plan.out, self._index))
         x, normed = self._host.add_and_norm(x, out, self._mlp_ln, self._plan.fc1)
         hidden = yield from self._fc1(normed)
         mlp = yield from self._fc2(self._host.gelu(hidden, self._plan.fc2))

@@ -9,12 +9,23 @@ quantisation are float32.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import openvino as ov
 from openvino import opset15 as op
 
 from npu_encoder.graphs.compile import rounds_to_bf16
-from npu_encoder.graphs.layers import attention, conv, gelu, integers, layer_norm, tensor
+from npu_encoder.graphs.layers import (
+    FurtherKeys,
+    attention,
+    conv,
+    gelu,
+    integers,
+    layer_norm,
+    score_bias,
+    tensor,
+)
 from npu_encoder.npu.gemm import Precision
 from npu_encoder.npu.quantization import INT8_MAX, MIN_ABSMAX
 from npu_encoder.weights import EncoderWeights
@@ -44,27 +55,54 @@ def build_stem(weights: EncoderWeights, frames: int, to: Precision, matrices: ov
     return ov.Model([x, *_for_device(layer_norm(x, tensor(norm.gamma), tensor(norm.beta)), to)], [log_mel])
 
 
-def build_attention(ctx: int, d_model: int, n_heads: int, of: Precision, to: Precision, matrices: ov.Type) -> ov.Model:
-    """Build softmax attention of all heads; the queries are scaled already.
+@dataclass(frozen=True, slots=True)
+class AttentionSize:
+    """The sizes of one attention.
 
-    Inputs: the product ``[ctx, 3 * d_model]``: queries, keys, values. Outputs: ``[ctx, d_model]`` for the device.
-
-    Args:
+    Attributes:
         ctx: number of states of the window.
         d_model: width of a state.
         n_heads: number of heads.
+        log_counts: what is added to the score of each further key, which are attended to besides the window's own.
+    """
+
+    ctx: int
+    d_model: int
+    n_heads: int
+    log_counts: tuple[float, ...] = ()
+
+
+def build_attention(size: AttentionSize, of: Precision, to: Precision, matrices: ov.Type) -> ov.Model:
+    """Build softmax attention of all heads; the queries are scaled already.
+
+    Inputs: the product ``[ctx, 3 * d_model]``: queries, keys, values; then further keys and values, if there are any,
+    ``[rows, d_model]`` each. Outputs: ``[ctx, d_model]`` for the device.
+
+    Args:
+        size: of the attention.
         of: the precision of the product.
         to: the precision of the next product.
         matrices: the type in which the heads multiply.
     """
-    inputs, qkv = _product(ctx, 3 * d_model, of)
+    d_model = size.d_model
+    inputs, qkv = _product(size.ctx, 3 * d_model, of)
     qkv = op.unsqueeze(op.convert(qkv, matrices), integers(0))
     query, key, value = (
         op.slice(qkv, integers(start), integers(start + d_model), integers(1), integers(2))
         for start in (0, d_model, 2 * d_model)
     )
-    mixed = op.squeeze(attention(query, key, value, n_heads), integers(0))
-    return ov.Model(_for_device(op.convert(mixed, ov.Type.f32), to), inputs)
+    more_inputs, further = _further_keys(size, matrices)
+    mixed = op.squeeze(attention(query, key, value, size.n_heads, further), integers(0))
+    return ov.Model(_for_device(op.convert(mixed, ov.Type.f32), to), [*inputs, *more_inputs])
+
+
+def _further_keys(size: AttentionSize, matrices: ov.Type) -> tuple[list[ov.Node], FurtherKeys | None]:
+    """Return the inputs that hold further keys and values, and what the attention takes of them."""
+    if not size.log_counts:
+        return [], None
+    inputs = [op.parameter([len(size.log_counts), size.d_model], ov.Type.f32) for _ in ("key", "value")]
+    key, value = (op.unsqueeze(op.convert(rows, matrices), integers(0)) for rows in inputs)
+    return inputs, FurtherKeys(key, value, score_bias(size.ctx, np.array(size.log_counts, np.float32)))
 
 
 def build_add_and_norm(ctx: int, d_model: int, of: Precision, to: Precision) -> ov.Model:

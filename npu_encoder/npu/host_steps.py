@@ -15,8 +15,10 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from npu_encoder.graphs.compile import compile_graph, resolve_precision
+from npu_encoder.graphs.silent_keys import silent_keys
 from npu_encoder.npu.gemm import GemmInput, GemmOutput, Precision
 from npu_encoder.npu.host_graphs import (
+    AttentionSize,
     build_add_and_last_norm,
     build_add_and_norm,
     build_attention,
@@ -29,6 +31,9 @@ FloatArray: TypeAlias = NDArray[np.float32]
 
 MAX_COMPILED_GRAPHS = 80
 """Five steps of 16 window lengths."""
+
+MAX_SILENT_KEYS = 512
+"""Keys and values of 32 layers for 16 window lengths, of which each is a few hundred kilobytes."""
 
 MATRIX_TYPES = {"bf16": ov.Type.bf16, "f32": ov.Type.f32}
 
@@ -143,6 +148,7 @@ class HostSteps:
         self.n_heads = weights.dimensions.n_heads
         self._d_model = weights.dimensions.d_model
         self._build_stem = partial(build_stem, weights)
+        self._silent_keys = lru_cache(MAX_SILENT_KEYS)(partial(silent_keys, weights))
         self._scratch = _Scratch()
         self._graph = lru_cache(MAX_COMPILED_GRAPHS)(self._compile)
 
@@ -154,12 +160,16 @@ class HostSteps:
         graph.run([log_mel], [x, *norm.arrays])
         return x, norm
 
-    def attention(self, qkv: Product, to: Precision) -> Activation:
-        """Mix ``[ctx, 3 * d_model]`` (queries, keys, values) to ``[ctx, d_model]``."""
+    def attention(self, qkv: Product, to: Precision, layer: int) -> Activation:
+        """Mix ``[ctx, 3 * d_model]`` (queries, keys, values) to ``[ctx, d_model]`` as layer ``layer`` does."""
         ctx = len(qkv.values)
+        silent = self._silent_keys(layer, ctx)
         mixed = self._activation(ctx, self._d_model, to)
-        graph = self._graph(build_attention, ctx, self._d_model, self.n_heads, qkv.precision, to, self._matrices)
-        graph.run(qkv.arrays, mixed.arrays)
+        log_counts = () if silent is None else tuple(silent.log_counts.tolist())
+        size = AttentionSize(ctx, self._d_model, self.n_heads, log_counts)
+        graph = self._graph(build_attention, size, qkv.precision, to, self._matrices)
+        further = [] if silent is None else [silent.key, silent.value]
+        graph.run([*qkv.arrays, *further], mixed.arrays)
         return mixed
 
     def add_and_norm(

@@ -36,26 +36,37 @@ class XrtBackend:
         model_dir: CTranslate2 Whisper directory.
         executor: the device; closed with the backend.
         precision: the name of a plan in ``PLANS``, or ``auto``.
+        silence: as for ``load_backend``.
 
     Raises:
-        ModelFormatError: if the directory holds no readable Whisper model.
+        ModelFormatError: if the directory holds no readable Whisper model, or ``silence`` belongs to another one.
         UnsupportedPrecisionError: if there is no such plan.
         NoKernelError: if a layer fits no kernel.
         DeviceError: if the device does not work.
     """
 
-    def __init__(self, model_dir: Path, executor: XrtGemm, *, precision: str = "auto") -> None:
+    def __init__(
+        self, model_dir: Path, executor: XrtGemm, *, precision: str = "auto", silence: Path | None = None
+    ) -> None:
         plan = _plan(precision)
         self._resources = ExitStack()
         self._executor = executor
         self._resources.callback(executor.close)
         # One window's product computes in each context while the host works on another one's.
         in_progress = max(MIN_WINDOWS_IN_PROGRESS, 2 * executor.n_contexts)
-        self._encoder = AudioEncoder(read_weights(model_dir), executor, plan, windows_in_progress=in_progress)
+        weights = read_weights(model_dir, silence)
+        self._encoder = AudioEncoder(weights, executor, plan, windows_in_progress=in_progress)
 
     @classmethod
     def open(
-        cls, model_dir: Path, driver: Driver, kernels: Path | None, *, precision: str = "auto", n_contexts: int = 1
+        cls,
+        model_dir: Path,
+        driver: Driver,
+        kernels: Path | None,
+        *,
+        precision: str = "auto",
+        n_contexts: int = 1,
+        silence: Path | None = None,
     ) -> XrtBackend:
         """Open the device with the kernels of a directory.
 
@@ -65,6 +76,7 @@ class XrtBackend:
             kernels: directory of the kernels compiled for the model; None makes simulated ones, for the simulator.
             precision: the name of a plan, or ``auto``.
             n_contexts: hardware contexts per xclbin.
+            silence: as for ``load_backend``.
 
         Raises:
             EncoderError: for the same reasons as the class.
@@ -80,7 +92,7 @@ class XrtBackend:
                 )
             executor = XrtGemm(driver, read_kernels(kernels, simulated=driver.simulated), n_contexts=n_contexts)
             resources.callback(executor.close)
-            backend = cls(model_dir, executor, precision=precision)
+            backend = cls(model_dir, executor, precision=precision, silence=silence)
             backend._resources.push(resources.pop_all())
         return backend
 

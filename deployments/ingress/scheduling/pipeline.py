@@ -173,7 +173,7 @@ class _Passage:
         language = begun.transcript.language
         parts, rest = [begun.transcript], rest_of(window, begun.transcript)
         while rest is not None and len(parts) <= MAX_RESTS:
-            lease = await self._next_slot(rest, is_rest=True)
+            lease = await self._next_slot(rest, is_again=True)
             piece = await self._piece(prepared, rest, partial(self._options_of_rest, rest, language), lease)
             if not piece.transcript.text:
                 break
@@ -181,12 +181,26 @@ class _Passage:
             rest = rest_of(rest, piece.transcript)
         transcript = join_transcripts(parts)
         words = place_words(transcript.words, window.start_s, window.end_s)
-        return replace(begun, transcript=replace(transcript, words=words))
+        return replace(begun, window=window, transcript=replace(transcript, words=words))
 
     async def _piece(self, prepared: PreparedAudio, window: Window, options: ChooseOptions, lease: Lease) -> WindowDone:
         """Return the text of a window, or of the rest of one.
 
-        Each has a slot of its own: a late call for the one never meets the other's arrays.
+        If only a part of the 30 s was encoded, and no good text came of it, all of them are.
+        """
+        done = await self._attempt(prepared, window, options, lease)
+        if not done.transcript.needs_full_window:
+            return done
+        lease = await self._next_slot(window, is_again=True)
+        again = partial(self._options_again, done.transcript.language)
+        return await self._attempt(prepared, replace(window, in_full=True), again, lease)
+
+    async def _attempt(
+        self, prepared: PreparedAudio, window: Window, options: ChooseOptions, lease: Lease
+    ) -> WindowDone:
+        """Take a window through the stages once.
+
+        Each attempt has a slot of its own: a late call for the one never meets the other's arrays.
         """
         graph, stages = self._graph, self._stages
         hold = self._hold(lease, window.index)
@@ -227,6 +241,13 @@ class _Passage:
             return self._work.decode
         return self._in_language(choose_language(await self._detect(hold, rest, states), language))
 
+    async def _options_again(self, language: str, hold: Hold, states: ArrayRef) -> DecodeOptions:  # noqa: ARG002
+        """Return what to decode a window with that was decoded before, in ``language``.
+
+        Where several windows choose their languages together, this one has chosen.
+        """
+        return self._work.decode if self._languages is None else self._in_language(LanguageChoice(language))
+
     async def _detect(self, hold: Hold, window: Window, states: ArrayRef) -> DetectedLanguage:
         return await self._graph.decoder(hold, self._stages.detect_language, states, window)
 
@@ -248,10 +269,11 @@ class _Passage:
     async def _first_slot(self, entry: Entry) -> Lease:
         return await self._timed(0, self._admission.first_slot(entry))
 
-    async def _next_slot(self, window: Window, *, is_rest: bool = False) -> Lease:
-        if self._rest is not None and not is_rest:
+    async def _next_slot(self, window: Window, *, is_again: bool = False) -> Lease:
+        """Return a slot for a window; ``is_again`` where it has had one before."""
+        if self._rest is not None and not is_again:
             self._rest.windows -= 1
-        in_turn = is_rest or window.index < self._turn
+        in_turn = is_again or window.index < self._turn
         priority = self._priority(window.index)
         return await self._timed(window.index, self._admission.next_slot(priority, self._deadline, in_turn=in_turn))
 

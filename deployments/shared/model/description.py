@@ -13,8 +13,10 @@ from deployments.shared.frames import BUCKETS, MEL_BINS, N_FRAMES, SAMPLE_RATE, 
 from deployments.shared.languages import LANGUAGES
 from deployments.shared.model.files import CARD_FILE, PREPROCESSOR_FILE
 from deployments.shared.model.finding import resolve
+from deployments.shared.model.silence import usable_silence
 from deployments.shared.settings import Settings
 from npu_encoder.errors import ModelFormatError
+from npu_encoder.silence import SILENCE_FILE
 from npu_encoder.weights import MODEL_FILE, EncoderDimensions, read_dimensions
 
 WINDOW_S = 30.0
@@ -57,6 +59,8 @@ class Model:
         notice: a warning every user should see.
         dimensions: sizes of its encoder.
         frame_buckets: lengths that a window's log-mel may have, in frames, ascending.
+        silence: the file that stands for the silence behind a trimmed window (``npu_encoder.silence``); None where the
+            context is full, or the model is trained for less.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Model:
     notice: str | None
     dimensions: EncoderDimensions
     frame_buckets: tuple[int, ...]
+    silence: Path | None = None
 
 
 def load_model(settings: Settings) -> Model:
@@ -78,19 +83,28 @@ def load_model(settings: Settings) -> Model:
     """
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     path = resolve(settings.whisper_model, token)
-    return describe(path, Path(settings.whisper_model).name, settings.audio_context)
+    name = Path(settings.whisper_model).name
+    return describe(path, name, settings.audio_context, can_use_silence=settings.encoder_backend == "openvino")
 
 
-def describe(path: Path, name: str, audio_context: Literal["auto", "full", "trimmed"] = "auto") -> Model:
+def describe(
+    path: Path,
+    name: str,
+    audio_context: Literal["auto", "full", "trimmed"] = "auto",
+    *,
+    can_use_silence: bool = True,
+) -> Model:
     """Read the card, vocabulary and dimensions of the model in directory ``path``.
 
     Args:
         path: a CTranslate2 Whisper directory.
         name: what clients ask for, unless the card names the model.
         audio_context: the setting of that name.
+        can_use_silence: whether the encoder's backend can.
 
     Raises:
-        ConfigurationError: the files are malformed, or contradict each other.
+        ConfigurationError: the files are malformed, or contradict each other; or the context shall be trimmed, which
+            the model is not made for.
     """
     try:
         dimensions = read_dimensions(path)
@@ -100,7 +114,10 @@ def describe(path: Path, name: str, audio_context: Literal["auto", "full", "trim
     card = _read_card(path)
     vocabulary = read_vocabulary(path)
     multilingual = MULTILINGUAL_TOKEN in vocabulary
-    context = card.audio_context if audio_context == "auto" else audio_context
+    silence = None
+    if card.audio_context == "full" and audio_context != "full" and can_use_silence:
+        silence = usable_silence(path, must_be_good=audio_context == "auto")
+    context = _audio_context(path, card, audio_context, silence)
     return Model(
         name=card.name or name,
         path=path,
@@ -111,7 +128,23 @@ def describe(path: Path, name: str, audio_context: Literal["auto", "full", "trim
         notice=card.notice,
         dimensions=dimensions,
         frame_buckets=_frame_buckets(context, card.max_window_s),
+        silence=silence,
     )
+
+
+def _audio_context(
+    path: Path, card: ModelCard, asked: Literal["auto", "full", "trimmed"], silence: Path | None
+) -> AudioContext:
+    if asked == "full":
+        return "full"
+    if card.audio_context == "trimmed" or silence is not None:
+        return "trimmed"
+    if asked == "trimmed":
+        raise ConfigurationError(
+            f"The audio context cannot be trimmed: the model in {path} needs {SILENCE_FILE} for that, with "
+            "encoder_backend: openvino. Make it with: amanuensis model tune"
+        )
+    return "full"
 
 
 def _check_mel_bins(path: Path, n_mels: int) -> None:

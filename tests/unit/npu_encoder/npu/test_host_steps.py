@@ -97,7 +97,7 @@ def test_stem(host: HostSteps, weights: EncoderWeights, rng: np.random.Generator
 @pytest.mark.parametrize("to", PRECISIONS)
 def test_attention(host: HostSteps, rng: np.random.Generator, of: Precision, to: Precision) -> None:
     qkv, result = product(rng, 3 * D_MODEL, of)
-    mixed = host.attention(qkv, to)
+    mixed = host.attention(qkv, to, 0)
 
     query, key, value = result.reshape(CTX, 3, N_HEADS, -1).transpose(1, 2, 0, 3)
     heads = softmax(query @ key.swapaxes(1, 2), axis=-1) @ value

@@ -60,6 +60,11 @@ def encode_until_it_fails(backend: XrtBackend, log_mels: list[NDArray[np.float32
         encode(backend, log_mels)
 
 
+def token_cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    cosines: NDArray[np.float32] = np.vecdot(a, b) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+    return cosines
+
+
 @pytest.mark.parametrize(
     ("precision", "device"),
     [
@@ -75,7 +80,10 @@ def test_states_are_those_of_the_same_encoder_on_the_host(
     assert backend.device == device
     host = AudioEncoder(read_weights(DEMO_MODEL), NumpyGemm(), next(PLANS[name] for name in PLANS if name == precision))
     for states, expected in zip(encode(backend, log_mels), encode(host, log_mels), strict=True):
-        np.testing.assert_allclose(states, expected, atol=0 if precision == "int8" else 0.05)
+        if precision == "int8":
+            np.testing.assert_array_equal(states, expected)
+        else:  # bfloat16 sums differ from CPU to CPU in the order in which they are added
+            assert token_cosines(states, expected).min() > 0.999
     backend.close()
 
 
