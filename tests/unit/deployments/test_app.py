@@ -39,6 +39,18 @@ def test_only_the_stages_that_may_grow_do() -> None:
     assert growing == {"Decoder"}
 
 
+def test_where_the_cores_allow_it_the_stages_without_a_device_grow_unless_told_not_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("deployments.shared.settings.usable_cores", lambda: 16)
+    deployments = deployments_of(build({}))
+    growing = {name for name, item in deployments.items() if item._deployment_config.autoscaling_config}
+    assert growing == {"MelPreprocessor", "Decoder"}
+    assert deployments["Decoder"]._deployment_config.autoscaling_config.max_replicas == 7
+    fixed = deployments_of(build({"max_mel_replicas": 0, "max_decoder_replicas": 0}))
+    assert not any(item._deployment_config.autoscaling_config for item in fixed.values())
+
+
 def test_calls_never_queue_in_the_router() -> None:
     deployments = deployments_of(build({"slots": 40}))
     assert all(deployment.max_ongoing_requests > 40 for deployment in deployments.values())
