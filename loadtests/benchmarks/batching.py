@@ -1,9 +1,9 @@
 """Measure the Decoder's own batches beside those of Serve, in the same graph under full load.
 
-``amanuensis bench batching DIR``: human voices of a corpus through Whisper ``base``. The service as it is, and the same
-graph whose Decoder leaves its batches to ``@serve.batch``, which waits for company for a while that each variant has
-its own of. Each has the machine to itself; they take turns, and every round begins with another one. Compare the rows
-of one run only.
+``amanuensis bench batching DIR``: human voices of a corpus through Whisper ``base``. The service as it is takes turns
+with the same graph whose Decoder leaves its batches to ``@serve.batch``, once for each of several times that a batch
+may wait for company. Each has the machine to itself, and every round begins with another one. Compare the rows of one
+run only.
 
 DIR is what ``amanuensis bench throughput`` takes.
 """
