@@ -116,17 +116,17 @@ def _check_encoders(offered: float, needed: int) -> None:
     )
 
 
-def replicas(fewest: int, most: int | None, *, at_once: int, drain_s: float) -> dict[str, Any]:
+def replicas(fewest: int, most: int, *, at_once: int, drain_s: float) -> dict[str, Any]:
     """Return the options of a stage's deployment that say how many replicas it has.
 
     Args:
         fewest: replicas at rest.
-        most: replicas under load; None keeps ``fewest``.
+        most: replicas under load; 0 keeps ``fewest``.
         at_once: calls that one replica works on at a time; where more are under way, they wait, and a replica is added.
         drain_s: seconds that a replica that has to go may take to finish its calls.
     """
     draining = {"graceful_shutdown_timeout_s": drain_s}
-    if most is None or most == fewest:
+    if most <= fewest:
         return {"num_replicas": fewest, **draining}
     scaling = AutoscalingConfig(
         min_replicas=fewest,

@@ -17,6 +17,7 @@ import psutil
 import requests
 
 from deployments.commands.configuration import Configuration
+from deployments.shared.cores import usable_cores
 from deployments.shared.errors import ConfigurationError
 from deployments.shared.memory.slab import SlabLayout
 from deployments.shared.model.description import Model, describe
@@ -60,7 +61,7 @@ def check_python() -> Finding:
 
 def check_cores() -> Finding:
     """Count the cores that this process may use."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     if cores < MIN_CORES:
         return Finding(Level.NOTE, f"{cores} core: the service is made for {MIN_CORES} or more")
     return Finding(Level.OK, f"{cores} cores")

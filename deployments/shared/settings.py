@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from deployments.shared.cores import DECODER_BATCH, CoreDefaults, defaults_for, usable_cores
 from deployments.shared.errors import ConfigurationError
 from deployments.shared.sequential_mode import SEQUENTIAL_SETTINGS
 
@@ -59,7 +60,11 @@ LIVE: Final = frozenset(
 )
 """What a running service can change: ``user_config`` of the deployment ``Ingress``."""
 
+DEFAULT_NOT_MADE: Final = "default_factory_not_called"
+"""Pydantic's complaint that another setting is wrong, from which a default would follow."""
+
 Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -83,6 +88,20 @@ def _absolute(path: Path) -> Path:
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+def _by_cores() -> CoreDefaults:
+    return defaults_for(usable_cores())
+
+
+def _threads_of_one(threads: int, encoders: int) -> int:
+    """Return what each of several Encoders has of the threads that the cores allow."""
+    return max(1, threads // encoders)
+
+
+def _limit_above(fewest: int, most: int) -> int:
+    """Return a limit that the cores allow; 0 where as many replicas are there at rest."""
+    return most if most > fewest else 0
 
 
 class Settings(BaseSettings):
@@ -139,9 +158,12 @@ class Settings(BaseSettings):
         "auto",
         description="`openvino`: `auto` (bf16 where the CPU has it), `bf16` or `f32`; `ctranslate2`: a compute type",
     )
-    encoder_threads: Positive = Field(1, description="CPU threads of one Encoder")
     encoder_replicas: Positive = Field(
         1, description="number of Encoders, each pinned to one Ray resource `npu`: as many as there are devices"
+    )
+    encoder_threads: Positive = Field(
+        default_factory=lambda given: _threads_of_one(_by_cores().encoder_threads, given["encoder_replicas"]),
+        description="CPU threads of one Encoder; by default several Encoders share what is named here",
     )
     encoder_batch_size: Positive = Field(
         8, description="windows that an NPU works on at the same time; a CPU works on one per thread"
@@ -163,8 +185,9 @@ class Settings(BaseSettings):
 
     # Replicas and threads
     mel_replicas: Positive = Field(1, description="number of MelPreprocessor replicas")
-    max_mel_replicas: Positive | None = Field(
-        None, description="upper limit to which MelPreprocessor replicas are added under load; none: never add one"
+    max_mel_replicas: NotNegative = Field(
+        default_factory=lambda given: _limit_above(given["mel_replicas"], _by_cores().max_mel_replicas),
+        description="upper limit to which MelPreprocessor replicas are added under load; 0: never add one",
     )
     mel_threads: Positive = Field(
         2,
@@ -172,15 +195,21 @@ class Settings(BaseSettings):
         "reserved for short files",
     )
     decoder_replicas: Positive = Field(1, description="number of Decoder replicas")
-    max_decoder_replicas: Positive | None = Field(
-        None, description="upper limit to which Decoder replicas are added under load; none: never add one"
-    )
     decoder_threads: Positive = Field(1, description="CPU threads of one Decoder replica")
-    decoder_batch_size: Positive = Field(8, description="most windows in one batch of a Decoder")
+    max_decoder_replicas: NotNegative = Field(
+        default_factory=lambda given: _limit_above(
+            given["decoder_replicas"], _by_cores().max_decoder_replicas // given["decoder_threads"]
+        ),
+        description="upper limit to which Decoder replicas are added under load; 0: never add one",
+    )
+    decoder_batch_size: Positive = Field(DECODER_BATCH, description="most windows in one batch of a Decoder")
 
     # Queue and slots
     enable_pipeline: bool = Field(True, description="`false` is sequential mode: the same graph with one slot")
-    slots: Positive = Field(16, description="most windows in flight; each has room in the shared-memory slab")
+    slots: Positive = Field(
+        default_factory=lambda: _by_cores().slots,
+        description="most windows in flight; each has room in the shared-memory slab",
+    )
     max_queue_size: Annotated[int, Field(ge=0)] = Field(
         256, description="requests that may wait for a slot; more are refused with 503"
     )
@@ -277,9 +306,8 @@ class Settings(BaseSettings):
         if self.max_request_timeout_s < self.request_timeout_s:
             raise ValueError("max_request_timeout_s must not be less than request_timeout_s")
         for stage in ("mel_replicas", "decoder_replicas"):
-            most = getattr(self, f"max_{stage}")
-            if most is not None and most < getattr(self, stage):
-                raise ValueError(f"max_{stage} must not be less than {stage}")
+            if 0 < getattr(self, f"max_{stage}") < getattr(self, stage):
+                raise ValueError(f"max_{stage} must not be less than {stage}; 0 means that none is ever added")
         if self.npu_scenario is not None and not self.npu_simulator:
             raise ValueError("npu_scenario is for the simulator: set npu_simulator too")
         return self
@@ -318,7 +346,8 @@ class Settings(BaseSettings):
 
 
 def _readable(error: ValidationError) -> str:
-    return "Invalid settings: " + "; ".join(_problem(item) for item in error.errors())
+    problems = [_problem(item) for item in error.errors() if item["type"] != DEFAULT_NOT_MADE]
+    return f"Invalid settings: {'; '.join(problems)}"
 
 
 def _problem(item: ErrorDetails) -> str:

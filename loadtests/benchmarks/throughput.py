@@ -20,23 +20,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import requests
 
 from deployments.shared.model.finding import resolve
-from loadtests.benchmarks.accuracy.corpus import find_corpus
-from loadtests.benchmarks.parts.clip_sets import ClipSet, read_clips, synthetic_clips
-from loadtests.benchmarks.parts.measurements import Measurements
+from loadtests.benchmarks.parts.clip_sets import read_clips_or_exit, synthetic_clips
+from loadtests.benchmarks.parts.measurements import Measurements, measure_load
 from loadtests.benchmarks.parts.peer_runs import Workplace, run_peer, workplace
 from loadtests.benchmarks.parts.peers import PEERS
 from loadtests.benchmarks.parts.throughput_report import FULL_CONTEXT, NULL, PIPELINED, SEQUENTIAL, write_report
 from loadtests.benchmarks.parts.whisper_cpp import server as whisper_cpp
 from loadtests.common.checkout import HERE, Checkout, read_checkout
 from loadtests.common.clips import Clip
-from loadtests.common.closed_loop import LoadResult, run_closed_loop
-from loadtests.common.cpu_time import cpu_s_between, cpu_s_by_role
+from loadtests.common.closed_loop import run_closed_loop
 from loadtests.common.machine import describe_commit, describe_machine
-from loadtests.common.memory import resident_mib
 from loadtests.common.paths import DEMO_MODEL, ROOT
 from loadtests.common.service_process import Application, Service, started
 
@@ -50,7 +46,7 @@ SERVERS = {"whisper.cpp": "auto", "whisper.cpp-english": "en"}
 
 def main() -> None:
     options = _options()
-    sent = synthetic_clips() if options.toy else _read_clips(options)
+    sent = synthetic_clips() if options.toy else read_clips_or_exit(options.directory, options.file)
     model = DEMO_MODEL if options.toy else resolve(options.model)
     found: dict[str, Measurements] = defaultdict(Measurements)
     against: dict[str, Measurements] = defaultdict(Measurements)
@@ -111,13 +107,6 @@ def _checkout(name: str) -> Checkout:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _read_clips(options: argparse.Namespace) -> ClipSet:
-    try:
-        return read_clips(find_corpus(options.directory), options.file)
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
-
-
 def _services(options: argparse.Namespace) -> Sequence[str]:
     if options.services is not None:
         return list(options.services)
@@ -173,7 +162,7 @@ def _setups(found: dict[str, Measurements]) -> dict[str, str]:
 def _measure_service(measured: Measurements, service: Service, clips: Sequence[Clip], seconds: float) -> None:
     run_closed_loop(service.url, clips, clients=CLIENTS, seconds=WARM_UP_S)
     busy_before = _encoder_busy_s(service.url)
-    result = _measure_load(measured, service.url, service.process, clips, clients=CLIENTS, seconds=seconds)
+    result = measure_load(measured, service.url, service.process, clips, clients=CLIENTS, seconds=seconds)
     measured.encoder_busy.append((_encoder_busy_s(service.url) - busy_before) / result.seconds)
 
 
@@ -181,21 +170,12 @@ def _measure_server(measured: Measurements, model: Path, language: str, clips: S
     with whisper_cpp.started(model, language) as (url, process):
         # One at a time, as the other peers: it has one mutex, and with 16 clients it does half as much.
         run_closed_loop(url, clips, clients=1, seconds=WARM_UP_S)
-        _measure_load(measured, url, process, clips, clients=1, seconds=seconds)
+        measure_load(measured, url, process, clips, clients=1, seconds=seconds)
 
 
 def _measure_peer(measured: Measurements, peer: str, place: Workplace, seconds: float) -> None:
     result, run = run_peer(peer, place, seconds=seconds)
     measured.add_load(result, {"process": run.cpu_s}, run.memory_mib)
-
-
-def _measure_load(
-    measured: Measurements, url: str, process: psutil.Process, clips: Sequence[Clip], *, clients: int, seconds: float
-) -> LoadResult:
-    before = cpu_s_by_role(process)
-    result = run_closed_loop(url, clips, clients=clients, seconds=seconds, whole_passes=True)
-    measured.add_load(result, cpu_s_between(before, cpu_s_by_role(process)), resident_mib(process))
-    return result
 
 
 def _encoder_busy_s(url: str) -> float:

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
+from deployments.shared.cores import CoreDefaults, defaults_for
 from deployments.shared.settings import LIVE, Settings, environment_variable
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "configuration.md"
 LINE_LENGTH = 120
+BY_CORES = frozenset(field.name for field in fields(CoreDefaults))
+SHOWN_CORES = (8, 16)
+"""Machines whose defaults the page names, beside those with few cores."""
+
 COMMAND = "python -m tests.support.configuration_page --update"
 
 INTRODUCTION = f"""# Configuration
@@ -40,7 +46,8 @@ An unknown name in `args` or a bad value stops the start, and the message names 
 `AMANUENSIS_` and its name in capitals; where the tables name another variable, that one wins. A list is written as
 JSON: `AMANUENSIS_MODEL_ALIASES='["whisper-1", "speech"]'`. Times are in seconds, sizes in bytes. A setting marked
 *live* can change while the service runs: [operations](operations.md#live-settings). Ready configurations for several
-machines are in [scaling](scaling.md#which-configuration).
+machines are in [scaling](scaling.md#which-configuration). Some defaults depend on the number of cores: the page has
+those for fewer than 8, for 8 and for 16; [scaling](scaling.md#what-the-cores-decide) has the rule.
 """
 
 
@@ -147,7 +154,13 @@ def _section(theme: Theme) -> str:
 def _row(name: str) -> str:
     field = Settings.model_fields[name]
     meaning = f"{field.description} (*live*)" if name in LIVE else field.description
-    return f"| `{name}` | `{environment_variable(name)}` | {_shown(field.default)} | {meaning} |"
+    default = _shown_by_cores(name) if name in BY_CORES else _shown(field.default)
+    return f"| `{name}` | `{environment_variable(name)}` | {default} | {meaning} |"
+
+
+def _shown_by_cores(name: str) -> str:
+    more = (f"{cores} cores: `{getattr(defaults_for(cores), name)}`" for cores in SHOWN_CORES)
+    return "; ".join([f"`{getattr(defaults_for(1), name)}`", *more])
 
 
 def _shown(value: object) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import requests
 
+from deployments.shared.cores import defaults_for
 from loadtests.common.service_process import Application, started
 from tests.support.paths import AUDIO
 from tests.support.service_helpers import MAX_UPLOAD_BYTES, SimulatedNpu, client_of
@@ -89,9 +90,10 @@ def serving() -> Iterator[SharedService]:
 
 def applications(directory: Path, collector: str) -> list[Application]:
     """Return what the service serves."""
-    limits = {"max_upload_bytes": MAX_UPLOAD_BYTES, "failure_log_dir": str(directory / "failures")}
+    two_cores = asdict(defaults_for(2))  # every machine tests the same graph, with one replica where one is expected
+    limits = {**two_cores, "max_upload_bytes": MAX_UPLOAD_BYTES, "failure_log_dir": str(directory / "failures")}
     # The simulator computes on the cores that all these services share: to encode again takes it longer than a device.
-    simulated = {"device": "npu", "npu_simulator": True, "encoder_budget_s": 15.0}
+    simulated = {**two_cores, "device": "npu", "npu_simulator": True, "encoder_budget_s": 15.0}
     npu = {route: {**simulated, "npu_scenario": str(scenario(directory / "npu", route))} for route in NPU_ROUTES}
     for route in NPU_ROUTES:
         SimulatedNpu(scenario(directory / "npu", route))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtests.benchmarks.accuracy.corpus import Choice, CorpusFile, is_heard, read_corpus
+from loadtests.benchmarks.accuracy.corpus import Choice, CorpusFile, find_corpus, is_heard, read_corpus
 from loadtests.common.clips import Clip, clips
 from loadtests.common.speech import read_pcm
 from loadtests.common.wav import seconds_of, wav_of
@@ -36,6 +36,15 @@ class ClipSet:
         """How many people speak."""
         return len({recording.speaker for recording in self.recordings.values()})
 
+    @property
+    def description(self) -> str:
+        """How many clips, how long they are, and how many people speak in them, in words."""
+        lengths = [clip.seconds for clip in self.clips]
+        return (
+            f"{len(lengths)} clips of {min(lengths):.1f}-{max(lengths):.1f} s (mean {self.mean_s:.1f} s) by "
+            f"{self.speakers} speakers"
+        )
+
 
 def read_clips(directory: Path, files: Sequence[str] = ()) -> ClipSet:
     """Read the recordings of a corpus whose words are known.
@@ -52,6 +61,18 @@ def read_clips(directory: Path, files: Sequence[str] = ()) -> ClipSet:
     return ClipSet(
         tuple(_clip(directory, recording) for recording in chosen), {recording.file: recording for recording in chosen}
     )
+
+
+def read_clips_or_exit(named: Path | None, files: Sequence[str]) -> ClipSet:
+    """Do as ``read_clips`` does, in the corpus that a benchmark's user named or the one that is found without.
+
+    Raises:
+        SystemExit: the directory is no corpus, or has no such recording.
+    """
+    try:
+        return read_clips(find_corpus(named), files)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
 
 
 def choose(recordings: Sequence[CorpusFile], files: Sequence[str]) -> list[CorpusFile]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+import psutil
 
 from loadtests.benchmarks.accuracy.bootstrap import Compared, Estimate, error_rate
 from loadtests.benchmarks.accuracy.corpus import CorpusFile
 from loadtests.benchmarks.accuracy.scoring import score
-from loadtests.common.closed_loop import LoadResult
-from loadtests.common.cpu_time import LOAD_GENERATOR
+from loadtests.common.clips import Clip
+from loadtests.common.closed_loop import LoadResult, run_closed_loop
+from loadtests.common.cpu_time import LOAD_GENERATOR, cpu_s_between, cpu_s_by_role
+from loadtests.common.memory import resident_mib
 
 
 @dataclass
@@ -82,3 +86,17 @@ class Measurements:
         return [
             name for name in self.texts.keys() & other.texts.keys() if len(self.texts[name] | other.texts[name]) > 1
         ]
+
+
+def measure_load(
+    measured: Measurements, url: str, process: psutil.Process, clips: Sequence[Clip], *, clients: int, seconds: float
+) -> LoadResult:
+    """Send every clip equally often for about ``seconds``, and take in what came of it.
+
+    Args:
+        process: the launcher of what answers, from which all its processes descend.
+    """
+    before = cpu_s_by_role(process)
+    result = run_closed_loop(url, clips, clients=clients, seconds=seconds, whole_passes=True)
+    measured.add_load(result, cpu_s_between(before, cpu_s_by_role(process)), resident_mib(process))
+    return result

@@ -28,7 +28,7 @@ def write_report(found: Found, against: Found, sent: ClipSet, conditions: str, s
     """
     rows = {**found, **{f"{name}, other checkout": theirs for name, theirs in against.items()}}
     lines = [
-        f"{_describe(sent)}, {conditions}; median (lowest-highest round), the word error rate with its 95% interval "
+        f"{sent.description}, {conditions}; median (lowest-highest round), the word error rate with its 95% interval "
         "over speakers",
         "",
         f"| | {' | '.join(COLUMNS)} |",
@@ -58,14 +58,6 @@ def write_rate(rate: Estimate | None) -> str:
     if rate.low is None or rate.high is None:
         return value
     return f"{value} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
-
-
-def _describe(sent: ClipSet) -> str:
-    lengths = [clip.seconds for clip in sent.clips]
-    return (
-        f"{len(lengths)} clips of {min(lengths):.1f}-{max(lengths):.1f} s (mean {sent.mean_s:.1f} s) by "
-        f"{sent.speakers} speakers"
-    )
 
 
 def _row(name: str, measured: Measurements, sent: ClipSet) -> str:

@@ -40,9 +40,9 @@ def test_serve_and_the_service_accept_it(path: Path) -> None:
         (settings.max_mel_replicas, settings.mel_replicas),
         (settings.max_decoder_replicas, settings.decoder_replicas),
     ):
-        assert most is None or most > fewest, "a maximum that is no more than the minimum says nothing"
-    assert (settings.max_decoder_replicas or 1) * settings.decoder_batch_size <= settings.slots, "never reached"
-    assert (settings.max_mel_replicas or 1) * settings.mel_threads <= settings.slots, "never reached"
+        assert most == 0 or most > fewest, "a maximum that is no more than the minimum says nothing"
+    assert settings.max_decoder_replicas * settings.decoder_batch_size <= settings.slots, "never reached"
+    assert settings.max_mel_replicas * settings.mel_threads <= settings.slots, "never reached"
 
 
 def test_the_small_box_keeps_its_uploads_below_a_quarter_of_its_memory() -> None:

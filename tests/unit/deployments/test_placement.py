@@ -57,7 +57,7 @@ def test_too_few_devices_are_an_error_that_says_how_many(npus: tuple[int, int], 
 
 
 def test_without_a_maximum_the_number_is_fixed() -> None:
-    assert replicas(2, None, at_once=8, drain_s=30) == {"num_replicas": 2, "graceful_shutdown_timeout_s": 30}
+    assert replicas(2, 0, at_once=8, drain_s=30) == {"num_replicas": 2, "graceful_shutdown_timeout_s": 30}
     assert replicas(2, 2, at_once=8, drain_s=30)["num_replicas"] == 2
 
 

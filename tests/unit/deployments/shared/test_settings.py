@@ -1,9 +1,11 @@
 """Settings: YAML below environment, the prototype's names, clear errors, sequential mode."""
 
 import pickle
+from dataclasses import asdict
 
 import pytest
 
+from deployments.shared.cores import defaults_for
 from deployments.shared.errors import ConfigurationError
 from deployments.shared.settings import LIVE, OTHER_VARIABLES, Settings, environment_variable
 from tests.support.configuration_page import COMMAND, PAGE, is_up_to_date
@@ -44,7 +46,7 @@ def test_sequential_mode_is_the_same_graph_with_one_slot(monkeypatch: pytest.Mon
     settings = Settings.resolve({"mel_replicas": 4, "max_decoder_replicas": 4, "encoder_replicas": 2})
     assert (settings.slots, settings.max_windows_in_flight) == (1, 1)
     assert (settings.mel_replicas, settings.encoder_replicas, settings.decoder_replicas) == (1, 1, 1)
-    assert (settings.max_mel_replicas, settings.max_decoder_replicas) == (None, None)
+    assert (settings.max_mel_replicas, settings.max_decoder_replicas) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,7 @@ def test_sequential_mode_is_the_same_graph_with_one_slot(monkeypatch: pytest.Mon
         ({"slots": 2, "max_windows_in_flight": 3}, "max_windows_in_flight"),
         ({"mel_replicas": 3, "max_mel_replicas": 2}, "max_mel_replicas"),
         ({"decoder_replicas": 3, "max_decoder_replicas": 2}, "max_decoder_replicas"),
+        ({"max_decoder_replicas": -1}, "max_decoder_replicas"),
         ({"encoder_backend": "tpu"}, "encoder_backend"),
         ({"request_timeout_s": 100, "max_request_timeout_s": 99}, "max_request_timeout_s"),
         ({"timeout_per_audio_s": 0}, "timeout_per_audio_s"),
@@ -94,6 +97,43 @@ def test_a_contradiction_is_told_without_the_words_of_the_library() -> None:
     with pytest.raises(ConfigurationError) as raised:
         Settings.resolve({"slots": 2, "max_windows_in_flight": 3})
     assert str(raised.value) == "Invalid settings: max_windows_in_flight must not exceed slots"
+
+
+def test_a_wrong_setting_is_not_blamed_on_the_defaults_that_would_follow_from_it() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        Settings.resolve({"decoder_replicas": 0})
+    assert str(raised.value) == "Invalid settings: decoder_replicas: Input should be greater than or equal to 1"
+
+
+class TestSixteenCores:
+    @pytest.fixture(autouse=True)
+    def _sixteen_cores(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("deployments.shared.settings.usable_cores", lambda: 16)
+
+    def test_every_default_that_depends_on_the_cores_is_taken(self) -> None:
+        resolved = Settings.resolve({}).model_dump()
+        assert {name: resolved[name] for name in asdict(defaults_for(16))} == asdict(defaults_for(16))
+
+    def test_zero_says_that_none_is_added_and_other_values_win_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AMANUENSIS_MAX_MEL_REPLICAS", "0")
+        settings = Settings.resolve({"max_decoder_replicas": 0, "encoder_threads": 1, "slots": 5})
+        assert (settings.max_mel_replicas, settings.max_decoder_replicas) == (0, 0)
+        assert (settings.encoder_threads, settings.slots) == (1, 5)
+
+    @pytest.mark.parametrize(("replicas", "most"), [(6, 7), (7, 0), (9, 0)])
+    def test_as_many_replicas_as_the_cores_allow_do_not_grow(self, replicas: int, most: int) -> None:
+        assert Settings.resolve({"decoder_replicas": replicas}).max_decoder_replicas == most
+
+    def test_encoders_and_the_threads_of_decoders_share_what_the_cores_allow(self) -> None:
+        assert Settings.resolve({"encoder_replicas": 2}).encoder_threads == 3
+        assert Settings.resolve({"encoder_replicas": 9}).encoder_threads == 1
+        assert Settings.resolve({"decoder_threads": 3}).max_decoder_replicas == 2
+
+    def test_replicas_on_smaller_machines_keep_what_was_resolved(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings = Settings.resolve({})
+        monkeypatch.setattr("deployments.shared.settings.usable_cores", lambda: 2)
+        assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301  (our own bytes)
+        assert settings.changed({"max_queue_size": 3}).slots == settings.slots
 
 
 class TestLiveChanges:
