@@ -107,7 +107,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names}
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise ModelFormatError(
             f"The file {path} cannot be read ({error}); delete it, and make it again with: amanuensis model tune"
         ) from error

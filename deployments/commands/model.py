@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from deployments.commands.errors import CommandError
-from deployments.commands.tune import command as tune_command
+from deployments.commands.tuning.command import command as tune_command
 from deployments.shared.model.cache import cached_path, model_cache
 from deployments.shared.model.description import Model, describe, read_vocabulary
 from deployments.shared.model.files import sha256

@@ -12,7 +12,7 @@ LARGEST: Final = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep freed memory instead of giving it back to the kernel. Linux with glibc; else without effect.
+    """Let this process keep freed memory instead of giving it back to the kernel; no effect without glibc.
 
     glibc gives every array of more than 32 MB back as soon as it is freed, and the kernel then has to clear each page
     of the next one: CTranslate2's projection of eight full windows to keys and values took four times as long (620 ms

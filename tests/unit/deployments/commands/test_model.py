@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from deployments.shared.model.silence import describe_silence
 from tests.support.command_line import amanuensis
 from tests.support.local_hub import LocalHub, offline, serving
-from tests.support.paths import DEMO_MODEL, ROOT
+from tests.support.paths import AUDIO, DEMO_MODEL, ROOT
 from tests.support.tiny_whisper import make_multilingual_model
 
 REPOSITORY = "someone/tiny-whisper"
@@ -84,6 +86,53 @@ def test_a_gated_model_needs_a_token(hub: LocalHub, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert amanuensis("model", "pull", REPOSITORY) == 0
     assert set(hub.tokens) == {"Bearer hf_secret"}
+
+
+@pytest.fixture
+def trained_for_30_s(tmp_path: Path) -> Path:
+    """The demo model without its card: then nothing says that it may be given less."""
+    path = tmp_path / "model"
+    shutil.copytree(DEMO_MODEL, path, ignore=shutil.ignore_patterns("recipe", "amanuensis.json"))
+    return path
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    """A folder with every clip of the tree under two names, and a file that is no audio."""
+    folder = tmp_path / "speech"
+    for copy in ("one", "two"):
+        shutil.copytree(AUDIO, folder / copy, ignore=shutil.ignore_patterns("human", "*.md"))
+    return folder
+
+
+def test_a_model_is_tuned_with_a_folder_of_speech(
+    trained_for_30_s: Path, speech: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "audio context  full" in shown(trained_for_30_s, capsys)
+    assert amanuensis("model", "tune", str(speech), "--model", str(trained_for_30_s), "--exclude", "*/01_*") == 0
+    said = capsys.readouterr().out
+    assert "passed         yes" in said
+    assert str(trained_for_30_s / "silence.npz") in said
+    description = describe_silence(trained_for_30_s / "silence.npz")
+    assert description.model_sha256 == digest(trained_for_30_s / "model.bin")
+    assert 0 < description.recordings < 22
+    assert description.checked_windows > 0
+    assert "audio context  trimmed" in shown(trained_for_30_s, capsys)
+    assert [path.name for path in trained_for_30_s.glob("*silence*")] == ["silence.npz"]
+
+
+def test_too_little_speech_tunes_nothing(
+    trained_for_30_s: Path, speech: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("model", "tune", str(speech / "one"), "--model", str(trained_for_30_s), "--exclude", "*1*")
+    assert amanuensis(*arguments) == 1
+    assert "name a folder with more" in capsys.readouterr().err
+    assert not (trained_for_30_s / "silence.npz").exists()
+
+
+def shown(model: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert amanuensis("model", "show", str(model)) == 0
+    return capsys.readouterr().out
 
 
 def test_it_needs_no_ray() -> None:

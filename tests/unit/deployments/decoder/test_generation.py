@@ -81,6 +81,24 @@ def attempts_at(generator: TextGenerator, item: DecodeItem) -> list[Attempt]:
     return decoding.attempts
 
 
+def test_a_shortened_window_without_a_good_text_is_to_be_encoded_in_full(multilingual_dir: Path) -> None:
+    plain = TextGenerator(multilingual_dir)
+    item = next(
+        item for item in random_items(40, options=DecodeOptions(language="de")) if len(attempts_at(plain, item)) > 1
+    )
+    shortened = TextGenerator(multilingual_dir, full_states=len(item.states) + 1)
+    (transcript,) = shortened.generate([item])
+    assert transcript.needs_full_window
+    assert len(attempts_at(shortened, item)) == 1, "nothing else is tried before"
+    (transcript,) = TextGenerator(multilingual_dir, full_states=len(item.states)).generate([item])
+    assert not transcript.needs_full_window
+
+
+def test_a_good_text_of_a_shortened_window_is_kept(items: list[DecodeItem]) -> None:
+    generator = TextGenerator(DEMO_MODEL, full_states=1500)
+    assert not any(transcript.needs_full_window for transcript in generator.generate(items[:SHORT_CLIPS]))
+
+
 def test_word_error_rate_of_short_clips(demo: TextGenerator, clips: list[Clip], items: list[DecodeItem]) -> None:
     texts = [transcript.text for transcript in demo.generate(items[:SHORT_CLIPS])]
     error_rate = jiwer.wer([words(clip.spoken) for clip in clips[:SHORT_CLIPS]], [words(text) for text in texts])
@@ -230,11 +248,11 @@ def test_endless_text_stops_at_the_bound(
     room = 448 - (len(start) - 1)
     bound = min(max_new_tokens(duration_s), room)
     assert len(unbounded) == min(224, room)
-    whole_words = vocabulary.without_last_word(vocabulary.text_tokens(unbounded[:bound]), spaced=True)
     (attempt, *_) = attempts_at(multilingual, item)
     assert attempt.tokens == vocabulary.text_tokens(unbounded[:bound])
     assert not attempt.ended
-    assert multilingual.generate([item])[0].tokens[: len(whole_words)] == whole_words
+    # Which of the attempts is the likeliest differs from CPU to CPU; none is longer.
+    assert len(multilingual.generate([item])[0].tokens) <= bound
 
 
 def test_beam_search_finds_a_likelier_text(multilingual: TextGenerator) -> None:

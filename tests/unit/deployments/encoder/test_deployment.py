@@ -20,6 +20,7 @@ from deployments.shared.errors import AmanuensisError, DeviceBrokenError, Device
 from deployments.shared.memory.slab import Slab, SlabLayout
 from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
+from npu_encoder.silence import TrailingSilence
 from tests.support.paths import DEMO_MODEL
 
 SLOTS = 6
@@ -92,6 +93,20 @@ def test_windows_are_encoded_and_their_slots_are_free_afterwards(bench: Bench) -
         assert not any(bench.slab.is_written(slot) for slot in range(SLOTS))
 
     asyncio.run(scenario())
+
+
+def test_what_stands_for_the_silence_follows_the_states(bench: Bench) -> None:
+    silence = TrailingSilence(
+        np.zeros((4, 94, 192), np.float32), np.arange(375 * 192, dtype=np.float32).reshape(375, 192), 1500
+    )
+    bench.encoder._silence = silence
+    ticket = bench.ticket(0)
+    encoded: EncodedWindow = asyncio.run(bench.encode(ticket))
+    assert isinstance(encoded.states, SlotArray)
+    assert encoded.states.shape == (100 + 350, 192)
+    states = bench.slab.view(0, ticket.generation, Area.ENCODER_STATES, encoded.states.shape)
+    np.testing.assert_array_equal(states[100:], silence.states[25:])
+    assert np.abs(states[:100]).max() < 50
 
 
 def test_a_run_that_ends_after_it_was_given_up_touches_no_later_window(bench: Bench) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import io
 import time
 import wave
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,18 @@ def test_a_later_call_computes_the_same_log_mel_from_the_kept_audio(bench: Bench
     assert isinstance(prepared.first, SlotArray)
     assert isinstance(result.log_mel, SlotArray)
     np.testing.assert_array_equal(bench.log_mel(again, result.log_mel), bench.log_mel(ticket, prepared.first))
+
+
+def test_a_window_is_given_its_30_s_where_it_asks_for_them(bench: Bench) -> None:
+    ticket, again = bench.ticket(0), bench.ticket(1)
+    prepared = prepare(bench, ticket, CLIP.read_bytes())
+    window = replace(prepared.windows[0], in_full=True)
+    result: WindowMel = asyncio.run(bench.mel.log_mel(again, kept(prepared), window))
+    assert isinstance(prepared.first, SlotArray)
+    assert isinstance(result.log_mel, SlotArray)
+    full, trimmed = bench.log_mel(again, result.log_mel), bench.log_mel(ticket, prepared.first)
+    assert full.shape == (80, 3000)
+    np.testing.assert_array_equal(full[:, : trimmed.shape[1]], trimmed)
 
 
 @pytest.mark.parametrize("vad_filter", [True, False])

@@ -21,6 +21,7 @@ from deployments.shared.contracts import (
     EncodedWindow,
     Ticket,
     Window,
+    WindowMel,
     Word,
 )
 from deployments.shared.errors import (
@@ -310,6 +311,47 @@ def test_a_rest_without_text_ends_its_window() -> None:
     stages = ContinuedStages(1, {0.0: 0.4, 0.4: 0.6, 0.6: 0.8}, silent_from=0.5)
     assert asyncio.run(Bench(stages).texts()) == ["0 0.4"]
     assert len(stages.decoded) == 3
+
+
+class ShortenedStages(ScriptedStages):
+    """No window gives a good text before it is encoded in full."""
+
+    def __init__(self, windows: int) -> None:
+        super().__init__(windows)
+        self.mels: list[tuple[int, bool]] = []
+        self.decoded: list[tuple[int, bool, str | None]] = []
+
+    async def log_mel(self, ticket: Ticket, pcm: BlobRef, window: Window) -> WindowMel:
+        self.mels.append((window.index, window.in_full))
+        return await super().log_mel(ticket, pcm, window)
+
+    async def decode(
+        self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
+    ) -> DecodedWindow:
+        self.decoded.append((window.index, window.in_full, options.language))
+        done = await super().decode(ticket, states, window, options, pcm)
+        text = done.transcript.text if window.in_full else "bad"
+        return replace(done, transcript=replace(done.transcript, text=text, needs_full_window=not window.in_full))
+
+
+@pytest.mark.parametrize("slots", [1, 8])
+def test_a_window_without_a_good_text_is_encoded_in_full(slots: int) -> None:
+    async def scenario() -> None:
+        stages = ShortenedStages(2)
+        bench = Bench(stages, slots=slots)
+        assert await bench.texts(detect=True) == ["0", "1"]
+        assert sorted(stages.mels) == [(0, True), (1, False), (1, True)]
+        assert sorted(stages.decoded) == [(0, False, "de"), (0, True, "de"), (1, False, "de"), (1, True, "de")]
+        assert sorted(stages.detected) == [0, 1], "a language is chosen once"
+        assert await bench.settled()
+
+    asyncio.run(scenario())
+
+
+def test_a_window_alone_has_its_language_detected_again_in_full() -> None:
+    stages = ShortenedStages(1)
+    assert asyncio.run(Bench(stages).texts(detect=True)) == ["0"]
+    assert stages.decoded == [(0, False, None), (0, True, None)]
 
 
 def test_a_text_that_never_gets_on_is_not_continued_for_long() -> None:

@@ -12,10 +12,14 @@ from deployments.decoder.steps import DecodeItem
 from deployments.mel.log_mel import log_mel
 from deployments.shared.contracts import DecodeOptions, Window
 from deployments.shared.errors import ConfigurationError
+from deployments.shared.frames import BUCKETS
 from deployments.shared.model.description import load_model
+from deployments.shared.model.files import sha256
+from deployments.shared.model.silence import SHIPPED, SilenceDescription
 from deployments.shared.settings import Settings
 from loadtests.common.random_whisper import Shape
 from npu_encoder.loading import load_backend
+from npu_encoder.silence import TrailingSilence, write_silence
 from tests.support.paths import DEMO_MODEL
 from tests.support.real_model import real_base
 from tests.support.tiny_whisper import make_english_model, make_multilingual_model
@@ -55,6 +59,73 @@ def test_without_a_card_a_model_gets_the_full_window(copy: Path) -> None:
 
 def test_the_setting_beats_the_card() -> None:
     assert load_model(settings(DEMO_MODEL, audio_context="full")).audio_context == "full"
+
+
+def put_silence(model: Path, *, passed: bool = True, of: Path | None = None) -> Path:
+    """Write averages for the weights of ``of`` beside the model, all of them 0."""
+    weights = (of or model) / "model.bin"
+    description = SilenceDescription(
+        model_sha256=sha256(weights),
+        model_bytes=weights.stat().st_size,
+        recordings=2,
+        windows=3,
+        checked_windows=1,
+        lost_nats=0.01,
+        not_good=0.0,
+        passed=passed,
+    )
+    silence = TrailingSilence(np.zeros((4, 94, 192), np.float32), np.zeros((375, 192), np.float32), 1500)
+    write_silence(model / "silence.npz", silence, description.model_dump())
+    return model / "silence.npz"
+
+
+def test_a_tuned_model_gets_the_speech_alone(copy: Path) -> None:
+    (copy / "amanuensis.json").unlink()
+    file = put_silence(copy)
+    model = load_model(settings(copy))
+    assert (model.audio_context, model.silence, model.frame_buckets) == ("trimmed", file, BUCKETS)
+    full = load_model(settings(copy, audio_context="full"))
+    assert (full.audio_context, full.silence, full.frame_buckets) == ("full", None, (3000,))
+
+
+def test_a_model_that_is_trained_for_it_needs_no_averages(copy: Path) -> None:
+    put_silence(copy)
+    assert load_model(settings(copy)).silence is None
+
+
+def test_averages_that_failed_their_check_are_used_only_where_that_is_asked_for(copy: Path) -> None:
+    (copy / "amanuensis.json").unlink()
+    file = put_silence(copy, passed=False)
+    model = load_model(settings(copy))
+    assert (model.audio_context, model.silence) == ("full", None)
+    model = load_model(settings(copy, audio_context="trimmed"))
+    assert (model.audio_context, model.silence) == ("trimmed", file)
+
+
+def test_another_encoder_than_openvino_gets_the_full_window(copy: Path) -> None:
+    (copy / "amanuensis.json").unlink()
+    put_silence(copy)
+    assert load_model(settings(copy, encoder_backend="ctranslate2")).audio_context == "full"
+
+
+def test_trimming_needs_what_stands_for_the_silence(copy: Path) -> None:
+    (copy / "amanuensis.json").unlink()
+    with pytest.raises(ConfigurationError, match=r"needs silence.npz .* amanuensis model tune"):
+        load_model(settings(copy, audio_context="trimmed"))
+
+
+def test_averages_of_other_weights_are_refused(copy: Path, tmp_path: Path) -> None:
+    (copy / "amanuensis.json").unlink()
+    put_silence(copy, of=make_multilingual_model(tmp_path / "tiny"))
+    with pytest.raises(ConfigurationError, match=r"was made for another model.bin"):
+        load_model(settings(copy))
+
+
+def test_a_damaged_file_of_averages_is_refused(copy: Path) -> None:
+    (copy / "amanuensis.json").unlink()
+    (copy / "silence.npz").write_bytes(b"PK damaged")
+    with pytest.raises(ConfigurationError, match=r"silence.npz .* amanuensis model tune"):
+        load_model(settings(copy))
 
 
 def test_a_multilingual_model_knows_its_languages(tmp_path: Path) -> None:
@@ -168,7 +239,9 @@ def test_the_default_is_whisper_base(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.resolve({}).whisper_model == "base"
     real = real_base()
     model = load_model(Settings.resolve({}))
-    assert (model.name, model.path, model.audio_context, model.max_window_s) == ("base", real, "full", 30)
+    assert (model.name, model.path, model.audio_context, model.max_window_s) == ("base", real, "trimmed", 30)
+    assert model.silence == SHIPPED / "base.npz"
+    assert model.frame_buckets == BUCKETS
     assert (model.multilingual, len(model.languages)) == (True, 99)
     assert "yue" not in model.languages, "Cantonese came with large-v3"
     dimensions = model.dimensions

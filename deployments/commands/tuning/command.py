@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from deployments.commands.errors import CommandError
-from deployments.commands.tuning.recordings import find_recordings
-from deployments.commands.tuning.tune import Taken, tune
 from deployments.shared.model.finding import resolve
 from deployments.shared.model.silence import SilenceDescription
 from deployments.shared.settings import Settings
 from npu_encoder.silence import SILENCE_FILE
+
+if TYPE_CHECKING:
+    from deployments.commands.tuning.tune import Taken
 
 
 @click.command("tune")
@@ -30,6 +32,10 @@ def command(folder: Path, model: str | None, exclude: tuple[str, ...], output: P
     where a check on recordings that were not measured has passed. Needs a hundred recordings of several voices, in any
     language, and some minutes. No transcripts are needed.
     """
+    # Imported here because both models' libraries take a second, and the other commands need neither.
+    from deployments.commands.tuning.recordings import find_recordings  # noqa: PLC0415
+    from deployments.commands.tuning.tune import tune  # noqa: PLC0415
+
     settings = Settings.resolve({})
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     path = resolve(model or settings.whisper_model, token)
