@@ -77,7 +77,7 @@ def decoder(placement: Placement, model: Model) -> Application:
     scaling = replicas(
         settings.decoder_replicas,
         settings.max_decoder_replicas,
-        at_once=settings.decoder_batch_size,
+        at_once=max(1, settings.decoder_batch_size // 2),
         drain_s=settings.drain_timeout_s,
     )
     return _bind_cpu_stage(Decoder, scaling, placement, model)

@@ -6,7 +6,8 @@ not find the end of the text and begins again. Silence always looks nearly the s
 in for it: as further keys and values of the encoder's attention, and as rows behind the encoder's states.
 
 One row of ``layers`` stands for ``LAYER_STRIDE`` positions: the logarithm of their number, added to its attention
-score, gives it the weight that they had together. The decoder has no such addition, so ``states`` is denser.
+score, gives it the weight that they had together. The decoder has no such addition, so ``states`` is denser, and of its
+rows there are never fewer than one in ``SPARSEST``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,16 @@ SILENCE_FILE: Final = "silence.npz"
 """The name of the file beside a model's other files."""
 
 LAYER_STRIDE: Final = 16
-STATE_STRIDE: Final = 4
+STATE_STRIDE: Final = 2
+
+SPARSEST: Final = 6
+"""Positions of the decoder's input that one row stands for at most."""
+
+LENGTHS: Final = (544, 800, 1104)
+"""Numbers of states, speech and silence, that the decoder is given for less than a full window.
+
+Few, because windows of one length decode together; a row more costs less than a smaller batch.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +46,8 @@ class TrailingSilence:
     Attributes:
         layers: input of each layer's attention, behind its LayerNorm: ``[n_layers, ceil(n_audio_ctx / 16), d_model]``;
             row ``j`` stands for positions ``16 j`` to ``16 j + 15``.
-        states: the encoder's states: ``[ceil(n_audio_ctx / 4), d_model]``; row ``j`` stands for positions ``4 j`` to
-            ``4 j + 3``.
+        states: the encoder's states: ``[ceil(n_audio_ctx / 2), d_model]``; row ``j`` stands for positions ``2 j`` and
+            ``2 j + 1``.
         n_audio_ctx: positions of the full window.
     """
 
@@ -46,8 +56,17 @@ class TrailingSilence:
     n_audio_ctx: int
 
     def tail(self, ctx: int) -> NDArray[np.float32]:
-        """Return the rows that follow ``ctx`` encoder states: ``[rows, d_model]``; none behind a full window."""
-        return self.states[-(-ctx // STATE_STRIDE) :]
+        """Return the rows that follow ``ctx`` encoder states: ``[rows, d_model]``; none behind a full window.
+
+        They are spread evenly over the positions behind ``ctx``, and with the states there are as many as ``LENGTHS``
+        has.
+        """
+        missing = self.n_audio_ctx - ctx
+        fewest = ctx + -(-missing // SPARSEST)
+        length = next((length for length in LENGTHS if fewest <= length < self.n_audio_ctx), self.n_audio_ctx)
+        rows = length - ctx
+        positions = ctx + (np.arange(rows) + 0.5) * missing / max(1, rows)
+        return self.states[positions.astype(np.int64) // STATE_STRIDE]
 
     def layer_rows(self, ctx: int) -> slice:
         """Return which rows of ``layers`` follow ``ctx`` positions."""

@@ -118,7 +118,7 @@ class TextGenerator:
                     self._align(decoding)
 
     def _detect(self, step: Detect, decodings: Sequence[Decoding]) -> None:
-        rankings = self._model.detect(decoding.item.states[: step.frames] for decoding in decodings)
+        rankings = self._model.detect(decoding.item.states[step.chosen] for decoding in decodings)
         for decoding, ranking in zip(decodings, rankings, strict=True):
             candidates = likeliest(ranking, self.languages)
             if not is_sure(candidates) and step.frames < len(decoding.item.states):
@@ -170,7 +170,7 @@ class TextGenerator:
         """Add an attempt; end the searches if one is good and each candidate language had its turn."""
         decoding.attempts.append(attempt)
         following = decoding.searches[1:]
-        is_settled = attempt.is_silence or len(decoding.attempts) >= len(decoding.languages)
+        is_settled = attempt.is_silence or attempt.settles_language or len(decoding.attempts) >= len(decoding.languages)
         is_good = any(not each.needs_another for each in decoding.attempts)
         if is_settled and not is_good and self._is_shortened(decoding):
             decoding.transcript = replace(_transcript(decoding, attempt), needs_full_window=True)

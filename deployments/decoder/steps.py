@@ -5,20 +5,23 @@ Steps of several windows that are equal (``Decoding.step``) are one call of the 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.decoder.language import DETECTION_FRAMES, Language
+from deployments.decoder.language import DETECTION_FRAMES, DETECTION_STRIDE, Language
 from deployments.decoder.quality import Attempt
 from deployments.decoder.search import Search
 from deployments.shared.contracts import DecodeOptions, Transcript, Window
 
 MAX_POSITIONS: Final = 448
 """Positions of Whisper's decoder; a prompt and its text share them."""
+
+SHORT_S: Final = 6.8
+SHORT_TOKENS: Final = 112
+"""Tokens that a window of up to 6.8 s may hold; such windows also have the fewest encoder states."""
 
 States: TypeAlias = NDArray[np.float16 | np.float32]
 """Encoder states ``[frames, d_model]``, one frame per 20 ms."""
@@ -43,6 +46,11 @@ class Detect(NamedTuple):
     """What the windows of one ``Whisper.detect_language`` call have in common."""
 
     frames: int
+
+    @property
+    def chosen(self) -> slice:
+        """The encoder states that the language is detected from: at a second look all that there are."""
+        return slice(0, self.frames, DETECTION_STRIDE if self.frames == DETECTION_FRAMES else 1)
 
 
 class Generate(NamedTuple):
@@ -123,8 +131,7 @@ class Decoding:
 def max_new_tokens(duration_s: float) -> int:
     """Return how many tokens a window of this length may hold, so that endless repetition on noise ends early.
 
-    English speech takes 4-8 tokens per second, scripts that the tokenizer hardly knows several times that; the bound
-    is 112 up to 5 s, 192 up to 10 s and then Whisper's own 224. In steps, because windows of one call share it.
+    English speech takes 4-8 tokens per second, scripts that the tokenizer hardly knows several times that. In one step,
+    because windows of one call share it.
     """
-    steps = max(1, math.ceil(duration_s / 5))
-    return min(MAX_POSITIONS // 2, 32 + 80 * steps)
+    return SHORT_TOKENS if duration_s <= SHORT_S else MAX_POSITIONS // 2

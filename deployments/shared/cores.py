@@ -21,8 +21,11 @@ ENCODER_COST, DECODER_COST, MEL_COST, OTHER_COST = 1.0, 1.0, 0.1, 0.05
 """CPU time of one window with Whisper base, as multiples of the Encoder's; the last one is the ingress', HAProxy's and
 Ray's."""
 
-DECODER_BATCH: Final = 8
+DECODER_BATCH: Final = 16
 """Most windows in one batch of a Decoder, by default."""
+
+PER_DECODER: Final = DECODER_BATCH // 2
+"""Slots per Decoder: a further one is added when more windows than this are under way for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +44,15 @@ def defaults_for(cores: int) -> CoreDefaults:
     Encoder and Decoders get an equal share of the cores, because a window costs both about the same. The Encoder has
     its threads from the start, because they cost little memory. Decoders are added under load, because each has its own
     copy of the model. One MelPreprocessor is enough for ten threads of the Encoder; one more may be added, for uploads
-    that take long to decode. The slots hold a batch for each Decoder and one that is on its way there.
+    that take long to decode. The slots hold half a batch for each Decoder, and as many windows that are
+    on their way to one.
     """
     if cores < GROWS_FROM:
-        return CoreDefaults(slots=2 * DECODER_BATCH, encoder_threads=1, max_mel_replicas=0, max_decoder_replicas=0)
+        return CoreDefaults(slots=2 * PER_DECODER, encoder_threads=1, max_mel_replicas=0, max_decoder_replicas=0)
     per_window = ENCODER_COST + DECODER_COST + MEL_COST + OTHER_COST
     share = math.floor(min(cores, MOST_CORES) / per_window)
     return CoreDefaults(
-        slots=(share + 1) * DECODER_BATCH,
+        slots=(share + 1) * PER_DECODER,
         encoder_threads=share,
         max_mel_replicas=math.ceil(share * MEL_COST) + 1,
         max_decoder_replicas=share,

@@ -97,7 +97,7 @@ def _decoder(placement: Placement, model: Model, wait_s: float) -> Application:
     scaling = replicas(
         settings.decoder_replicas,
         settings.max_decoder_replicas,
-        at_once=settings.decoder_batch_size,
+        at_once=max(1, settings.decoder_batch_size // 2),
         drain_s=settings.drain_timeout_s,
     )
     options = {**stage_options(settings), **scaling, "ray_actor_options": placement.cpu_stage}

@@ -66,7 +66,7 @@ def file(averages: SilenceAverages, tmp_path_factory: pytest.TempPathFactory) ->
 def test_the_file_gives_back_what_was_written(file: Path, averages: SilenceAverages) -> None:
     silence = read_silence(file)
     assert silence.layers.shape == (N_LAYERS, 94, D_MODEL)
-    assert silence.states.shape == (375, D_MODEL)
+    assert silence.states.shape == (750, D_MODEL)
     assert read_description(file) == DESCRIPTION
     np.testing.assert_allclose(silence.states, averages.result(noise_log_mel(0, 0)).states, rtol=1e-3, atol=1e-3)
 
@@ -89,7 +89,19 @@ def test_every_position_has_its_row(averages: SilenceAverages) -> None:
     for ctx in (0, 96, 350, 1499, 1500):
         counted = np.exp(silence.log_counts(ctx)).sum()
         assert counted == pytest.approx(max(0, N_AUDIO_CTX - LAYER_STRIDE * silence.layer_rows(ctx).start))
-        assert len(silence.tail(ctx)) == (N_AUDIO_CTX - ctx) // STATE_STRIDE
+
+
+@pytest.mark.parametrize(
+    ("ctx", "length"), [(96, 544), (352, 544), (416, 800), (640, 800), (1024, 1104), (1400, 1500), (1500, 1500)]
+)
+def test_windows_of_many_lengths_have_few_numbers_of_states(file: Path, ctx: int, length: int) -> None:
+    silence = read_silence(file)
+    places = TrailingSilence(silence.layers, np.arange(750, dtype=np.float32)[:, np.newaxis], N_AUDIO_CTX).tail(ctx)
+    assert ctx + len(places) == length
+    assert (np.diff(places[:, 0]) >= 0).all()
+    if len(places):
+        assert abs(2 * places[0, 0] - ctx) <= 6
+        assert places[-1, 0] >= 746
 
 
 def test_behind_a_full_window_nothing_follows(file: Path) -> None:

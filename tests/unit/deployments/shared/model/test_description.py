@@ -74,7 +74,7 @@ def put_silence(model: Path, *, passed: bool = True, of: Path | None = None) -> 
         not_good=0.0,
         passed=passed,
     )
-    silence = TrailingSilence(np.zeros((4, 94, 192), np.float32), np.zeros((375, 192), np.float32), 1500)
+    silence = TrailingSilence(np.zeros((4, 94, 192), np.float32), np.zeros((750, 192), np.float32), 1500)
     write_silence(model / "silence.npz", silence, description.model_dump())
     return model / "silence.npz"
 
