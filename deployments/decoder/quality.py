@@ -28,8 +28,10 @@ SURE_LOGPROB: Final = -0.5
 it."""
 
 LANGUAGE_LOGPROB: Final = -0.5
-"""Mean log probability above which a text is in the language that is spoken, however doubtful that was: texts in the right
-one had -0.10 to -0.40, in wrong ones -0.74 to -1.06."""
+"""Mean log probability above which a text is in the language that is spoken, however doubtful that was.
+
+Texts in the right language had -0.10 to -0.40, in wrong ones -0.74 to -1.06.
+"""
 
 ECHO_NO_SPEECH: Final = 0.5
 ECHO_LOGPROB: Final = -0.7

@@ -125,8 +125,8 @@ class Settings(BaseSettings):
     hf_token: SecretStr | None = Field(None, description="token for hub repositories that ask for one")
     audio_context: Literal["auto", "full", "trimmed"] = Field(
         "auto",
-        description="`full` encodes 30 s for every window, `trimmed` encodes the speech only; `auto` does what the "
-        "model was trained for",
+        description="`full` encodes 30 s for every window, `trimmed` encodes the speech only; `auto` trims where the "
+        "model is trained for it, or tuned for it with a check that passed (`amanuensis model tune`), as `base` is",
     )
     align_model: str | None = Field(
         None,

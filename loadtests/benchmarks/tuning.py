@@ -3,6 +3,8 @@
 ``amanuensis bench tuning slots``: one setting at a time is changed from the defaults. The variants of a group run in
 one service and take turns, round after round, so that whatever else the machine does hits all of them alike: compare
 the rows of one table only.
+
+With ``--voices DIR`` it is Whisper ``base`` that hears the human voices of a corpus, else the toy model.
 """
 
 from __future__ import annotations
@@ -11,11 +13,15 @@ import argparse
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 
+from deployments.shared.model.finding import resolve
+from loadtests.benchmarks.parts.clip_sets import read_clips
 from loadtests.benchmarks.parts.spread import spread
 from loadtests.common.clips import clips
 from loadtests.common.closed_loop import LoadResult, run_closed_loop
 from loadtests.common.cpu_time import cpu_s_between, cpu_s_by_role
+from loadtests.common.paths import DEMO_MODEL
 from loadtests.common.service_process import Application, started
 
 CLIENTS = 32
@@ -30,7 +36,7 @@ GROUPS: Mapping[str, Mapping[str, Mapping[str, int]]] = {
     },
     "batches": {
         "decoder-batch-4": {"decoder_batch_size": 4},
-        "decoder-batch-16": {"decoder_batch_size": 16},
+        "decoder-batch-8": {"decoder_batch_size": 8},
         DEFAULTS: {},
         "encoder-batch-4": {"encoder_batch_size": 4},
         "encoder-batch-16": {"encoder_batch_size": 16},
@@ -49,11 +55,15 @@ def main() -> None:
     parser.add_argument("group", choices=GROUPS)
     parser.add_argument("--rounds", type=int, default=3, help="turns each variant gets")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a turn")
+    parser.add_argument("--voices", type=Path, metavar="DIR", help="corpus of human voices; else the toy model")
     options = parser.parse_args()
-    variants, corpus = GROUPS[options.group], clips()
+    variants = GROUPS[options.group]
+    corpus, model = (
+        (read_clips(options.voices).clips, str(resolve("base"))) if options.voices else (clips(), str(DEMO_MODEL))
+    )
     results: dict[str, list[LoadResult]] = defaultdict(list)
     cpu_ms: dict[str, list[float]] = defaultdict(list)
-    applications = [Application(name, f"/{name}", settings) for name, settings in variants.items()]
+    applications = [Application(name, f"/{name}", settings, model=model) for name, settings in variants.items()]
     with started(applications) as service:
         for name in variants:
             run_closed_loop(f"{service.url}/{name}", corpus, clients=CLIENTS, seconds=WARM_UP_S)
