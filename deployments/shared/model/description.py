@@ -26,6 +26,12 @@ TOKENS: Final = TypeAdapter(frozenset[str])
 
 AudioContext = Literal["full", "trimmed"]
 
+MAX_ENCODER_BYTES: Final = 2 * 2**30
+"""Memory for the weights of all window lengths together: OpenVINO packs them for each length anew."""
+
+LEAST_LENGTHS: Final = 3
+"""Window lengths that even a large model gets: 4.5, 10 and 30 s."""
+
 
 class ModelCard(BaseModel):
     """``amanuensis.json`` beside a model's files: what the service cannot guess. Every field is optional."""
@@ -127,7 +133,7 @@ def describe(
         max_window_s=card.max_window_s,
         notice=card.notice,
         dimensions=dimensions,
-        frame_buckets=_frame_buckets(context, card.max_window_s),
+        frame_buckets=_frame_buckets(context, card.max_window_s, dimensions),
         silence=silence,
     )
 
@@ -208,8 +214,21 @@ def _languages(vocabulary: frozenset[str], *, multilingual: bool) -> tuple[str, 
     return tuple(code for code in LANGUAGES if f"<|{code}|>" in vocabulary)
 
 
-def _frame_buckets(context: AudioContext, max_window_s: float) -> tuple[int, ...]:
+def _frame_buckets(context: AudioContext, max_window_s: float, dimensions: EncoderDimensions) -> tuple[int, ...]:
     if context == "full":
         return (N_FRAMES,)
     longest = frames_for(round(max_window_s * SAMPLE_RATE))
-    return tuple(frames for frames in BUCKETS if frames <= longest)
+    lengths = tuple(frames for frames in BUCKETS if frames <= longest)
+    affordable = max(LEAST_LENGTHS, MAX_ENCODER_BYTES // _encoder_bytes(dimensions))
+    return every_so_many(lengths, affordable)
+
+
+def every_so_many(lengths: tuple[int, ...], at_most: int) -> tuple[int, ...]:
+    """Return so many of the lengths at most, spread evenly, the longest one always."""
+    count = min(at_most, len(lengths))
+    return tuple(lengths[(index + 1) * len(lengths) // count - 1] for index in range(count))
+
+
+def _encoder_bytes(dimensions: EncoderDimensions) -> int:
+    """Return the size of the encoder's layers in float32: four projections and an MLP of four times the width each."""
+    return dimensions.n_layers * 12 * dimensions.d_model**2 * 4

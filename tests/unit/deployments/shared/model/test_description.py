@@ -13,7 +13,7 @@ from deployments.mel.log_mel import log_mel
 from deployments.shared.contracts import DecodeOptions, Window
 from deployments.shared.errors import ConfigurationError
 from deployments.shared.frames import BUCKETS
-from deployments.shared.model.description import load_model
+from deployments.shared.model.description import every_so_many, load_model
 from deployments.shared.model.files import sha256
 from deployments.shared.model.silence import SHIPPED, SilenceDescription
 from deployments.shared.settings import Settings
@@ -86,6 +86,14 @@ def test_a_tuned_model_gets_the_speech_alone(copy: Path) -> None:
     assert (model.audio_context, model.silence, model.frame_buckets) == ("trimmed", file, BUCKETS)
     full = load_model(settings(copy, audio_context="full"))
     assert (full.audio_context, full.silence, full.frame_buckets) == ("full", None, (3000,))
+
+
+@pytest.mark.parametrize(
+    ("at_most", "chosen"),
+    [(99, BUCKETS), (11, BUCKETS), (4, (320, 704, 1280, 3000)), (3, (448, 1024, 3000)), (1, (3000,))],
+)
+def test_a_large_model_has_fewer_lengths(at_most: int, chosen: tuple[int, ...]) -> None:
+    assert every_so_many(BUCKETS, at_most) == chosen
 
 
 def test_a_model_that_is_trained_for_it_needs_no_averages(copy: Path) -> None:
