@@ -106,7 +106,7 @@ def test_the_speech_alone_gives_the_text_of_the_full_window(generator: TextGener
     assert len(trimmed.states) < 1000
     one, other = generator.generate([full])[0], generator.generate([trimmed])[0]
     assert JFK in other.text
-    assert other.tokens == one.tokens
+    assert [word.strip(",.") for word in other.text.split()] == [word.strip(",.") for word in one.text.split()]
     assert generator.log_probability(trimmed.states, one) == pytest.approx(
         generator.log_probability(full.states, one), abs=0.05
     )
