@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray.serve import Application, Deployment
+from ray.serve import Application
 
 from deployments.decoder.deployment import Decoder
 from deployments.encoder.deployment import Encoder
@@ -60,7 +60,9 @@ def mel(placement: Placement, model: Model) -> Application:
         at_once=settings.mel_threads,
         drain_s=settings.drain_timeout_s,
     )
-    return _bind_cpu_stage(MelPreprocessor, scaling, placement, model)
+    options = _cpu_stage_options(placement, scaling)
+    application: Application = MelPreprocessor.options(**options).bind(settings, model)
+    return application
 
 
 def encoders(placement: Placement, model: Model) -> list[Application]:
@@ -73,6 +75,12 @@ def encoders(placement: Placement, model: Model) -> list[Application]:
 
 def decoder(placement: Placement, model: Model) -> Application:
     """Bind the third stage: replicas without a device, which may grow in number."""
+    application: Application = Decoder.options(**decoder_options(placement)).bind(placement.settings, model)
+    return application
+
+
+def decoder_options(placement: Placement) -> dict[str, Any]:
+    """Return the options of the third stage's deployment."""
     settings = placement.settings
     scaling = replicas(
         settings.decoder_replicas,
@@ -80,7 +88,7 @@ def decoder(placement: Placement, model: Model) -> Application:
         at_once=max(1, settings.decoder_batch_size // 2),
         drain_s=settings.drain_timeout_s,
     )
-    return _bind_cpu_stage(Decoder, scaling, placement, model)
+    return _cpu_stage_options(placement, scaling)
 
 
 def ingress(
@@ -116,7 +124,5 @@ def ingress_options(placement: Placement) -> dict[str, Any]:
     }
 
 
-def _bind_cpu_stage(stage: Deployment, scaling: dict[str, Any], placement: Placement, model: Model) -> Application:
-    options = {**stage_options(placement.settings), **scaling, "ray_actor_options": placement.cpu_stage}
-    application: Application = stage.options(**options).bind(placement.settings, model)
-    return application
+def _cpu_stage_options(placement: Placement, scaling: dict[str, Any]) -> dict[str, Any]:
+    return {**stage_options(placement.settings), **scaling, "ray_actor_options": placement.cpu_stage}

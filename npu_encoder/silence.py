@@ -112,7 +112,7 @@ def read_silence(path: Path) -> TrailingSilence:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """Read the description alone.
+    """Return the description that the averages were written with.
 
     Raises:
         ModelFormatError: as ``read_silence``.

@@ -39,7 +39,7 @@ def list_command() -> None:
 @click.argument("name")
 def pull_command(name: str) -> None:
     """Fetch a model into the cache, check it, and print its directory."""
-    click.echo(resolve(name, _token()))
+    click.echo(resolve(name, Settings.resolve({}).hub_token))
 
 
 @command.command("show")
@@ -115,11 +115,6 @@ def _decoder_layers(path: Path) -> int:
 def _languages(model: Model) -> str:
     kind = "multilingual" if model.multilingual else "English-only model: no detection, no translation"
     return f"{len(model.languages)} ({kind}): {' '.join(model.languages)}"
-
-
-def _token() -> str | None:
-    token = Settings.resolve({}).hf_token
-    return token.get_secret_value() if token else None
 
 
 def _say(lines: Iterator[str]) -> None:

@@ -325,6 +325,11 @@ class Settings(BaseSettings):
             raise ConfigurationError(_readable(error)) from None
         return settings if settings.enable_pipeline else settings.model_copy(update=SEQUENTIAL_SETTINGS)
 
+    @property
+    def hub_token(self) -> str | None:
+        """The token for hub repositories that ask for one, in clear."""
+        return self.hf_token.get_secret_value() if self.hf_token else None
+
     def changed(self, changes: dict[str, Any]) -> Settings:
         """Return these settings with ``changes``.
 

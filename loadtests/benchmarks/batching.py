@@ -11,7 +11,6 @@ DIR is what ``amanuensis bench throughput`` takes.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from deployments.shared.model.finding import resolve
 from loadtests.benchmarks.parts.batching_variants import OWN, VARIANTS, application, label
 from loadtests.benchmarks.parts.clip_sets import read_clips_or_exit
 from loadtests.benchmarks.parts.measurements import Measurements, measure_load
+from loadtests.benchmarks.parts.output import publish, say
 from loadtests.benchmarks.parts.spread import ratio_spread, spread
 from loadtests.common.clips import Clip
 from loadtests.common.closed_loop import run_closed_loop
@@ -77,14 +77,14 @@ def main() -> None:
     found: dict[str, Measured] = defaultdict(Measured)
     for number in range(options.rounds):
         for name in rotated(list(VARIANTS), number):
-            sys.stderr.write(f"round {number + 1}: {name}\n")
+            say(f"round {number + 1}: {name}")
             with started([application(name, str(model))]) as service:
                 _measure(found[name], service, sent.clips, options.seconds)
     conditions = (
         f"{sent.description}, model `{model.name}`, {CLIENTS} clients, {options.rounds} rounds of at least "
         f"{options.seconds:g} s; {describe_machine()}; {describe_commit(ROOT)}"
     )
-    sys.stdout.write(write_report({name: found[name] for name in VARIANTS}, conditions))
+    publish(write_report({name: found[name] for name in VARIANTS}, conditions), None)
 
 
 def rotated(items: Sequence[T], places: int) -> list[T]:

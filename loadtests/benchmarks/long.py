@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from loadtests.benchmarks.parts.clip_sets import ClipSet, read_clips
 from loadtests.benchmarks.parts.long_files import LongFiles, write_long_files
 from loadtests.benchmarks.parts.long_report import ALONE, BESIDE, SERVICE, SHORT, LongRun, write_report
 from loadtests.benchmarks.parts.measurements import Measurements
+from loadtests.benchmarks.parts.output import publish, say
 from loadtests.benchmarks.parts.peer_runs import Workplace, run_peer, workplace
 from loadtests.benchmarks.parts.peers import PEERS
 from loadtests.benchmarks.parts.throughput_report import MAIN_PEER
@@ -57,10 +57,7 @@ def main() -> None:
         with workplace(model, short, options.peers) as place:
             found = _measure(options, files, short, place)
     report = write_report(LongRun(found, files, short, _conditions(options, model)))
-    sys.stdout.write(report)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(report, encoding="utf-8")
+    publish(report, options.output)
 
 
 def _options() -> argparse.Namespace:
@@ -92,7 +89,7 @@ def _measure(
     """Return (contender, what it was sent) -> what it did."""
     found: dict[tuple[str, str], Measurements] = defaultdict(Measurements)
     for number in range(1, options.rounds + 1):
-        _say(f"round {number}: the service")
+        say(f"round {number}: the service")
         with started([Application("long", "/", model=str(place.model))]) as service:
             run_closed_loop(service.url, short.clips, clients=CLIENTS, seconds=WARM_UP_S)
             for group, recordings in files.groups():
@@ -104,7 +101,7 @@ def _measure(
             found[SERVICE, BESIDE].add_load(hour, {}, resident_mib(service.process))
         for peer in options.peers:
             for group, recordings in files.groups():
-                _say(f"round {number}: {peer}, {group}")
+                say(f"round {number}: {peer}, {group}")
                 warm_up = [*place.files][:WARM_UP]
                 result, run = run_peer(peer, replace(place, files=recordings), warm_up=warm_up)
                 found[peer, group].add_load(result, {"process": run.cpu_s}, run.memory_mib)
@@ -147,10 +144,6 @@ async def _send_beside(
 
 def _upload(path: str) -> Upload:
     return make_upload(Path(path).read_bytes(), filename=Path(path).name)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 if __name__ == "__main__":

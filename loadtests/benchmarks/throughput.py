@@ -14,7 +14,6 @@ same graph with stages that compute nothing takes turns too.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ import requests
 from deployments.shared.model.finding import resolve
 from loadtests.benchmarks.parts.clip_sets import read_clips_or_exit, synthetic_clips
 from loadtests.benchmarks.parts.measurements import Measurements, measure_load
+from loadtests.benchmarks.parts.output import publish, say
 from loadtests.benchmarks.parts.peer_runs import Workplace, run_peer, workplace
 from loadtests.benchmarks.parts.peers import PEERS
 from loadtests.benchmarks.parts.throughput_report import FULL_CONTEXT, NULL, PIPELINED, SEQUENTIAL, write_report
@@ -55,21 +55,18 @@ def main() -> None:
     with workplace(model, sent, options.peers) as place:
         for number in range(1, options.rounds + 1):
             for application, checkout in turns(options.against, number, _services(options), str(model)):
-                _say(f"round {number}: {application.name} of {checkout.directory}")
+                say(f"round {number}: {application.name} of {checkout.directory}")
                 measured = (found if checkout is HERE else against)[application.name]
                 with started([application], checkout) as service:
                     _measure_service(measured, service, sent.clips, options.seconds)
             for peer in options.peers:
-                _say(f"round {number}: {peer}")
+                say(f"round {number}: {peer}")
                 if peer in SERVERS:
                     _measure_server(found[peer], model, SERVERS[peer], sent.clips, options.seconds)
                 else:
                     _measure_peer(found[peer], peer, place, options.seconds)
     report = write_report(found, against, sent, _conditions(options, model), _setups(found))
-    sys.stdout.write(report)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(report, encoding="utf-8")
+    publish(report, options.output)
 
 
 def _options() -> argparse.Namespace:
@@ -181,10 +178,6 @@ def _measure_peer(measured: Measurements, peer: str, place: Workplace, seconds: 
 def _encoder_busy_s(url: str) -> float:
     stage: dict[str, Any] = requests.get(f"{url}/stats/stages", timeout=5).json()["stage2_encoder"]
     return float(stage["busy_time"])
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Weak Supervision" (Radford et al., 2022), section 2.2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import openvino as ov
@@ -57,16 +57,16 @@ def build_encoder(weights: EncoderWeights, frames: int, *, attention_inputs: boo
     return ov.Model(outputs, [log_mel], "whisper_encoder")
 
 
-def _further_keys(weights: EncoderWeights, ctx: int) -> Iterator[FurtherKeys | None]:
-    """Yield for each layer what its attention attends to behind the window."""
-    silence = weights.silence
-    bias = None if silence is None else score_bias(ctx, silence.log_counts(ctx))
-    for index in range(weights.dimensions.n_layers):
-        silent = silent_keys(weights, index, ctx)
-        if silent is None or bias is None:
-            yield None
-        else:
-            yield FurtherKeys(op.constant(silent.key[np.newaxis]), op.constant(silent.value[np.newaxis]), bias)
+def _further_keys(weights: EncoderWeights, ctx: int) -> Sequence[FurtherKeys | None]:
+    """Return for each layer what its attention attends to behind the window."""
+    silent = [silent_keys(weights, layer, ctx) for layer in range(weights.dimensions.n_layers)]
+    following = [keys for keys in silent if keys is not None]
+    if not following:
+        return [None] * len(silent)
+    bias = score_bias(ctx, following[0].log_counts)
+    return [
+        FurtherKeys(op.constant(keys.key[np.newaxis]), op.constant(keys.value[np.newaxis]), bias) for keys in following
+    ]
 
 
 def _attention(x: ov.Node, layer: LayerWeights, n_heads: int, further: FurtherKeys | None) -> ov.Node:

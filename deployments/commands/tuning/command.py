@@ -37,8 +37,7 @@ def command(folder: Path, model: str | None, exclude: tuple[str, ...], output: P
     from deployments.commands.tuning.tune import tune  # noqa: PLC0415
 
     settings = Settings.resolve({})
-    token = settings.hf_token.get_secret_value() if settings.hf_token else None
-    path = resolve(model or settings.whisper_model, token)
+    path = resolve(model or settings.whisper_model, settings.hub_token)
     target = output or path / SILENCE_FILE
     description = tune(path, find_recordings(folder, exclude), target, precision=precision, progress=_progress)
     for line in summary(description):

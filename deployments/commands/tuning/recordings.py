@@ -68,7 +68,7 @@ def find_recordings(folder: Path, excluded: Sequence[str]) -> list[Path]:
 
 
 def cut(recordings: Sequence[Path], at_most: int) -> Iterator[Spoken]:
-    """Yield windows with speech in them, of at most so many recordings as needed; files without audio are left out."""
+    """Yield about ``at_most`` windows with speech in them, of the first recordings; files without audio give none."""
     recording = 0
     for path in recordings:
         if recording * PER_RECORDING >= at_most:

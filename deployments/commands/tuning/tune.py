@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ from deployments.commands.errors import CommandError
 from deployments.commands.tuning.check import FullWindow, Verdict, check
 from deployments.commands.tuning.recordings import Spoken, cut
 from deployments.mel.log_mel import log_mel
+from deployments.shared.cores import usable_cores
 from deployments.shared.frames import N_FRAMES, SAMPLE_RATE
 from deployments.shared.model.files import sha256
 from deployments.shared.model.silence import SilenceDescription
@@ -56,7 +56,7 @@ def tune(
         raise CommandError(
             f"These files hold {len(windows)} windows of speech, and {MIN_WINDOWS} are needed: name a folder with more"
         )
-    threads = os.cpu_count() or 1
+    threads = usable_cores()
     averages = SilenceAverages(model_dir, precision=precision, threads=threads)
     n_mels = read_dimensions(model_dir).n_mels
 
@@ -70,11 +70,10 @@ def tune(
         held_out = [window for window in progress(pool.map(take, windows), len(windows)) if window is not None]
     silent = np.empty((n_mels, N_FRAMES), np.float32)
     log_mel(np.zeros(SAMPLE_RATE, np.int16), silent)
-    unchecked = _description(model_dir, windows, Verdict(0, 0.0, 0.0))
     partial = target.with_name(f".{target.name}.partial")
     try:
         silence = averages.result(silent)
-        write_silence(partial, silence, unchecked.model_dump())
+        write_silence(partial, silence, {})  # what it says about itself is only known after the check
         description = _description(model_dir, windows, check(model_dir, partial, held_out, precision))
         write_silence(partial, silence, description.model_dump())
         partial.rename(target)

@@ -87,8 +87,7 @@ def load_model(settings: Settings) -> Model:
     Raises:
         ConfigurationError: no such model, it cannot be fetched, or its files are missing, wrong or malformed.
     """
-    token = settings.hf_token.get_secret_value() if settings.hf_token else None
-    path = resolve(settings.whisper_model, token)
+    path = resolve(settings.whisper_model, settings.hub_token)
     name = Path(settings.whisper_model).name
     return describe(path, name, settings.audio_context, can_use_silence=settings.encoder_backend == "openvino")
 

@@ -11,10 +11,10 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from ray import serve
 from ray.serve import Application
 
-from deployments.app import encoders, ingress, mel, stage_options
+from deployments.app import decoder_options, encoders, ingress, mel
 from deployments.decoder.batcher import UNFINISHED, Batchable, Outcome
 from deployments.decoder.deployment import Decoder
-from deployments.placement import Placement, replicas
+from deployments.placement import Placement
 from deployments.shared.model.description import Model, load_model
 from deployments.shared.settings import Settings
 
@@ -93,14 +93,7 @@ def build(arguments: dict[str, Any], wait_s: float) -> Application:
 
 
 def _decoder(placement: Placement, model: Model, wait_s: float) -> Application:
-    settings = placement.settings
-    scaling = replicas(
-        settings.decoder_replicas,
-        settings.max_decoder_replicas,
-        at_once=max(1, settings.decoder_batch_size // 2),
-        drain_s=settings.drain_timeout_s,
-    )
-    options = {**stage_options(settings), **scaling, "ray_actor_options": placement.cpu_stage}
     # Under the name of the original, by which its CPU time is found.
-    application: Application = ServeBatchingDecoder.options(name="Decoder", **options).bind(settings, model, wait_s)
+    options = {**decoder_options(placement), "name": "Decoder"}
+    application: Application = ServeBatchingDecoder.options(**options).bind(placement.settings, model, wait_s)
     return application

@@ -1,10 +1,9 @@
 """What ``make serve`` says when the service is ready."""
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import yaml
 
 from deployments.commands.configuration import read_configuration
 from deployments.commands.serve import _devices, _welcome
+from tests.support import threaded_server
 from tests.support.command_line import amanuensis
 from tests.support.paths import DEMO_MODEL
 
@@ -32,14 +32,8 @@ def answering(status: int, document: object) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Says nothing."""
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with threaded_server.answering(Handler) as url:
+        yield url
 
 
 def write_config(directory: Path, *applications: Mapping[str, object]) -> Path:
