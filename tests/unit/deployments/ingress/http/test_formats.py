@@ -71,12 +71,12 @@ def test_cues_are_in_order_inside_the_audio_and_never_of_no_length(
         for word in segment.words
     )
     clocks = [tuple(map(int, clock)) for clock in CLOCK.findall(as_srt(segments))]
-    seconds = [3600 * h + 60 * m + s + ms / 1000 for h, m, s, ms in clocks]
-    starts, ends = seconds[::2], seconds[1::2]
+    milliseconds = [1000 * (3600 * h + 60 * m + s) + ms for h, m, s, ms in clocks]
+    starts, ends = milliseconds[::2], milliseconds[1::2]
     assert all(start < end for start, end in zip(starts, ends, strict=True))
     assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
     assert starts[0] >= 0
-    assert ends[-1] <= round(duration_s, 3)
+    assert ends[-1] <= round(1000 * round(duration_s, 3))
 
 
 def test_usage_counts_whole_seconds_rounded_up() -> None:
