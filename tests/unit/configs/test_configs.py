@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from deployments.commands.serve import FAST_PATHS, SELF_HEALING
+from deployments.commands.launch.environment import FAST_PATHS, SELF_HEALING
 from deployments.shared.resources import ENCODER_RESOURCE
 from deployments.shared.settings import Settings
 from tests.support.paths import ROOT
