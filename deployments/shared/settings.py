@@ -29,6 +29,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from deployments.shared.cores import DECODER_BATCH, CoreDefaults, defaults_for, usable_cores
 from deployments.shared.errors import ConfigurationError
 from deployments.shared.sequential_mode import SEQUENTIAL_SETTINGS
+from deployments.shared.web_names import HostName, Origin
 
 ENV_PREFIX: Final = "AMANUENSIS_"
 
@@ -263,6 +264,16 @@ class Settings(BaseSettings):
     )
     max_concurrent_requests: Positive | None = Field(
         None, description="audio requests of one client that may run at the same time; none: no limit"
+    )
+    allowed_hosts: tuple[HostName, ...] = Field(
+        (),
+        description="names that clients may call a service without API keys by, beside `localhost`, what ends in "
+        "`.localhost`, and IP addresses; `*` allows every name; with API keys every name is allowed",
+    )
+    cors_origins: tuple[Origin, ...] = Field(
+        (),
+        description="origins of the web pages whose scripts may call the service and read its answers, such as "
+        "`https://app.example.org`; `*` allows every page",
     )
 
     # Traces

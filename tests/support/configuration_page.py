@@ -118,8 +118,8 @@ THEMES = (
     ),
     Theme(
         "Clients",
-        "Who may call, and how often: see [clients](clients.md#keys-and-limits).",
-        ("api_keys_file", "requests_per_minute", "max_concurrent_requests"),
+        "Who may call, and how often: see [clients](clients.md#keys-and-limits) and [security](security.md#web-pages).",
+        ("api_keys_file", "requests_per_minute", "max_concurrent_requests", "allowed_hosts", "cors_origins"),
     ),
     Theme(
         "Traces and failures",

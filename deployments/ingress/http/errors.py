@@ -20,7 +20,7 @@ from deployments.shared.errors import (
     MethodNotAllowedError,
     NotFoundError,
 )
-from deployments.shared.headers import SHOULD_RETRY_HEADER
+from deployments.shared.headers import RETRY_AFTER_HEADER, SHOULD_RETRY_HEADER
 
 logger = logging.getLogger("ray.serve")
 
@@ -45,7 +45,7 @@ def note_abandoned(request: Request) -> None:
 
 def error_response(error: AmanuensisError) -> Response:
     """Return the error as OpenAI's JSON document."""
-    headers = {} if error.retry_after_s is None else {"retry-after": f"{error.retry_after_s:.0f}"}
+    headers = {} if error.retry_after_s is None else {RETRY_AFTER_HEADER: f"{error.retry_after_s:.0f}"}
     if error.discourages_retry:
         headers[SHOULD_RETRY_HEADER] = "false"
     return JSONResponse(error.body(), error.status, headers)

@@ -63,6 +63,14 @@ def test_sequential_mode_is_the_same_graph_with_one_slot(monkeypatch: pytest.Mon
         ({"request_timeout_s": 100, "max_request_timeout_s": 99}, "max_request_timeout_s"),
         ({"timeout_per_audio_s": 0}, "timeout_per_audio_s"),
         ({"fallback_temperatures": [2.0]}, "fallback_temperatures"),
+        ({"allowed_hosts": ["http://amanuensis"]}, "allowed_hosts.0: 'http://amanuensis' is no host name"),
+        ({"allowed_hosts": ["amanuensis:9000"]}, "allowed_hosts"),
+        ({"allowed_hosts": ["*.example.org"]}, "allowed_hosts"),
+        ({"allowed_hosts": [""]}, "allowed_hosts"),
+        ({"cors_origins": ["app.example.org"]}, "cors_origins.0: 'app.example.org' is no origin"),
+        ({"cors_origins": ["https://app.example.org/"]}, "cors_origins"),
+        ({"cors_origins": ["https://*.example.org"]}, "cors_origins"),
+        ({"cors_origins": ["null"]}, "cors_origins"),
     ],
 )
 def test_a_bad_setting_is_named(arguments: dict[str, object], named: str) -> None:
