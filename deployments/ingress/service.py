@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
 
 import ray
 
@@ -102,11 +101,11 @@ class TranscriptionService:
         finally:
             self.statistics.pending_responses -= 1
 
-    def change(self, changes: dict[str, Any]) -> None:
+    def change(self, changes: object) -> None:
         """Replace the live settings; those that ``changes`` does not name are as they were at the start.
 
         Raises:
-            ConfigurationError: a change that needs a redeployment, or a bad value; nothing has changed then.
+            ConfigurationError: no mapping, a bad value, or what needs a redeployment; nothing has changed then.
         """
         settings = self._settings_at_start.changed(changes)
         self.settings = settings

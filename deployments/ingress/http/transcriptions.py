@@ -23,6 +23,7 @@ from deployments.ingress.time_limit import TimeLimit
 from deployments.ingress.transcription import Transcription
 from deployments.shared.contracts import Task
 from deployments.shared.headers import REPLAY_HEADER
+from deployments.shared.memory.spool import room_needed
 from deployments.shared.settings import Settings
 
 MAX_FIELDS = 64
@@ -90,9 +91,11 @@ def _time_limit(http: HttpRequest, received: float, settings: Settings) -> TimeL
 
 async def _read(http: HttpRequest) -> tuple[TranscriptionForm, str, bytes]:
     """Return the form, the name of the uploaded file, its bytes."""
-    async with http.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as fields:
-        form, upload = parse_form(fields)
-        return form, upload.filename or "", await upload.read()
+    limits = {"max_files": 1, "max_fields": MAX_FIELDS, "max_part_size": MAX_FIELD_BYTES}
+    with room_needed():  # a large upload passes through the temporary directory
+        async with http.form(**limits) as fields:
+            form, upload = parse_form(fields)
+            return form, upload.filename or "", await upload.read()
 
 
 async def _collect(events: Events, service: TranscriptionService, request: Request) -> Transcription:
