@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -65,6 +66,8 @@ def create_app(service: TranscriptionService) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        with suppress(FileNotFoundError):  # where no directory can be written to: large uploads meet that error again
+            tempfile.gettempdir()  # looks for it once, by writing a file: not when it is full already
         async with service.running():
             yield
 

@@ -306,6 +306,14 @@ def test_a_temporary_directory_that_is_full_refuses_a_large_upload(
     assert post(client).status_code == 200, "a small one needs no file"
 
 
+def test_the_temporary_directory_is_found_before_it_can_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with TestClient(create_app(service(ScriptedStages(), tmp_path))):
+        assert tempfile.tempdir is not None
+
+
 def test_malformed_forms_write_no_log(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     headers = {"content-type": "multipart/form-data; boundary=x"}
     for body in (b"strangers write this", b"--x\r\nno header\r\n\r\n", b"--x\r\n: \r\n\r\n--x--"):
