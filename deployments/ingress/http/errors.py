@@ -26,8 +26,13 @@ logger = logging.getLogger("ray.serve")
 
 
 def note_failure(request: Request, error: AmanuensisError) -> None:
-    """Count the error by its code; record it where it is the service that failed a request it had accepted."""
+    """Count the error by its code; record it where it is the service that failed a request it had accepted.
+
+    Do nothing if the end of the request was told already: it has one.
+    """
     service, state = service_of(request), state_of(request)
+    if state.record is not None and state.record.ended:
+        return
     service.sinks.failed(error, state.record)
     accepted, record = state.request, state.record
     if accepted is not None and record is not None and error.status >= InternalError.status:
@@ -35,12 +40,8 @@ def note_failure(request: Request, error: AmanuensisError) -> None:
 
 
 def note_abandoned(request: Request) -> None:
-    """End the record of a request that was cancelled: its client is gone. Do nothing if its end was told already."""
-    record = state_of(request).record
-    if record is not None and not record.ended:
-        note_failure(
-            request, ClientDisconnectedError("The client closed the connection before its answer was complete")
-        )
+    """End a request that was cancelled, if its end was not told already: its client is gone."""
+    note_failure(request, ClientDisconnectedError("The client closed the connection before its answer was complete"))
 
 
 def error_response(error: AmanuensisError) -> Response:
