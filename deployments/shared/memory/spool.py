@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.shared.errors import OutOfSpaceError, RequestCancelledError
+from deployments.shared.frames import SAMPLE_RATE
 
 UPLOAD = "upload"
 PCM_SUFFIX = ".pcm"
@@ -54,6 +55,11 @@ def write_pcm(upload: Path, pcm: NDArray[np.int16]) -> Path:
             raise RequestCancelledError.given_up() from error
         _write(descriptor, pcm.data)
     return Path(name)
+
+
+def pcm_bytes(seconds: float) -> int:
+    """Return the size of decoded audio of this length."""
+    return round(seconds * SAMPLE_RATE) * np.dtype(np.int16).itemsize
 
 
 def remove(upload: Path) -> None:
