@@ -54,7 +54,7 @@ async def _transcribe(http: HttpRequest, task: Task, state: RequestState, record
     service = service_of(http)
     reject_declared_length(http.headers, service.settings.max_upload_bytes)
     require_multipart(http.headers)
-    time_limit = _time_limit(http, record.received, service.settings)
+    time_limit = _time_limit(http, record.began, service.settings)
     priority = priority_of(None, http.headers)
     record.priority = priority.label
     service.refuse_if_broken()
@@ -82,11 +82,11 @@ async def _transcribe(http: HttpRequest, task: Task, state: RequestState, record
     return response
 
 
-def _time_limit(http: HttpRequest, received: float, settings: Settings) -> TimeLimit:
+def _time_limit(http: HttpRequest, began: float, settings: Settings) -> TimeLimit:
     named_s = timeout_of(http.headers, settings.max_request_timeout_s)
     if named_s is not None:
-        return TimeLimit(received, named_s)
-    return TimeLimit(received, settings.request_timeout_s, settings.timeout_per_audio_s)
+        return TimeLimit(began, named_s)
+    return TimeLimit(began, settings.request_timeout_s, settings.timeout_per_audio_s)
 
 
 async def _read(http: HttpRequest) -> tuple[TranscriptionForm, str, bytes]:

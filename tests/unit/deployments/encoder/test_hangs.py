@@ -79,7 +79,7 @@ class Bench:
         self.backend.order.clear()
 
     async def encode(self, slot: int, value: float = 1.0, priority: int = 1) -> EncodedWindow:
-        ticket = Ticket("test", slot, self.slab.grant(slot), time.time() + 60, str(self.slab.path), priority)
+        ticket = Ticket("test", slot, self.slab.grant(slot), time.monotonic() + 60, str(self.slab.path), priority)
         self.slab.view(slot, ticket.generation, Area.LOG_MEL, MEL_SHAPE)[:] = value
         encoded: EncodedWindow = await self.encoder.encode(
             ticket, SlotArray(slot, ticket.generation, Area.LOG_MEL, MEL_SHAPE)

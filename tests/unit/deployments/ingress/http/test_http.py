@@ -195,7 +195,7 @@ def test_a_stage_that_no_slot_is_left_to_try_makes_the_service_unready(tmp_path:
         asked.encoder.health = EncoderHealth("cpu:test", "healthy")
         assert breaker.state == "half_open"
         reasons = [asked.unavailable_stage]
-        lease = await asked.admission.next_slot(Priority.NORMAL, time.time() + 60)
+        lease = await asked.admission.next_slot(Priority.NORMAL, time.monotonic() + 60)
         reasons.append(asked.unavailable_stage)
         lease.close()
         reasons.append(asked.unavailable_stage)
