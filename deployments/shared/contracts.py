@@ -277,7 +277,8 @@ class EncoderHealth:
             can encode.
         reason: what happened; None if nothing did.
         recoveries: number of failures after which the device works again.
-        window_s: seconds that one window of the longest kind took when the encoder was warm; None if not measured.
+        window_s: seconds that one window of the longest kind takes the warm encoder at best, as measured when it started
+            and a few times while it was idle; None if not measured.
     """
 
     device: str
