@@ -13,7 +13,7 @@ from deployments.ingress import uploads
 from deployments.ingress.uploads import LARGE, Uploads
 from deployments.shared.contracts import BlobRef, SpooledBlob
 from deployments.shared.errors import OutOfSpaceError
-from deployments.shared.memory import spool
+from deployments.shared.memory import handoff, spool
 
 
 def run(scenario: Callable[[], object]) -> None:
@@ -45,8 +45,8 @@ def test_the_event_loop_writes_and_deletes_only_what_is_small(
     size: int, beside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: set[int] = set()
-    monkeypatch.setattr(uploads, "write_upload", noted(uploads.write_upload, threads))
-    monkeypatch.setattr(uploads, "drop", noted(uploads.drop, threads))
+    monkeypatch.setattr(uploads, "write_upload", noted(spool.write_upload, threads))
+    monkeypatch.setattr(uploads, "drop", noted(handoff.drop, threads))
 
     async def scenario() -> None:
         kept = Uploads(tmp_path)
@@ -72,10 +72,9 @@ def test_an_upload_that_is_cancelled_while_it_is_written_leaves_nothing(
 
     def drop(upload: BlobRef) -> None:
         assert files(tmp_path)
-        original(upload)
+        handoff.drop(upload)
         dropped.set()
 
-    original = uploads.drop
     monkeypatch.setattr(uploads, "write_upload", slowly)
     monkeypatch.setattr(uploads, "drop", drop)
 
@@ -117,9 +116,8 @@ def test_what_cannot_be_deleted_now_is_deleted_later(tmp_path: Path, monkeypatch
         failures -= 1
         if failures >= 0:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        original(upload)
+        handoff.drop(upload)
 
-    original = uploads.drop
     monkeypatch.setattr(uploads, "drop", drop)
     monkeypatch.setattr(uploads, "RETRY_S", 0.0)
 

@@ -50,7 +50,7 @@ def test_a_client_that_is_gone_ends_its_request_at_once(
             sent.append(message)
 
         scope = {**scope_of(), "asgi": {"spec_version": spec_version}}
-        await asyncio.gather(asyncio.create_task(app(scope, receive, send)), return_exceptions=True)
+        await asyncio.gather(app(scope, receive, send), return_exceptions=True)
         assert len(sent) == sent_before
         assert asked.statistics.failures == {"client_closed_request": 1}
         assert asked.statistics.pending_responses == 0

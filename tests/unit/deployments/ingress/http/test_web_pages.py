@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -141,7 +142,7 @@ def readable(headers: object) -> set[str]:
 
 @pytest.fixture
 def limited(tmp_path: Path) -> Iterator[TestClient]:
-    """A service with a key for ``APP`` to send, one request per minute, and a decoder that fails at its second call."""
+    """A service with a key for ``APP`` to send, two requests at once, and a decoder that fails at its second call."""
     tried = iter((None, ServiceUnavailableError("gone", retry_after_s=1)))
 
     async def fails_then(_: int) -> None:
@@ -151,7 +152,11 @@ def limited(tmp_path: Path) -> Iterator[TestClient]:
 
     key = keys.add(tmp_path / "keys", "ann", operator=False)
     (tmp_path / "shm").mkdir()
-    settings = {"api_keys_file": str(tmp_path / "keys"), "cors_origins": [APP], "requests_per_minute": 12}
+    settings: dict[str, Any] = {
+        "api_keys_file": str(tmp_path / "keys"),
+        "cors_origins": [APP],
+        "requests_per_minute": 12,
+    }
     asked = service(ScriptedStages(1, fails_then), tmp_path / "shm", **settings)
     with TestClient(create_app(asked), headers=bearer(key)) as running:
         yield running
