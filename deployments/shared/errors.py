@@ -229,7 +229,7 @@ class QueueTimeoutError(AmanuensisError):
 
 
 class OutOfSpaceError(AmanuensisError):
-    """The uploads in flight fill the spool."""
+    """The uploads in flight fill the spool, or the directory that large ones pass through."""
 
     status, type, code = 503, "overloaded_error", "out_of_space"
 
