@@ -19,13 +19,13 @@ from deployments.ingress.scheduling.breaker import CircuitBreaker
 from deployments.ingress.scheduling.graph import Budgets, Graph
 from deployments.ingress.scheduling.pipeline import Events, Pipeline
 from deployments.ingress.scheduling.queues import Entry
-from deployments.ingress.shared_directory import SharedDirectory
 from deployments.ingress.telemetry.record import RequestRecord
 from deployments.ingress.telemetry.sinks import Sinks
 from deployments.ingress.telemetry.statistics import Statistics
 from deployments.ingress.work import Work, decode_options, speech_options
 from deployments.shared.contracts import BlobRef, EncoderHealth, SpooledBlob, Stages, Stored
 from deployments.shared.errors import InvalidAudioError, ModelNotFoundError
+from deployments.shared.memory.directory import SLAB, create_directory
 from deployments.shared.memory.handoff import drop
 from deployments.shared.memory.slab import Slab, SlabLayout
 from deployments.shared.memory.spool import write_upload
@@ -47,7 +47,7 @@ class TranscriptionService:
         self.failures = _failure_recorder(settings)
         self.encoder = EncoderWatch(stages.encoder_health)
         self._replica_watch = ReplicaWatch(stages.replicas)
-        self._directory = SharedDirectory.create(settings.shared_memory_dir) if shared_memory else None
+        self._directory = create_directory(settings.shared_memory_dir) if shared_memory else None
         slab = self._create_slab()
         self.admission = Admission(
             settings.slots,
@@ -187,7 +187,7 @@ class TranscriptionService:
         if self._directory is None:
             return None
         layout = SlabLayout.of(self.settings.slots, self.model.dimensions)
-        return Slab.create(self._directory.path / "slab", layout)
+        return Slab.create(self._directory.path / SLAB, layout)
 
     def _plan(self, request: Request) -> Work:
         self.require_model(request.form.model)

@@ -162,3 +162,15 @@ def test_urgent_windows_are_encoded_first(bench: Bench) -> None:
 def test_the_pace_is_measured_when_the_encoder_is_warm(bench: Bench) -> None:
     health = asyncio.run(bench.encoder.health())
     assert 0 < health.window_s < 1
+
+
+def test_the_slab_of_a_service_that_is_gone_is_dropped_at_the_next_check(bench: Bench) -> None:
+    async def scenario() -> None:
+        await bench.encode(0)
+        await bench.encoder.check_health()
+        assert bench.encoder._handoff._slab is not None
+        bench.slab.path.unlink()
+        await bench.encoder.check_health()
+        assert bench.encoder._handoff._slab is None
+
+    asyncio.run(scenario())
