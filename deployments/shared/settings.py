@@ -208,7 +208,8 @@ class Settings(BaseSettings):
     enable_pipeline: bool = Field(True, description="`false` is sequential mode: the same graph with one slot")
     slots: Positive = Field(
         default_factory=lambda: _by_cores().slots,
-        description="most windows in flight; each has room in the shared-memory slab",
+        description="most windows in flight; each has room in the shared-memory slab. By default fewer where "
+        "`shared_memory_dir` is small",
     )
     max_queue_size: Annotated[int, Field(ge=0)] = Field(
         256, description="requests that may wait for a slot; more are refused with 503"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from deployments.shared.contracts import Area, SlotArray, Ticket
-from deployments.shared.errors import ConfigurationError, SlotViolationError
+from deployments.shared.errors import ConfigurationError, OutOfSpaceError, SlotViolationError
 from deployments.shared.memory import directory as directory_module
 from deployments.shared.memory.directory import SHARED_MEMORY, SLAB, create_directory
 from deployments.shared.memory.handoff import Handoff
@@ -81,6 +81,19 @@ def test_a_new_service_starts_where_there_is_room_for_one_although_stages_map_th
     own.remove()
 
 
+def test_an_upload_that_is_larger_than_what_is_left_is_refused_and_leaves_nothing(small_tmpfs: Path) -> None:
+    own = create_directory(small_tmpfs)
+    Slab.create(own.path / SLAB, LAYOUT)
+    free = free_bytes(small_tmpfs)
+    with pytest.raises(OutOfSpaceError):
+        write_upload(own.path, bytes(free + 1))
+    assert free_bytes(small_tmpfs) == free
+    upload = write_upload(own.path, bytes(free // 2))
+    with pytest.raises(OutOfSpaceError):
+        write_pcm(upload, np.zeros(free, np.int16))
+    own.remove()
+
+
 def test_a_service_that_stops_makes_room_for_the_next_one(small_tmpfs: Path) -> None:
     for _ in range(2):
         own = create_directory(small_tmpfs)
@@ -105,11 +118,7 @@ def test_a_slot_keeps_its_memory_while_a_call_uses_it(
     ticket = stage.ticket(1)
     states = stage.handoff.input(ticket, SlotArray(1, 1, Area.ENCODER_STATES, STATES_SHAPE))
     states[:] = 7
-    using = {
-        "writing": lambda: stage.handoff.output(ticket, Area.LOG_MEL, MEL_SHAPE),
-        "reading": lambda: stage.handoff.reading(ticket),
-    }
-    with using[use]():
+    with stage.handoff.output(ticket, Area.LOG_MEL, MEL_SHAPE) if use == "writing" else stage.handoff.reading(ticket):
         remove_stale(tmp_path, SHARED_MEMORY)
         assert LAYOUT.slot_bytes <= stage.memory < 2 * LAYOUT.slot_bytes
         assert (states == 7).all()
