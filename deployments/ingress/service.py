@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -24,7 +25,7 @@ from deployments.ingress.telemetry.sinks import Sinks
 from deployments.ingress.telemetry.statistics import Statistics
 from deployments.ingress.work import Work, decode_options, speech_options
 from deployments.shared.contracts import BlobRef, EncoderHealth, SpooledBlob, Stages, Stored
-from deployments.shared.errors import InvalidAudioError, ModelNotFoundError
+from deployments.shared.errors import ConfigurationError, InvalidAudioError, ModelNotFoundError
 from deployments.shared.memory.directory import SLAB, create_directory
 from deployments.shared.memory.handoff import drop
 from deployments.shared.memory.slab import Slab, SlabLayout
@@ -33,6 +34,9 @@ from deployments.shared.model.description import Model
 from deployments.shared.settings import Settings
 
 DRAIN_POLL_S = 0.05
+
+NO_DIRECTORY = Path("/nonexistent")
+"""The home of users that have none, as Debian calls it: the failure log is there if it is off and nobody has a home."""
 
 
 class TranscriptionService:
@@ -204,9 +208,19 @@ class TranscriptionService:
 
 
 def _failure_recorder(settings: Settings) -> FailureRecorder:
-    directory = settings.failure_log_dir or state_directory()
-    log = FailureLog(directory.expanduser(), settings.failure_log_max_records, settings.failure_log_max_bytes)
+    log = FailureLog(_failure_directory(settings), settings.failure_log_max_records, settings.failure_log_max_bytes)
     return FailureRecorder(log, keep_audio=settings.failure_log_audio)
+
+
+def _failure_directory(settings: Settings) -> Path:
+    if settings.failure_log_dir is not None:
+        return settings.failure_log_dir
+    try:
+        return state_directory()
+    except ConfigurationError:
+        if settings.failure_log_max_records:
+            raise
+        return NO_DIRECTORY
 
 
 def _budgets(settings: Settings) -> Budgets:
