@@ -42,6 +42,7 @@ def build(arguments: dict[str, Any]) -> Application:
         read_keys(settings.api_keys_file)  # the ingress reads it too, but Serve would retry it before it says why
     placement = Placement.here(settings)
     model = load_model(placement.settings)
+    placement.fit_slots(model.dimensions)
     return ingress(
         placement,
         model,

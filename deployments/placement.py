@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 from ray.serve.config import AutoscalingConfig
 
 from deployments.shared.errors import ConfigurationError
+from deployments.shared.memory.fitting import with_slots_that_fit
 from deployments.shared.resources import ENCODER_RESOURCE
 from deployments.shared.settings import Settings
+
+if TYPE_CHECKING:
+    from npu_encoder.weights import EncoderDimensions
 
 SHARED_CORES = {"num_cpus": 0}
 """All stages share the cores: admission bounds the work, so replicas reserve none."""
@@ -41,7 +45,8 @@ class Placement:
     """How arrays travel between the stages, and the actor options that follow from it.
 
     Attributes:
-        settings: the service's settings; ``handoff`` is never ``auto``, but what it means on these nodes.
+        settings: the service's settings; ``handoff`` is never ``auto``, but what it means on these nodes, and ``slots``
+            are those that fit once ``fit_slots`` was called.
     """
 
     def __init__(self, settings: Settings, nodes: list[dict[str, Any]]) -> None:
@@ -68,6 +73,11 @@ class Placement:
     def here(cls, settings: Settings) -> Placement:
         """Place the graph in the cluster that this process belongs to."""
         return cls(settings, ray.nodes())
+
+    def fit_slots(self, dimensions: EncoderDimensions) -> None:
+        """Lower the default number of slots where the shared memory of this machine is too small for it."""
+        if self.settings.handoff == "shared_memory":
+            self.settings = with_slots_that_fit(self.settings, dimensions)
 
     @property
     def cpu_stage(self) -> dict[str, Any]:

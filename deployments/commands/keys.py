@@ -11,11 +11,10 @@ from pathlib import Path
 import click
 
 from deployments.commands.errors import CommandError
-from deployments.commands.files import replace_file
+from deployments.commands.files import OWNER_ONLY, only_writer, replace_file
 from deployments.ingress.clients.key_file import ANONYMOUS, NAME, Client, digest_of, read_keys
 
 KEY_BYTES = 32
-OWNER_ONLY = 0o600
 
 FILE = click.option(
     "--file",
@@ -67,11 +66,13 @@ def add(file: Path, name: str, *, operator: bool) -> str:
         raise CommandError("A name is a letter or digit, then up to 63 letters, digits, dots, underscores and dashes")
     if name == ANONYMOUS:
         raise CommandError(f"{ANONYMOUS} is what clients without a key are called; take another name")
-    if file.exists() and name in clients(file):
-        raise CommandError(f"{name} has a key; remove it first, or take another name")
     key = secrets.token_urlsafe(KEY_BYTES)
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    _write(file, [*lines, f"{name} {digest_of(key).hex()}{' operator' if operator else ''}"])
+    file = file.resolve()  # the file that a link leads to is replaced, not the link
+    with only_writer(file):
+        if file.exists() and name in clients(file):
+            raise CommandError(f"{name} has a key; remove it first, or take another name")
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        _write(file, [*lines, f"{name} {digest_of(key).hex()}{' operator' if operator else ''}"])
     return key
 
 
@@ -82,10 +83,12 @@ def remove(file: Path, name: str) -> None:
         CommandError: nobody of that name has one, or the file cannot be written.
         ConfigurationError: the file is not as the service wants it.
     """
-    if name not in clients(file):
-        raise CommandError(f"Nobody called {name} has a key")
-    lines = file.read_text(encoding="utf-8").splitlines()
-    _write(file, [line for line in lines if line.split()[:1] != [name]])
+    file = file.resolve()
+    with only_writer(file):
+        if name not in clients(file):
+            raise CommandError(f"Nobody called {name} has a key")
+        lines = file.read_text(encoding="utf-8").splitlines()
+        _write(file, [line for line in lines if line.split()[:1] != [name]])
 
 
 def clients(file: Path) -> dict[str, Client]:

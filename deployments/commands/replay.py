@@ -1,8 +1,8 @@
 """Post failed requests again.
 
 It works on the failure log as a running service shows it, not on the log's directory: so it runs on any machine, with
-an operator's key, whatever user and node the service runs on. The answers go to files; what is answered now is deleted
-from the log. Without an ID all failures are posted, the oldest first.
+an operator's key, whatever user and node the service runs on. The answers go to files that only you can read; what is
+answered now is deleted from the log. Without an ID all failures are posted, the oldest first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import click
 from deployments.commands.client.options import KEY, URL
 from deployments.commands.client.service import Service
 from deployments.commands.errors import CommandError
-from deployments.commands.files import make_directory, replace_file
+from deployments.commands.files import OWNER_ONLY, OWNER_ONLY_DIRECTORY, make_directory, replace_file
 from deployments.ingress.failures.record import Failure
 from deployments.shared.contracts import Task
 from deployments.shared.headers import PRIORITY_HEADER, REPLAY_HEADER
@@ -49,7 +49,7 @@ def command(ids: Sequence[str], url: str, key: str | None, key_env: str | None, 
         raise click.UsageError(f"The environment variable {key_env} is not set")
     log = FailureLog(Service(url, os.environ[key_env] if key_env else key))
     asked = ids or log.ids()
-    make_directory(output)
+    make_directory(output, mode=OWNER_ONLY_DIRECTORY)
     failed = 0
     for failure_id in asked:
         try:
@@ -114,7 +114,7 @@ def replay(log: FailureLog, failure_id: str, output: Path, *, keep: bool) -> Pat
         raise CommandError("cannot be replayed: its audio was not kept (AMANUENSIS_FAILURE_LOG_AUDIO=true keeps it)")
     answer = log.transcribe(failure, log.audio(failure_id))
     path = output / (failure.id + FILE_SUFFIXES[failure.parameters["response_format"]])
-    replace_file(path, answer)
+    replace_file(path, answer, mode=OWNER_ONLY)
     if not keep:
         log.delete(failure_id)
     return path

@@ -52,10 +52,8 @@ def command(config: Path | None, give_up_after: float) -> None:
 def _tidy_up(config: Path | None) -> None:
     """Remove what processes that were killed left in shared memory and in the directory of running services."""
     from deployments.commands.configuration import read_configuration  # noqa: PLC0415
-    from deployments.commands.launch.service import places_of  # noqa: PLC0415
-    from deployments.ingress.shared_directory import remove_stale  # noqa: PLC0415
+    from deployments.commands.launch.places import places_of, tidy  # noqa: PLC0415
     from deployments.shared.errors import ConfigurationError  # noqa: PLC0415
 
     with suppress(ConfigurationError):  # it was the reason why the service did not start
-        for place in places_of(read_configuration(config)):
-            remove_stale(place)
+        tidy(places_of(read_configuration(config)))

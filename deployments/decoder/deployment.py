@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from ray import serve
@@ -109,6 +110,7 @@ class Decoder:
 
     async def check_health(self) -> None:
         """Raise an error when the decoder hangs, so that Serve replaces this replica."""
+        self._handoff.drop_slab_if_gone()
         self._watch.check_progress()
 
     async def decode(
@@ -137,18 +139,20 @@ class Decoder:
     def _run(self, jobs: Sequence[_Job]) -> list[Outcome[_Job]]:
         """Take the next step of each job, except for jobs that nobody waits for any more."""
         began = time.monotonic()
-        refusals = [self._refusal(job) for job in jobs]
-        ready = [job for job, refusal in zip(jobs, refusals, strict=True) if refusal is None and not job.is_done]
-        self._advance(ready)
+        with ExitStack() as reading:
+            refusals = [self._refusal(job, reading) for job in jobs]
+            ready = [job for job, refusal in zip(jobs, refusals, strict=True) if refusal is None and not job.is_done]
+            self._advance(ready)
         run_s = time.monotonic() - began
         for job in ready:
             job.run_s += run_s
             job.together = max(job.together, len(ready))
         return [refusal or self._outcome(job) for job, refusal in zip(jobs, refusals, strict=True)]
 
-    def _refusal(self, job: _Job) -> AmanuensisError | None:
+    def _refusal(self, job: _Job, reading: ExitStack) -> AmanuensisError | None:
+        """Return why a job is not worked on; None if its slot can be read as long as ``reading`` lasts."""
         try:
-            self._handoff.check_ticket(job.ticket)
+            reading.enter_context(self._handoff.reading(job.ticket))
         except AmanuensisError as error:
             return error
         return None

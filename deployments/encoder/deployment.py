@@ -125,6 +125,7 @@ class Encoder:
 
     async def check_health(self) -> None:
         """Raise when the encoder hangs, so that Serve replaces this replica."""
+        self._handoff.drop_slab_if_gone()
         self._watch.check_progress()
 
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:

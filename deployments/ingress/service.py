@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 from deployments.ingress.encoder_watch import EncoderWatch
 from deployments.ingress.failures.log import FailureLog, state_directory
@@ -16,20 +17,23 @@ from deployments.ingress.scheduling.breaker import CircuitBreaker
 from deployments.ingress.scheduling.graph import Budgets, Graph
 from deployments.ingress.scheduling.pipeline import Events, Pipeline
 from deployments.ingress.scheduling.queues import Entry
-from deployments.ingress.shared_directory import SharedDirectory
 from deployments.ingress.telemetry.record import RequestRecord
 from deployments.ingress.telemetry.sinks import Sinks
 from deployments.ingress.telemetry.statistics import Statistics
 from deployments.ingress.uploads import Uploads
 from deployments.ingress.work import Work, decode_options, speech_options
 from deployments.shared.contracts import EncoderHealth, Stages
-from deployments.shared.errors import InvalidAudioError, ModelNotFoundError
+from deployments.shared.errors import ConfigurationError, InvalidAudioError, ModelNotFoundError
+from deployments.shared.memory.directory import SLAB, create_directory
 from deployments.shared.memory.slab import Slab, SlabLayout
 from deployments.shared.memory.spool import pcm_bytes
 from deployments.shared.model.description import Model
 from deployments.shared.settings import Settings
 
 DRAIN_POLL_S = 0.05
+
+NO_DIRECTORY = Path("/nonexistent")
+"""The home of users that have none, as Debian calls it: the failure log is there if it is off and nobody has a home."""
 
 
 class TranscriptionService:
@@ -44,7 +48,7 @@ class TranscriptionService:
         self.failures = _failure_recorder(settings)
         self.encoder = EncoderWatch(stages.encoder_health)
         self._replica_watch = ReplicaWatch(stages.replicas)
-        self._directory = SharedDirectory.create(settings.shared_memory_dir) if shared_memory else None
+        self._directory = create_directory(settings.shared_memory_dir) if shared_memory else None
         self._uploads = Uploads(self._directory.path if self._directory else None)
         slab = self._create_slab()
         self.admission = Admission(
@@ -185,7 +189,7 @@ class TranscriptionService:
         if self._directory is None:
             return None
         layout = SlabLayout.of(self.settings.slots, self.model.dimensions)
-        return Slab.create(self._directory.path / "slab", layout)
+        return Slab.create(self._directory.path / SLAB, layout)
 
     async def _plan(self, request: Request) -> Work:
         self.require_model(request.form.model)
@@ -197,9 +201,19 @@ class TranscriptionService:
 
 
 def _failure_recorder(settings: Settings) -> FailureRecorder:
-    directory = settings.failure_log_dir or state_directory()
-    log = FailureLog(directory.expanduser(), settings.failure_log_max_records, settings.failure_log_max_bytes)
+    log = FailureLog(_failure_directory(settings), settings.failure_log_max_records, settings.failure_log_max_bytes)
     return FailureRecorder(log, keep_audio=settings.failure_log_audio)
+
+
+def _failure_directory(settings: Settings) -> Path:
+    if settings.failure_log_dir is not None:
+        return settings.failure_log_dir
+    try:
+        return state_directory()
+    except ConfigurationError:
+        if settings.failure_log_max_records:
+            raise
+        return NO_DIRECTORY
 
 
 def _budgets(settings: Settings) -> Budgets:

@@ -100,6 +100,7 @@ class MelPreprocessor:
 
     async def check_health(self) -> None:
         """Raise an error when a thread hangs, so that Serve replaces this replica."""
+        self._handoff.drop_slab_if_gone()
         self._watch.check_progress()
 
     def _prepare(

@@ -10,12 +10,13 @@ writes that page again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     AliasChoices,
     AliasGenerator,
     Field,
@@ -30,6 +31,15 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from deployments.shared.cores import DECODER_BATCH, CoreDefaults, defaults_for, usable_cores
 from deployments.shared.errors import ConfigurationError
 from deployments.shared.sequential_mode import SEQUENTIAL_SETTINGS
+from deployments.shared.setting_values import (
+    AbsolutePath,
+    Listed,
+    NameOrDirectory,
+    NotNegative,
+    Positive,
+    Seconds,
+)
+from deployments.shared.spelling import unknown
 from deployments.shared.web_names import HostName, Origin
 
 ENV_PREFIX: Final = "AMANUENSIS_"
@@ -48,6 +58,24 @@ OTHER_VARIABLES: Final = {
 }
 """Field -> the variable that the prototype or another program knows it by. It wins over ``AMANUENSIS_<FIELD>``."""
 
+NO_SETTINGS: Final = frozenset(
+    {
+        "AMANUENSIS_URL",
+        "AMANUENSIS_API_KEY",
+        "AMANUENSIS_DASHBOARD_PORT",
+        "AMANUENSIS_HAPROXY_HOST",
+        "AMANUENSIS_HAPROXY_STATISTICS_HOST",
+    }
+)
+"""Variables with the prefix that are no settings: commands that call a service read the first two, and what starts Ray
+and HAProxy the others."""
+
+KUBERNETES: Final = "KUBERNETES_SERVICE_HOST"
+"""A variable that every container in Kubernetes has."""
+
+KUBERNETES_VARIABLE: Final = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+"""What Kubernetes tells a container of each Service beside it: those called ``amanuensis...`` have the prefix too."""
+
 LIVE: Final = frozenset(
     {
         "max_queue_size",
@@ -65,10 +93,6 @@ LIVE: Final = frozenset(
 DEFAULT_NOT_MADE: Final = "default_factory_not_called"
 """Pydantic's complaint that another setting is wrong, from which a default would follow."""
 
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(gt=0)]
-
 
 def environment_variable(field: str) -> str:
     """Return the environment variable that the documentation names for a setting."""
@@ -82,14 +106,6 @@ def _names(field: str) -> Any:
     """
     variable = OTHER_VARIABLES.get(field)
     return None if variable is None else AliasChoices(field, variable, ENV_PREFIX + field.upper())
-
-
-def _absolute(path: Path) -> Path:
-    """Return the path as seen from where the service is started; replicas may run elsewhere."""
-    return path.expanduser().absolute()
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 def _by_cores() -> CoreDefaults:
@@ -124,14 +140,14 @@ class Settings(BaseSettings):
         "base",
         description="the model: a size name such as `base`, a hub id, or the directory of a CTranslate2 Whisper model",
     )
-    model_aliases: tuple[str, ...] = Field(("whisper-1",), description="further names that clients may ask for")
+    model_aliases: Listed[str] = Field(("whisper-1",), description="further names that clients may ask for")
     hf_token: SecretStr | None = Field(None, description="token for hub repositories that ask for one")
     audio_context: Literal["auto", "full", "trimmed"] = Field(
         "auto",
         description="`full` encodes 30 s for every window, `trimmed` encodes the speech only; `auto` trims where the "
         "model is trained for it, or tuned for it with a check that passed (`amanuensis model tune`), as `base` is",
     )
-    align_model: str | None = Field(
+    align_model: NameOrDirectory | None = Field(
         None,
         description="directory or hub id of a wav2vec2 model: WhisperX then finds the word times, instead of the "
         "decoder's cross-attention",
@@ -145,7 +161,7 @@ class Settings(BaseSettings):
     beam_size: Annotated[int, Field(ge=1, le=10)] = Field(
         1, description="beams while the temperature is 0; 1 is greedy"
     )
-    fallback_temperatures: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+    fallback_temperatures: Listed[Annotated[float, Field(gt=0, le=1)]] = Field(
         (),
         description="temperatures to sample at, in turn, where the deterministic searches leave a text that repeats "
         "itself or is improbable. Each one loads the model once more for a moment, so that the same audio gives the "
@@ -171,7 +187,7 @@ class Settings(BaseSettings):
     encoder_batch_size: Positive = Field(
         8, description="windows that an NPU works on at the same time; a CPU works on one per thread"
     )
-    npu_kernels: Path | None = Field(None, description="directory of the NPU's compiled kernels")
+    npu_kernels: AbsolutePath | None = Field(None, description="directory of the NPU's compiled kernels")
     npu_precision: Literal["auto", "bf16", "int8", "int8-bf16-fc2"] = Field(
         "auto", description="precision of the linear layers on the NPU; `auto` is bf16"
     )
@@ -179,7 +195,7 @@ class Settings(BaseSettings):
     npu_simulator: bool = Field(
         False, description="simulate the NPU, for tests; its speed is that of a model, not measured"
     )
-    npu_scenario: Path | None = Field(
+    npu_scenario: AbsolutePath | None = Field(
         None, description="file that says what the simulated NPU is, and what goes wrong with it"
     )
     on_device_failure: Literal["fail", "cpu"] = Field(
@@ -211,7 +227,8 @@ class Settings(BaseSettings):
     enable_pipeline: bool = Field(True, description="`false` is sequential mode: the same graph with one slot")
     slots: Positive = Field(
         default_factory=lambda: _by_cores().slots,
-        description="most windows in flight; each has room in the shared-memory slab",
+        description="most windows in flight; each has room in the shared-memory slab. By default fewer where "
+        "`shared_memory_dir` is small",
     )
     max_queue_size: Annotated[int, Field(ge=0)] = Field(
         256, description="requests that may wait for a slot; more are refused with 503"
@@ -223,7 +240,7 @@ class Settings(BaseSettings):
     handoff: Literal["auto", "shared_memory", "object_store"] = Field(
         "auto", description="how arrays travel between stages; `auto` is shared memory where there is one node"
     )
-    shared_memory_dir: Path = Field(Path("/dev/shm"), description="directory of the slab and of uploads")  # noqa: S108
+    shared_memory_dir: AbsolutePath = Field(Path("/dev/shm"), description="directory of the slab and of uploads")  # noqa: S108
 
     # Time
     request_timeout_s: Seconds = Field(60.0, description="least time for a request that names no timeout")
@@ -267,12 +284,12 @@ class Settings(BaseSettings):
     max_concurrent_requests: Positive | None = Field(
         None, description="audio requests of one client that may run at the same time; none: no limit"
     )
-    allowed_hosts: tuple[HostName, ...] = Field(
+    allowed_hosts: Listed[HostName] = Field(
         (),
         description="names that clients may call a service without API keys by, beside `localhost`, what ends in "
         "`.localhost`, and IP addresses; `*` allows every name; with API keys every name is allowed",
     )
-    cors_origins: tuple[Origin, ...] = Field(
+    cors_origins: Listed[Origin] = Field(
         (),
         description="origins of the web pages whose scripts may call the service and read its answers, such as "
         "`https://app.example.org`; `*` allows every page",
@@ -286,7 +303,7 @@ class Settings(BaseSettings):
     )
 
     # Failure log
-    failure_log_dir: Path | None = Field(
+    failure_log_dir: AbsolutePath | None = Field(
         None,
         description="directory for the records of failed requests; none: `amanuensis/failures` in the XDG state "
         "directory",
@@ -326,16 +343,19 @@ class Settings(BaseSettings):
         return self
 
     @classmethod
-    def resolve(cls, arguments: dict[str, Any]) -> Settings:
+    def resolve(cls, arguments: Mapping[str, Any] | None) -> Settings:
         """Return the settings from YAML ``arguments`` and the environment.
 
         Raises:
             ConfigurationError: an unknown name or a bad value; lists every problem.
         """
+        misspelt = _misspelt_variables(os.environ)
         try:
-            settings = cls(**arguments)
+            settings = cls(**{str(name): value for name, value in (arguments or {}).items()})
         except ValidationError as error:
-            raise ConfigurationError(_readable(error)) from None
+            raise _invalid([*misspelt, *_problems(error)]) from None
+        if misspelt:
+            raise _invalid(misspelt)
         return settings if settings.enable_pipeline else settings.model_copy(update=SEQUENTIAL_SETTINGS)
 
     @property
@@ -361,16 +381,31 @@ class Settings(BaseSettings):
         try:
             values = live(**changes).model_dump(exclude_unset=True)
         except ValidationError as error:
-            raise ConfigurationError(_readable(error)) from None
+            raise _invalid(_problems(error)) from None
         return self.model_copy(update=values)
 
 
-def _readable(error: ValidationError) -> str:
-    problems = [_problem(item) for item in error.errors() if item["type"] != DEFAULT_NOT_MADE]
-    return f"Invalid settings: {'; '.join(problems)}"
+def _misspelt_variables(environment: Mapping[str, str]) -> list[str]:
+    """Name the variables that have the prefix, in whatever case, and that nobody reads."""
+    fields = [field.upper() for field in Settings.model_fields]
+    known = NO_SETTINGS | {ENV_PREFIX + field for field in fields}
+    names = {name for name in environment if name.upper().startswith(ENV_PREFIX) and name.upper() not in known}
+    if KUBERNETES in environment:
+        names = {name for name in names if not KUBERNETES_VARIABLE.fullmatch(name)}
+    return [unknown(name, "a setting", fields, ENV_PREFIX) for name in sorted(names)]
+
+
+def _invalid(problems: Iterable[str]) -> ConfigurationError:
+    return ConfigurationError(f"Invalid settings: {'; '.join(problems)}")
+
+
+def _problems(error: ValidationError) -> list[str]:
+    return [_problem(item) for item in error.errors() if item["type"] != DEFAULT_NOT_MADE]
 
 
 def _problem(item: ErrorDetails) -> str:
     setting = ".".join(map(str, item["loc"]))
+    if item["type"] == "extra_forbidden":
+        return unknown(setting, "a setting", Settings.model_fields)
     message = item["msg"].removeprefix("Value error, ")
     return f"{setting}: {message}" if setting else message

@@ -42,10 +42,15 @@ applications:
       slots: 32
 ```
 
-An unknown name in `args` or a bad value stops the start, and the message names it. Every setting is also read from
-`AMANUENSIS_` and its name in capitals; where the tables name another variable, that one wins. A list is written as
-JSON: `AMANUENSIS_MODEL_ALIASES='["whisper-1", "speech"]'`. A variable that is set but empty counts as not set. Times
-are in seconds, sizes in bytes. A setting marked *live* can change while the service runs:
+A bad value or an unknown name stops the start, in `args` and among the variables that begin with `AMANUENSIS_`; the
+message names it, and what was probably meant. Five further variables are no settings: `AMANUENSIS_URL` and
+`AMANUENSIS_API_KEY` are for the commands that call a service; `AMANUENSIS_DASHBOARD_PORT`,
+`AMANUENSIS_HAPROXY_STATISTICS_HOST` and `AMANUENSIS_HAPROXY_HOST` are in [security](security.md#ports).
+
+Every setting is also read from `AMANUENSIS_` and its name in capitals; where the tables name another variable, that
+one wins. A list has commas between its items, `AMANUENSIS_MODEL_ALIASES=whisper-1,speech`, or is written as JSON. A
+variable that is set but empty counts as not set. A relative path is seen from where the service is started. Times are
+in seconds, sizes in bytes. A setting marked *live* can change while the service runs:
 [operations](operations.md#live-settings). Ready configurations for several machines are in
 [scaling](scaling.md#which-configuration). Some defaults depend on the number of cores: the page has those for fewer
 than 8, for 8 and for 16; [scaling](scaling.md#what-the-cores-decide) has the rule.

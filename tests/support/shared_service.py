@@ -27,7 +27,9 @@ from tests.support.paths import AUDIO
 from tests.support.service_helpers import MAX_UPLOAD_BYTES, SimulatedNpu, client_of
 from tests.support.trace_collector import collecting
 
-VARIABLE = "AMANUENSIS_TEST_SERVICE"
+VARIABLE = "SHARED_TEST_SERVICE"
+"""No name with the prefix of the settings: the service stops at one that it does not know."""
+
 NPU_ROUTES = ("/npu", "/npu-or-cpu")
 LAST_REQUESTS = 8
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Final
 
-from deployments.ingress.shared_directory import SharedDirectory
 from deployments.shared.errors import ConfigurationError
+from deployments.shared.owned_directory import DirectoryKind, OwnedDirectory
 
-LONGEST: Final = 30
+LONGEST: Final = 36
 """Longest path below which HAProxy's sockets find room: 107 bytes less a node's name and what HAProxy adds."""
 
+RUNNING_SERVICE: Final = DirectoryKind(prefix="amanuensisd-", contents=re.compile(r"[\w.-]+(/[\w.-]+)?"))
 
-def create_runtime_directory() -> SharedDirectory:
+
+def create_runtime_directory() -> OwnedDirectory:
     """Make a directory that no other user can read, after removing those of services that were killed.
 
     Raises:
         ConfigurationError: there is no place for it.
     """
-    return SharedDirectory.create(runtime_base())
+    return OwnedDirectory.create(runtime_base(), RUNNING_SERVICE)
 
 
 def runtime_base() -> Path:
@@ -31,7 +34,7 @@ def runtime_base() -> Path:
     """
     named = [Path(f"/run/user/{os.getuid()}"), Path(os.environ.get("TMPDIR") or "/tmp"), Path("/tmp")]  # noqa: S108
     for base in named:
-        if len(str(base)) + len("/amanuensis-12345678") <= LONGEST and is_writable(base):
+        if len(f"{base}/{RUNNING_SERVICE.prefix}12345678") <= LONGEST and is_writable(base):
             return base
     raise ConfigurationError(
         "There is no place for the sockets of a running service: neither TMPDIR (which must be short) nor /tmp can be "

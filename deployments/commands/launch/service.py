@@ -13,16 +13,15 @@ from deployments.commands.errors import CommandError
 from deployments.commands.launch.environment import set_environment
 from deployments.commands.launch.family import end_descendants
 from deployments.commands.launch.keeper import Orders
+from deployments.commands.launch.places import places_of, tidy
 from deployments.commands.launch.ports import DASHBOARD_VARIABLE
 from deployments.commands.launch.ray_node import RayNode
-from deployments.commands.launch.runtime_directory import create_runtime_directory, is_writable, runtime_base
+from deployments.commands.launch.runtime_directory import create_runtime_directory
 from deployments.commands.launch.starting import deploy, wait_until_ready
 from deployments.commands.launch.stopping import leave
 from deployments.commands.launch.token import provide_token
 from deployments.commands.launch.watching import Watch
 from deployments.commands.launch.welcome import warnings, welcome
-from deployments.ingress.shared_directory import remove_stale
-from deployments.shared.errors import ConfigurationError
 from deployments.shared.model.description import load_model
 from deployments.shared.resources import ENCODER_RESOURCE
 
@@ -57,25 +56,8 @@ def serve_until_stopped(config: Configuration, orders: Orders, ports: Mapping[st
     finally:
         end_descendants(patience_s=LEAVE_S)
         home.remove()
-        for place in orders.places:
-            remove_stale(place)
+        tidy(orders.places)
     click.echo("stopped")
-
-
-def places_of(config: Configuration) -> list[Path]:
-    """Return the directories in which a service has directories of its own.
-
-    Raises:
-        ConfigurationError: a setting is wrong, or there is a directory that cannot be written to.
-    """
-    shared_memory = {settings.shared_memory_dir for settings in config.settings()}
-    for place in shared_memory:
-        if not is_writable(place):
-            raise ConfigurationError(
-                f"shared_memory_dir {place} cannot be written to; set AMANUENSIS_SHARED_MEMORY_DIR to a directory that "
-                "can, best on tmpfs"
-            )
-    return [*shared_memory, runtime_base()]
 
 
 def fetch_models(config: Configuration) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from deployments.commands.launch.family import end_descendants
-from deployments.ingress.shared_directory import remove_stale
+from deployments.commands.launch.places import tidy
 
 
 def bury(process: int, places: Iterable[Path]) -> None:
@@ -28,8 +28,7 @@ def bury(process: int, places: Iterable[Path]) -> None:
     os.kill(process, signal.SIGKILL)
     while os.getppid() == process:  # it holds the lock of its directory until it has ended
         os.sched_yield()
-    for place in places:
-        remove_stale(place)
+    tidy(places)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,10 @@ def state_directory() -> Path:
     try:
         state = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
     except RuntimeError as error:
-        raise ConfigurationError("There is no home directory; set AMANUENSIS_FAILURE_LOG_DIR") from error
+        raise ConfigurationError(
+            "There is no home directory for the failure log; set AMANUENSIS_FAILURE_LOG_DIR, "
+            "or AMANUENSIS_FAILURE_LOG_MAX_RECORDS=0 for none"
+        ) from error
     return Path(state) / "amanuensis" / "failures"
 
 

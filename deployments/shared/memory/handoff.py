@@ -56,6 +56,21 @@ class Handoff:
             raise RequestCancelledError.given_up()
 
     @contextmanager
+    def reading(self, ticket: Ticket) -> Iterator[None]:
+        """Check a ticket, and keep its slot's memory while the context lasts: for work that reads without an output.
+
+        Raises:
+            DeadlineExceededError, RequestCancelledError, SlotViolationError: as ``check_ticket``.
+        """
+        if ticket.slab is None:
+            self.check_ticket(ticket)
+            yield
+            return
+        with self._slab_of(ticket.slab).reading(ticket.slot, ticket.generation):
+            self.check_ticket(ticket)
+            yield
+
+    @contextmanager
     def output(self, ticket: Ticket, area: Area, shape: tuple[int, int]) -> Iterator[Float32]:
         """Yield an uninitialised float32 array of ``shape`` to write the stage's result into, within the context.
 
@@ -107,6 +122,15 @@ class Handoff:
             case Stored():
                 return Stored(pcm)
         assert_never(upload)
+
+    def drop_slab_if_gone(self) -> None:
+        """Give up the mapping of a slab whose file was deleted, so that its memory becomes free.
+
+        Arrays that a call still uses keep the mapping until the call ends.
+        """
+        slab = self._slab
+        if slab is not None and slab.is_gone and self._slab is slab:
+            self._slab = None
 
     def _slab_of(self, path: str) -> Slab:
         slab = self._slab

@@ -10,15 +10,21 @@ locked by the kernel for one open file description and released, at the latest, 
 A writer locks first and then checks the generation; the owner raises the generation first and then looks for the lock.
 The one that comes second sees the other, so a slot that is taken back and not locked is never written under its old
 generation again.
+
+A slab that is unlinked keeps its memory as long as a stage maps it. So ``retire`` gives the memory back before it goes.
+Whoever touches memory that was given back gets new pages, or dies (SIGBUS) where the file system has none left. So who
+reads without writing holds a lock as well, a shared one on byte ``slots + slot``. It keeps nobody from writing.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import mmap
 import os
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
@@ -37,9 +43,13 @@ if TYPE_CHECKING:
 
 MAGIC: Final = 0x414D414E5F534C31  # "AMAN_SL1"
 HEADER_BYTES: Final = mmap.PAGESIZE
+HEADER_WORDS: Final = 6  # the magic number, and the fields of the layout
 RECORD_BYTES: Final = 64  # a cache line: neighbours do not disturb each other
 GENERATION, CANCELLED = 0, 1
 FLOCK: Final = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, process
+FALLOC_FL_KEEP_SIZE: Final = 0x01
+FALLOC_FL_PUNCH_HOLE: Final = 0x02
+RETIRE_POLL_S: Final = 0.05
 
 Float32 = NDArray[np.float32]
 
@@ -120,7 +130,7 @@ class Slab:
             memory = _map(descriptor, layout.total_bytes)
         finally:
             os.close(descriptor)
-        header = np.frombuffer(memory, np.uint64, 1 + len(astuple(layout)))
+        header = np.frombuffer(memory, np.uint64, HEADER_WORDS)
         header[:] = (MAGIC, *astuple(layout))
         return cls(path, layout, memory)
 
@@ -136,7 +146,7 @@ class Slab:
             memory = _map(descriptor, os.fstat(descriptor).st_size)
         finally:
             os.close(descriptor)
-        magic, *layout = (int(value) for value in np.frombuffer(memory, np.uint64, 6))
+        magic, *layout = (int(value) for value in np.frombuffer(memory, np.uint64, HEADER_WORDS))
         if magic != MAGIC:
             raise SlotViolationError("The slab of this request cannot be read; try again")
         return cls(path, SlabLayout(*layout), memory)
@@ -196,6 +206,21 @@ class Slab:
         finally:
             os.close(descriptor)  # the only one of its open file description: the lock ends with it
 
+    @contextmanager
+    def reading(self, slot: int, generation: int) -> Iterator[None]:
+        """Keep the slot's memory while the context lasts, also if the slab is retired meanwhile.
+
+        Raises:
+            SlotViolationError: the slot has passed to another request, or the slab is gone.
+        """
+        descriptor = _open(self.path)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_RDLCK, self.layout.slots + slot))
+            self.check_generation(slot, generation)
+            yield
+        finally:
+            os.close(descriptor)
+
     def is_written(self, slot: int) -> bool:
         """Return whether any process, this one included, is within ``writing`` of the slot.
 
@@ -207,10 +232,73 @@ class Slab:
         except FileNotFoundError:  # removed when the service stopped: nobody begins to use it any more
             return False
         try:
-            answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _write_lock(slot))
+            return _is_locked(descriptor, slot)
         finally:
             os.close(descriptor)
-        return bool(struct.unpack_from(FLOCK, answer)[0] != fcntl.F_UNLCK)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the file was deleted: no ticket names it any more, except those of requests that were given up."""
+        return not self.path.exists()
+
+
+def retire(path: Path, patience_s: float) -> None:
+    """Delete a slab and give its memory back, although stages still map it. Whoever comes later meets an error.
+
+    Its owner has ended, or grants no slot any more. A slot that a call reads or writes keeps its memory until the call
+    ends: this waits for that.
+
+    Args:
+        path: the file; there may be none.
+        patience_s: longest time to wait for calls, in seconds. What they still use then is free when the stages have
+            dropped their mapping.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        path.unlink()  # first, so that no call can begin to use it
+        layout = _read_layout(descriptor)
+        if layout is not None:
+            _give_memory_back(path, descriptor, layout, time.monotonic() + patience_s)
+    finally:
+        os.close(descriptor)
+
+
+def _read_layout(descriptor: int) -> SlabLayout | None:
+    """Return the layout of a slab; None of one that its owner had not completed, and that nobody maps."""
+    header = os.pread(descriptor, 8 * HEADER_WORDS, 0)
+    if len(header) < 8 * HEADER_WORDS:
+        return None
+    magic, *layout = struct.unpack(f"{HEADER_WORDS}Q", header)
+    return SlabLayout(*layout) if magic == MAGIC else None
+
+
+def _give_memory_back(path: Path, descriptor: int, layout: SlabLayout, until: float) -> None:
+    # The header alone: a mapping of a slot could bring its memory back.
+    slab = Slab(path, layout, mmap.mmap(descriptor, layout.first_slot))
+    for slot in range(layout.slots):
+        slab.take_back(slot)
+    used = set(range(layout.slots))
+    while used := {slot for slot in used if not _is_given_back(descriptor, layout, slot)}:
+        if time.monotonic() >= until:
+            return
+        time.sleep(RETIRE_POLL_S)
+
+
+def _is_given_back(descriptor: int, layout: SlabLayout, slot: int) -> bool:
+    """Give the memory of a slot back, unless a call uses it."""
+    if _is_locked(descriptor, slot) or _is_locked(descriptor, layout.slots + slot):
+        return False
+    _punch(descriptor, layout.offset(slot, Area.LOG_MEL), layout.slot_bytes)
+    return True
+
+
+def _punch(descriptor: int, start: int, length: int) -> None:
+    """Give a part of a file's memory back; do nothing where the file system cannot."""
+    flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+    ctypes.CDLL(None).fallocate(descriptor, flags, ctypes.c_int64(start), ctypes.c_int64(length))
 
 
 def _open(path: Path) -> int:
@@ -222,15 +310,21 @@ def _open(path: Path) -> int:
 
 def _lock(descriptor: int, slot: int) -> None:
     try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _write_lock(slot))
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, slot))
     except OSError as error:
         if error.errno not in {errno.EAGAIN, errno.EACCES}:
             raise
         raise StageLostError("An earlier attempt is still at work; try again", retry_after_s=1) from error
 
 
-def _write_lock(slot: int) -> bytes:
-    return struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, slot, 1, 0)
+def _is_locked(descriptor: int, byte: int) -> bool:
+    """Return whether another open file description holds a lock on a byte, of whatever kind."""
+    answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, byte))
+    return bool(struct.unpack_from(FLOCK, answer)[0] != fcntl.F_UNLCK)
+
+
+def _flock(kind: int, byte: int) -> bytes:
+    return struct.pack(FLOCK, kind, os.SEEK_SET, byte, 1, 0)
 
 
 def _map(descriptor: int, size: int) -> mmap.mmap:
@@ -238,9 +332,14 @@ def _map(descriptor: int, size: int) -> mmap.mmap:
     return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
 
 
-def _check_space(directory: Path, layout: SlabLayout) -> None:
+def free_bytes(directory: Path) -> int:
+    """Return the room that the file system of a directory has for this user, in bytes."""
     status = os.statvfs(directory)
-    free = status.f_bavail * status.f_frsize
+    return status.f_bavail * status.f_frsize
+
+
+def _check_space(directory: Path, layout: SlabLayout) -> None:
+    free = free_bytes(directory)
     if free < layout.total_bytes:
         raise ConfigurationError(
             f"The slab needs {layout.total_bytes >> 20} MiB for {layout.slots} slots, but shared_memory_dir has "

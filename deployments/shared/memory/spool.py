@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from deployments.shared.errors import OutOfSpaceError, RequestCancelledError
 from deployments.shared.frames import SAMPLE_RATE
 
+REQUEST_PREFIX = "request-"
 UPLOAD = "upload"
 PCM_SUFFIX = ".pcm"
 RETRY_AFTER_S = 1.0
@@ -32,7 +33,7 @@ def write_upload(directory: Path, data: bytes) -> Path:
         OutOfSpaceError: the data does not fit; nothing is left of it.
     """
     with room_needed():
-        path = Path(tempfile.mkdtemp(dir=directory)) / UPLOAD
+        path = Path(tempfile.mkdtemp(prefix=REQUEST_PREFIX, dir=directory)) / UPLOAD
         try:
             _write(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), data)
         except BaseException:

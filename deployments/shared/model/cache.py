@@ -18,8 +18,18 @@ logger = logging.getLogger(__name__)
 
 
 def model_cache() -> Path:
-    """Return the directory that holds one folder per fetched model."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "amanuensis" / "models"
+    """Return the directory that holds one folder per fetched model.
+
+    Raises:
+        ConfigurationError: the user has no home directory.
+    """
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise ConfigurationError(
+            "There is no home directory for the model cache; set XDG_CACHE_HOME to a directory that can be written"
+        ) from error
+    return cache.absolute() / "amanuensis" / "models"
 
 
 def cached_path(source: Source) -> Path:

@@ -23,7 +23,7 @@ import psutil
 import yaml
 
 from deployments.commands.launch.ports import inner_ports
-from deployments.commands.launch.runtime_directory import runtime_base
+from deployments.commands.launch.runtime_directory import RUNNING_SERVICE, runtime_base
 from loadtests.common.client import Upload, send
 from loadtests.common.readiness import comes_up
 from loadtests.common.replies import Reply
@@ -107,7 +107,7 @@ def live(way: Way, model: str, uploads: Sequence[Upload], moment_s: float, clien
         moment_s: how long it is left alone before: ready and under load, or while it starts.
     """
     life, port = Life(way.name), free_port()
-    before = set(runtime_base().glob("amanuensis-*"))
+    before = _running_services()
     with tempfile.TemporaryDirectory(dir="/dev/shm") as memory, tempfile.TemporaryDirectory() as directory:
         config = _write_config(Path(directory), port, model, memory)
         with _started(config, Path(directory) / "log") as subject, _followed(subject.family):
@@ -128,9 +128,13 @@ def live(way: Way, model: str, uploads: Sequence[Upload], moment_s: float, clien
                 life.left.append("it did not become ready")
         life.left += [f"{path} in shared memory" for path in Path(memory).iterdir()]
         life.log = (Path(directory) / "log").read_text(encoding="utf-8", errors="replace")[-2000:]
-    life.left += [f"{path} of a running service" for path in set(runtime_base().glob("amanuensis-*")) - before]
+    life.left += [f"{path} of a running service" for path in _running_services() - before]
     life.left += [f"port {number}" for number in (port, *inner_ports(port, os.environ).values()) if _is_taken(number)]
     return life
+
+
+def _running_services() -> set[Path]:
+    return set(runtime_base().glob(RUNNING_SERVICE.prefix + "*"))
 
 
 def _write_config(directory: Path, port: int, model: str, memory: str) -> Path:

@@ -79,3 +79,12 @@ def test_every_wait_that_is_measured_has_a_builder(name: str, wait_s: float) -> 
     assert module == serve_batching.__name__
     decoder = deployments_of(getattr(serve_batching, function)({}))["Decoder"]
     assert decoder.init_args[-1] == wait_s
+
+
+@pytest.mark.parametrize(("handoff", "slots"), [("shared_memory", 4), ("object_store", 16)])
+def test_slots_are_fitted_to_shared_memory_once_for_all(
+    handoff: str, slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployments.shared.memory.fitting.free_bytes", lambda _: 0)
+    deployments = deployments_of(build({"handoff": handoff}))
+    assert {deployment.init_args[0].slots for deployment in deployments.values()} == {slots}

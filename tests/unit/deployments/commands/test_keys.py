@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
+from deployments.commands import keys
+from deployments.commands.files import replace_file
 from deployments.ingress.clients.key_file import Client, KeyFile, digest_of, parse_keys
 from tests.support.command_line import amanuensis
 
@@ -57,6 +60,40 @@ def test_comments_and_the_mode_survive(file: Path) -> None:
     assert file.read_text(encoding="utf-8").startswith("# who may call\n\n  bob ")
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert [entry.client.name for entry in parse_keys(file.read_text(encoding="utf-8"))] == ["bob", "carl"]
+
+
+def test_changes_at_the_same_time_lose_none(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each change finds that another one wants to begin between its look at the file and its writing."""
+    other = threading.Thread(target=keys.add, args=(file, "eve"), kwargs={"operator": False})
+
+    def slowly(path: Path, content: bytes, *, mode: int) -> None:
+        if threading.current_thread() is not other:
+            other.start()
+            other.join(0.3)
+        replace_file(path, content, mode=mode)
+
+    monkeypatch.setattr(keys, "replace_file", slowly)
+    keys.add(file, "carl", operator=False)
+    other.join()
+    assert list(keys.clients(file)) == ["ann", "bob", "carl", "eve"]
+
+
+def test_a_link_stays_a_link(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link"
+    link.symlink_to(Path("..") / file.name)
+    assert run(link, "add", "carl") == 0
+    assert run(link, "remove", "ann") == 0
+    assert link.is_symlink()
+    assert list(keys.clients(file)) == ["bob", "carl"]
+
+
+def test_a_link_to_a_file_that_is_not_there_yet_leads_to_it(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("keys")
+    assert run(link, "add", "ann") == 0
+    assert link.is_symlink()
+    assert list(keys.clients(tmp_path / "keys")) == ["ann"]
 
 
 @pytest.mark.parametrize(

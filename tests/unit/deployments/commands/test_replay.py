@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +154,19 @@ def test_records_can_be_kept(bench: Bench) -> None:
     assert bench.replay("--keep") == 0
     assert bench.kept() == [record.id]
     assert (bench.output / f"{record.id}.json").exists()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_nobody_else_can_read_the_answers(bench: Bench, tmp_path: Path, umask: int) -> None:
+    record = bench.keep()
+    bench.output = tmp_path / "outer" / "inner"
+    before = os.umask(umask)
+    try:
+        assert bench.replay() == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((bench.output / f"{record.id}.json").stat().st_mode) == 0o600
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (bench.output, bench.output.parent)] == [0o700, 0o700]
 
 
 def test_what_fails_again_stays_once_and_the_others_are_still_asked(

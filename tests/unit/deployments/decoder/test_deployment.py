@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from deployments.decoder.generation import TextGenerator
 from deployments.decoder.language import SURE_LANGUAGE
 from deployments.decoder.steps import DecodeItem
 from deployments.shared.contracts import Area, ArrayRef, DecodeOptions, SlotArray, Ticket, Window
-from deployments.shared.errors import DeadlineExceededError, UnsupportedLanguageError
+from deployments.shared.errors import DeadlineExceededError, SlotViolationError, UnsupportedLanguageError
+from deployments.shared.memory.handoff import Handoff
+from deployments.shared.memory.slab import Slab, SlabLayout, retire
 from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from tests.support.tiny_whisper import D_MODEL, make_multilingual_model
@@ -35,6 +38,11 @@ class DictionaryHandoff:
     def check_ticket(self, ticket: Ticket) -> None:
         if ticket.is_late:
             raise DeadlineExceededError("too late")
+
+    @contextmanager
+    def reading(self, ticket: Ticket) -> Iterator[None]:
+        self.check_ticket(ticket)
+        yield
 
     def input(self, _ticket: Ticket, array: ArrayRef) -> Any:
         assert isinstance(array, SlotArray)
@@ -140,3 +148,33 @@ def test_a_good_text_is_given_out_while_another_is_still_looked_for(
     assert first == (4, [])
     assert len(steps) > 1
     assert any(done for _, done in steps[1:])
+
+
+def test_a_service_that_goes_takes_no_memory_from_a_step_and_its_slab_is_dropped_at_the_next_check(
+    replica: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slab = Slab.create(tmp_path / "slab", SlabLayout(1, 80, 3000, 1500, D_MODEL))
+    now = Ticket("r", 0, slab.grant(0), time.time() + 60, str(slab.path))
+    written = slab.view(0, now.generation, Area.ENCODER_STATES, (100, D_MODEL))
+    written[:] = replica._handoff.states[0]
+    replica._handoff = Handoff()
+    advance = replica._generator.advance
+    steps: list[bool] = []
+
+    def losing_the_service(decodings: Any) -> None:
+        retire(slab.path, patience_s=0)
+        advance(decodings)
+        steps.append(bool(written.any()))
+
+    monkeypatch.setattr(replica._generator, "advance", losing_the_service)
+    reference = SlotArray(0, now.generation, Area.ENCODER_STATES, (100, D_MODEL))
+
+    async def scenario() -> None:
+        with pytest.raises(SlotViolationError):
+            await replica.decode(now, reference, WINDOW, GERMAN, None)
+        assert steps == [True], "what the step read was there"
+        assert replica._handoff._slab is not None
+        await replica.check_health()
+        assert replica._handoff._slab is None
+
+    asyncio.run(scenario())

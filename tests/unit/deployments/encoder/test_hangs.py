@@ -182,3 +182,15 @@ def test_an_idle_encoder_measures_its_window_a_few_times_more_and_the_least_coun
         assert next(measured, None) is None
 
     asyncio.run(scenario())
+
+
+def test_the_slab_of_a_service_that_is_gone_is_dropped_at_the_next_check(bench: Bench) -> None:
+    async def scenario() -> None:
+        await bench.encode(0)
+        await bench.encoder.check_health()
+        assert bench.encoder._handoff._slab is not None
+        bench.slab.path.unlink()
+        await bench.encoder.check_health()
+        assert bench.encoder._handoff._slab is None
+
+    asyncio.run(scenario())

@@ -150,3 +150,15 @@ def test_a_thread_that_hangs_fails_the_check_although_the_other_one_works(bench:
         await bench.mel.check_health()
 
     asyncio.run(scenario())
+
+
+def test_the_slab_of_a_service_that_is_gone_is_dropped_at_the_next_check(bench: Bench) -> None:
+    async def scenario() -> None:
+        await bench.prepare(0, 1.0)
+        await bench.mel.check_health()
+        assert bench.mel._handoff._slab is not None
+        bench.slab.path.unlink()
+        await bench.mel.check_health()
+        assert bench.mel._handoff._slab is None
+
+    asyncio.run(scenario())

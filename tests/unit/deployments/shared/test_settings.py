@@ -1,14 +1,18 @@
 """Settings: YAML below environment, the prototype's names, clear errors, sequential mode."""
 
 import pickle
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 from deployments.shared.cores import defaults_for
 from deployments.shared.errors import ConfigurationError
-from deployments.shared.settings import LIVE, OTHER_VARIABLES, Settings, environment_variable
+from deployments.shared.settings import LIVE, NO_SETTINGS, OTHER_VARIABLES, Settings, environment_variable
 from tests.support.configuration_page import COMMAND, PAGE, is_up_to_date
+
+JSON_LIST = '["whisper-1", "gpt-4o-transcribe"]'
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +88,117 @@ def test_sequential_mode_is_the_same_graph_with_one_slot(monkeypatch: pytest.Mon
 def test_a_bad_setting_is_named(arguments: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
         Settings.resolve(arguments)
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("AMANUENSIS_API_KEY_FILE", "AMANUENSIS_API_KEYS_FILE"),
+        ("AMANUENSIS_REQUEST_PER_MINUTE", "AMANUENSIS_REQUESTS_PER_MINUTE"),
+        ("amanuensis_slot", "AMANUENSIS_SLOTS"),
+        ("Amanuensis_Beam_Sizes", "AMANUENSIS_BEAM_SIZE"),
+    ],
+)
+def test_a_misspelt_variable_stops_the_start_and_the_nearest_setting_is_named(
+    variable: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(ConfigurationError) as raised:
+        Settings.resolve({})
+    assert str(raised.value) == f"Invalid settings: {variable} is not a setting (did you mean {meant}?)"
+
+
+def test_a_variable_that_is_like_no_setting_is_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMANUENSIS_XYZ", "1")
+    with pytest.raises(ConfigurationError, match=r"AMANUENSIS_XYZ is not a setting$"):
+        Settings.resolve({})
+
+
+def test_every_mistake_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMANUENSIS_SLOT", "1")
+    with pytest.raises(ConfigurationError) as raised:
+        Settings.resolve({"beam_sise": 2, "slots": 0})
+    for problem in ("AMANUENSIS_SLOT is", "beam_sise is not a setting (did you mean beam_size?)", "slots: Input"):
+        assert problem in str(raised.value)
+
+
+@pytest.mark.parametrize("variable", [*sorted(NO_SETTINGS), "amanuensis_slots", "AMANUENSIS_SLOTS", "API_KEYS"])
+def test_other_variables_and_those_in_another_case_are_no_mistakes(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "8")
+    Settings.resolve({})
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "AMANUENSIS_SERVICE_HOST",
+        "AMANUENSIS_PORT",
+        "AMANUENSIS_SERVE_SVC_SERVICE_PORT_SERVE",
+        "AMANUENSIS_HEAD_SVC_PORT_6379_TCP_ADDR",
+    ],
+)
+def test_what_kubernetes_tells_of_a_service_of_our_name_is_no_mistake_there(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "tcp://10.0.0.1:9000")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    Settings.resolve({})
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
+    with pytest.raises(ConfigurationError, match=variable):
+        Settings.resolve({})
+
+
+@pytest.mark.parametrize("text", ["whisper-1,gpt-4o-transcribe", " whisper-1 , gpt-4o-transcribe,", JSON_LIST])
+def test_a_list_has_commas_or_is_json(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMANUENSIS_MODEL_ALIASES", text)
+    monkeypatch.setenv("AMANUENSIS_FALLBACK_TEMPERATURES", "0.2,0.4")
+    settings = Settings.resolve({})
+    assert settings.model_aliases == ("whisper-1", "gpt-4o-transcribe")
+    assert settings.fallback_temperatures == (0.2, 0.4)
+    assert Settings.resolve({"fallback_temperatures": [0.6]}).fallback_temperatures == (0.2, 0.4)
+
+
+@pytest.mark.parametrize("value", ["", "[", "{", "nonsense", "[1, {}]", "~nobody-of-this-name/x"])
+def test_whatever_a_variable_holds_is_a_value_or_a_mistake_that_is_told(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for field in Settings.model_fields:
+        with monkeypatch.context() as patched, suppress(ConfigurationError):
+            patched.setenv(f"AMANUENSIS_{field.upper()}", value)
+            Settings.resolve({})
+
+
+def test_the_page_names_the_variables_that_are_no_settings() -> None:
+    assert all(f"`{name}`" in PAGE.read_text(encoding="utf-8") for name in NO_SETTINGS)
+
+
+def test_arguments_that_are_left_empty_are_none() -> None:
+    assert Settings.resolve(None) == Settings.resolve({})
+    with pytest.raises(ConfigurationError, match="True is not a setting"):
+        Settings.resolve({True: 1})  # type: ignore[dict-item]  # YAML has keys that are no text
+
+
+PATHS = ("shared_memory_dir", "failure_log_dir", "npu_kernels", "npu_scenario", "api_keys_file", "align_model")
+
+
+def test_relative_paths_are_seen_from_where_the_service_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ann")
+    (tmp_path / "place").mkdir()
+    for name, there in (("place", tmp_path / "place"), ("/place", Path("/place")), ("~/place", "/home/ann/place")):
+        settings = Settings.resolve({"npu_simulator": True, **dict.fromkeys(PATHS, name)})
+        paths = {field: getattr(settings, field) for field in PATHS}
+        assert paths.pop("align_model") == (str(there) if name == "place" else name), "a directory, or a hub id"
+        assert set(paths.values()) == {Path(there)}
+
+
+def test_every_path_is_made_absolute() -> None:
+    fields = {name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)}
+    assert fields == {*PATHS} - {"align_model"}
 
 
 def test_replicas_get_an_equal_copy() -> None:

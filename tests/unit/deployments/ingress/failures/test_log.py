@@ -19,6 +19,7 @@ from deployments.ingress.failures.log import FailureLog, state_directory
 from deployments.ingress.failures.record import is_id, new_id
 from deployments.shared.errors import ConfigurationError
 from tests.support.failure_records import AUDIO, EPOCH, failure
+from tests.support.homeless import without_home
 
 MIB = 2**20
 
@@ -316,10 +317,6 @@ def test_the_default_directory_is_the_users_state(monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_a_home_the_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_home(_: Path) -> Path:
-        raise RuntimeError("no home")
-
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.setattr(Path, "expanduser", no_home)
+    without_home(monkeypatch)
     with pytest.raises(ConfigurationError, match="AMANUENSIS_FAILURE_LOG_DIR"):
         state_directory()

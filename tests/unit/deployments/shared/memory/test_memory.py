@@ -1,19 +1,13 @@
-"""Shared memory: the private directory, the slab, the handoff."""
+"""Shared memory: the slab, the handoff."""
 
 import os
-import signal
 import stat
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from deployments.ingress.shared_directory import SharedDirectory, remove_stale
 from deployments.shared.contracts import Area, SlotArray, SpooledBlob, Ticket
 from deployments.shared.errors import (
     ConfigurationError,
@@ -51,58 +45,6 @@ def upload(spool: Path) -> Path:
 
 def ticket(slab: Slab, slot: int, generation: int, seconds: float = 60) -> Ticket:
     return Ticket("r", slot, generation, time.monotonic() + seconds, str(slab.path))
-
-
-SERVICE = """
-import sys, time
-from pathlib import Path
-from deployments.ingress.shared_directory import SharedDirectory
-from deployments.shared.memory.slab import Slab, SlabLayout
-directory = SharedDirectory.create(Path(sys.argv[1]))
-Slab.create(directory.path / "slab", SlabLayout(2, 80, 3000, 1500, 192))
-print(directory.path, flush=True)
-time.sleep(60)
-"""
-
-
-@contextmanager
-def other_service(base: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process that holds a directory with a slab below ``base``, until it is killed."""
-    command = [sys.executable, "-c", SERVICE, str(base)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process, Path(process.stdout.readline().strip())
-        finally:
-            process.kill()
-
-
-class TestDirectory:
-    def test_is_private_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
-        directory = SharedDirectory.create(tmp_path)
-        assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
-        directory.remove()
-        assert list(tmp_path.iterdir()) == []
-
-    def test_a_live_service_keeps_its_directory(self, tmp_path: Path) -> None:
-        directory = SharedDirectory.create(tmp_path)
-        remove_stale(tmp_path)
-        assert directory.path.is_dir()
-        directory.remove()
-
-    def test_what_a_killed_service_left_is_removed_and_what_lives_is_left_alone(self, tmp_path: Path) -> None:
-        with other_service(tmp_path) as (killed, stale), other_service(tmp_path) as (_, living):
-            assert {path.name for path in stale.iterdir()} == {"lock", "slab"}
-            killed.send_signal(signal.SIGKILL)
-            killed.wait()
-            own = SharedDirectory.create(tmp_path)
-            assert set(tmp_path.iterdir()) == {living, own.path}
-            assert {path.name for path in living.iterdir()} == {"lock", "slab"}
-        own.remove()
-
-    def test_an_unusable_base_is_a_clear_error(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigurationError, match="AMANUENSIS_SHARED_MEMORY_DIR"):
-            SharedDirectory.create(tmp_path / "missing")
 
 
 class TestSlab:

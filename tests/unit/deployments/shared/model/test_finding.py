@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from deployments.shared.errors import ConfigurationError
-from deployments.shared.model.cache import cached_path
+from deployments.shared.model.cache import cached_path, model_cache
 from deployments.shared.model.files import sha256
 from deployments.shared.model.finding import find, resolve, source_of
 from deployments.shared.model.sources import SIZES, Source
+from tests.support.homeless import without_home
 from tests.support.local_hub import LocalHub, offline, serving
 from tests.support.real_model import real_base
 
@@ -246,6 +247,14 @@ def test_a_cache_that_cannot_be_written_is_named(cache: Path, packages: Path) ->
     cache.write_text("a file where the directory should be")
     with pytest.raises(ConfigurationError, match="XDG_CACHE_HOME"):
         find("pinned")
+
+
+def test_without_a_home_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_home(monkeypatch)
+    with pytest.raises(ConfigurationError, match="XDG_CACHE_HOME"):
+        find("base")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert model_cache() == Path("/cache/amanuensis/models")
 
 
 def test_a_full_disk_is_told_and_leaves_nothing_behind(
