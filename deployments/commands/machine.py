@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,8 +15,12 @@ import psutil
 import requests
 
 from deployments.commands.configuration import Configuration
+from deployments.commands.errors import CommandError
+from deployments.commands.launch.asking import get
+from deployments.commands.launch.ports import HTTP_VARIABLE, check, inner_ports, ports_of
 from deployments.shared.cores import usable_cores
 from deployments.shared.errors import ConfigurationError
+from deployments.shared.memory.fitting import with_slots_that_fit
 from deployments.shared.memory.slab import SlabLayout
 from deployments.shared.model.description import Model, describe
 from deployments.shared.model.finding import find
@@ -28,14 +30,6 @@ GIB: Final = 2**30
 MIN_CORES: Final = 2
 MIN_MEMORY: Final = 4 * GIB
 CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
-SERVE_PORTS: Final = {
-    "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
-    "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
-    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
-}
-"""The variables that name the other ports of Ray Serve, and its defaults."""
-
-ASK_TIMEOUT_S: Final = 2.0
 
 
 class Level(StrEnum):
@@ -99,8 +93,9 @@ def check_shared_memory(settings: Settings, model: Model | None) -> Finding:
     text = f"{free / GIB:.1f} GiB free in {directory}"
     if model is None or settings.handoff == "object_store":
         return Finding(Level.OK, text)
-    slab = SlabLayout.of(settings.slots, model.dimensions).total_bytes
-    text += f", of which {settings.slots} slots take {slab / GIB:.2f}"
+    slots = with_slots_that_fit(settings, model.dimensions).slots
+    slab = SlabLayout.of(slots, model.dimensions).total_bytes
+    text += f", of which {slots} slots take {slab / GIB:.2f}"
     if free < slab:
         return Finding(Level.FAILED, f"{text}: lower AMANUENSIS_SLOTS, or enlarge it (docker: --shm-size)")
     if free < slab + settings.max_upload_bytes:
@@ -110,19 +105,21 @@ def check_shared_memory(settings: Settings, model: Model | None) -> Finding:
 
 def check_ports(config: Configuration) -> Iterator[Finding]:
     """Try to bind the ports that the service binds."""
-    problem = _bind(config.host, config.port)
-    if problem == errno.EADDRINUSE and _is_service(config.url):
-        yield Finding(Level.NOTE, f"port {config.port}: a service is running there")
+    try:
+        ports = tuple(ports_of(config, inner_ports(config.port, os.environ)))
+    except CommandError as error:
+        yield Finding(Level.FAILED, str(error))
         return
-    if problem:
-        yield Finding(
-            Level.FAILED,
-            f"port {config.port} of {config.host} cannot be used ({os.strerror(problem)}); "
-            f"change http_options in {config.path}",
-        )
-    else:
-        yield Finding(Level.OK, f"port {config.port} is free")
-    yield from _check_serve_ports()
+    for port in ports:
+        try:
+            check(port)
+        except (CommandError, ConfigurationError) as error:
+            if port.variable == HTTP_VARIABLE and _is_service(config.url):
+                yield Finding(Level.NOTE, f"port {config.port}: a service is running there")
+                return
+            yield Finding(Level.FAILED, str(error))
+        else:
+            yield Finding(Level.OK, f"port {port.number} is free, for {port.purpose}")
 
 
 def check_settings(config: Configuration) -> tuple[Finding, Sequence[Settings]]:
@@ -134,27 +131,9 @@ def check_settings(config: Configuration) -> tuple[Finding, Sequence[Settings]]:
     return Finding(Level.OK, f"settings in {config.path}"), settings
 
 
-def _check_serve_ports() -> Iterator[Finding]:
-    for variable, default in SERVE_PORTS.items():
-        port = int(os.environ.get(variable, default))
-        if _bind("127.0.0.1", port):
-            yield Finding(Level.NOTE, f"port {port} is taken, which Ray Serve wants; {variable} names another one")
-
-
-def _bind(host: str, port: int) -> int:
-    """Return 0 if a server can bind the port, else the number of the error."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return error.errno or errno.EIO
-    return 0
-
-
 def _is_service(url: str) -> bool:
     try:
-        return requests.get(f"{url}/health/live", timeout=ASK_TIMEOUT_S).ok
+        return get(f"{url}/health/live").ok
     except requests.RequestException:
         return False
 

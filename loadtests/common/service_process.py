@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import yaml
 
+from deployments.commands.launch.ports import INNER_PORTS
 from loadtests.common.checkout import HERE, Checkout
 from loadtests.common.paths import DEMO_MODEL
 from loadtests.common.readiness import comes_up
@@ -118,12 +119,8 @@ def _environment(checkout: Checkout) -> dict[str, str]:
 
 
 def own_ports() -> dict[str, str]:
-    """Return variables that give Serve free ports for its other uses, so that another service may run beside this one.
-
-    With one fallback proxy for both, HAProxy would pass the first requests to the other service.
-    """
-    names = ("HAPROXY_METRICS", "HAPROXY_STATS", "FALLBACK_PROXY_HTTP")
-    return {f"RAY_SERVE_{name}_PORT": str(free_port()) for name in names}
+    """Return variables that give Ray and Serve free ports for their other uses: those of a free port may be taken."""
+    return {variable: str(free_port()) for variable in INNER_PORTS}
 
 
 def free_port() -> int:

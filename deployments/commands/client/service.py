@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
@@ -17,6 +18,7 @@ ANSWER_TIMEOUT_S = 7200.0
 """Seconds until the next bytes of an answer: the longest deadline that a service gives by default."""
 
 SHOWN_CHARACTERS = 200
+THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 UNAUTHORIZED = 401
 PASSING = frozenset({429, 503})
 """The same request may be answered later: a limit, overload, or a service that starts."""
@@ -70,16 +72,19 @@ class Service:
             ServiceError: nobody answered, or the answer is a failure.
         """
         try:
-            answer = requests.request(
-                method,
-                self.url.rstrip("/") + path,
-                headers=dict(headers or {}),
-                data=data,
-                files=files,
-                auth=_Bearer(self.key.strip()) if self.key else None,
-                timeout=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
-                stream=True,
-            )
+            with requests.Session() as session:
+                # The proxy that the environment names leads to other machines, not to this one.
+                session.trust_env = not _is_here(self.url)
+                answer = session.request(
+                    method,
+                    self.url.rstrip("/") + path,
+                    headers=dict(headers or {}),
+                    data=data,
+                    files=files,
+                    auth=_Bearer(self.key.strip()) if self.key else None,
+                    timeout=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
+                    stream=True,
+                )
             if answer.ok:
                 return answer
             with answer:
@@ -167,3 +172,11 @@ def _explanation(answer: requests.Response) -> str:
 def _seconds(retry_after: str | None) -> float | None:
     """Return the header's seconds; None where there is none, or a date, which this service never sends."""
     return float(retry_after) if retry_after is not None and retry_after.isdecimal() else None
+
+
+def _is_here(url: str) -> bool:
+    """Tell whether a URL leads to this machine."""
+    try:
+        return urlsplit(url).hostname in THIS_MACHINE
+    except ValueError:  # no URL: the request says so
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import yaml
 
 from deployments.commands import machine
+from deployments.commands.launch import asking
+from loadtests.common.service_process import free_port, own_ports
 from npu_encoder.simulator.kernels import KernelShape, write_kernels
 from tests.support.command_line import amanuensis
 from tests.support.paths import DEMO_MODEL
@@ -23,14 +26,8 @@ without_pyxrt = pytest.mark.skipif(importlib.util.find_spec("pyxrt") is not None
 @pytest.fixture(autouse=True)
 def serve_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ports that nobody uses, whatever else runs on this machine."""
-    for variable in machine.SERVE_PORTS:
-        monkeypatch.setenv(variable, str(free_port()))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    for variable, port in own_ports().items():
+        monkeypatch.setenv(variable, port)
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def test_what_would_stop_the_service_is_told_and_the_rest_is_checked(
     assert verdict.status == 1
     assert verdict.text.count("FAILED") == 1
     assert told in verdict.text
-    assert "is free\n" in verdict.text
+    assert "is free, for HTTP\n" in verdict.text
 
 
 def test_a_model_that_is_to_be_fetched_is_a_note(
@@ -102,18 +99,18 @@ def test_a_model_that_is_to_be_fetched_is_a_note(
 
 class TestPorts:
     def test_a_port_that_is_taken(self, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(machine, "ASK_TIMEOUT_S", 0.1)
+        monkeypatch.setattr(asking, "ANSWER_S", 0.1)
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
             verdict = doctor(port=port)
         assert verdict.status == 1
-        told = f"FAILED  port {port} of 127.0.0.1 cannot be used (Address already in use); change http_options in "
-        assert told in verdict.text
+        assert f"FAILED  Port {port} of 127.0.0.1, for HTTP, is taken by process {os.getpid()} (" in verdict.text
+        assert "http_options.port" in verdict.text
 
     def test_an_address_of_another_machine(self, doctor: Doctor) -> None:
         verdict = doctor(host="192.0.2.1")
         assert verdict.status == 1
-        assert "of 192.0.2.1 cannot be used (Cannot assign requested address)" in verdict.text
+        assert "of 192.0.2.1, for HTTP, cannot be used: Cannot assign requested address" in verdict.text
 
     def test_a_service_that_runs_already(self, doctor: Doctor) -> None:
         with scripted_service() as site:
@@ -127,8 +124,9 @@ class TestPorts:
             port = other.getsockname()[1]
             monkeypatch.setenv("RAY_SERVE_HAPROXY_STATS_PORT", str(port))
             verdict = doctor()
-        assert verdict.status == 0
-        assert f"NOTE    port {port} is taken, which Ray Serve wants; RAY_SERVE_HAPROXY_STATS_PORT" in verdict.text
+        assert verdict.status == 1
+        assert f"FAILED  Port {port} of 127.0.0.1, for HAProxy's statistics, is taken by" in verdict.text
+        assert "RAY_SERVE_HAPROXY_STATS_PORT" in verdict.text
 
 
 def test_little_memory_and_few_cores_are_notes(doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,13 @@ def test_a_large_file_is_refused_with_what_to_do(
     assert "compress it" in message
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    url: str, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert amanuensis("transcribe", str(talk), "--url", url) == 0
+
+
 def test_keys_are_asked_for_and_taken(
     talk: Path, shared_memory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
