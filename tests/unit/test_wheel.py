@@ -1,4 +1,4 @@
-"""What is in the wheel: the packages with their data and the configurations; no tests, nothing that needs the sources."""
+"""The wheel holds the packages with their data and the configurations, but no tests."""
 
 from __future__ import annotations
 
