@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
 
+from deployments.commands.launch.addresses import url_host
 from deployments.shared.errors import ConfigurationError
-from deployments.shared.settings import Settings
+
+if TYPE_CHECKING:
+    from deployments.shared.settings import Settings
 
 FILE_NAME = "serve_config.yaml"
 PACKAGE = Path(__file__).parents[1]
 DEFAULT_NAME, DEFAULT_HOST, DEFAULT_PORT = "default", "127.0.0.1", 8000
 """Serve's own."""
-
-LOCAL_HOSTS = frozenset({"0.0.0.0", "127.0.0.1"})  # noqa: S104  (compared with, not bound)
 
 CONFIG = click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
@@ -31,17 +32,28 @@ class Configuration:
         path: of the file, absolute.
         host, port: where HTTP is answered.
         arguments: of every application, by its name, in the order of the file.
+        routes: of every application, by its name.
     """
 
     path: Path
     host: str
     port: int
     arguments: Mapping[str, Mapping[str, Any]]
+    routes: Mapping[str, str]
 
     @property
     def url(self) -> str:
-        """The service as this machine reaches it."""
-        return f"http://{'localhost' if self.host in LOCAL_HOSTS else self.host}:{self.port}"
+        """The service as this machine reaches it.
+
+        Raises:
+            ConfigurationError: its host is not known here.
+        """
+        return f"http://{url_host(self.host)}:{self.port}"
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """The base URL of every application, by its name, as this machine reaches it."""
+        return {name: f"{self.url}{route.rstrip('/')}" for name, route in self.routes.items()}
 
     def settings(self) -> list[Settings]:
         """Return the settings of every application.
@@ -49,6 +61,8 @@ class Configuration:
         Raises:
             ConfigurationError: an unknown name or a bad value.
         """
+        from deployments.shared.settings import Settings  # noqa: PLC0415  (a taken port is told before it is imported)
+
         return [Settings.resolve(dict(arguments)) for arguments in self.arguments.values()]
 
 
@@ -62,14 +76,17 @@ def read_configuration(path: Path | None) -> Configuration:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         http = document.get("http_options") or {}
-        applications = {each.get("name", DEFAULT_NAME): each.get("args") or {} for each in document["applications"]}
+        named = {each.get("name", DEFAULT_NAME): each for each in document["applications"]}
+        arguments = {name: each.get("args") or {} for name, each in named.items()}
+        routes = {name: each.get("route_prefix", "/") or "/" for name, each in named.items()}
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is no configuration of Ray Serve: {_reason(error)}") from error
-    if not applications:
+    if not named:
         raise ConfigurationError(f"{path} is no configuration of Ray Serve: it lists no application")
-    return Configuration(path, http.get("host", DEFAULT_HOST), http.get("port", DEFAULT_PORT), applications)
+    host, port = http.get("host", DEFAULT_HOST), http.get("port", DEFAULT_PORT)
+    return Configuration(path, host, port, arguments, routes)
 
 
 def default_path() -> Path:

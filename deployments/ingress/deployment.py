@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -42,7 +41,7 @@ class Ingress:
         if model.notice:
             logger.warning("%s", model.notice)
 
-    def reconfigure(self, user_config: dict[str, Any]) -> None:
+    def reconfigure(self, user_config: object) -> None:
         """Change live settings; a mistake is logged and changes nothing, so that it stops no running service."""
         try:
             self._service.change(user_config)

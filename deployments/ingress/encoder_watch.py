@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
+from deployments.ingress.periodic import repeat
 from deployments.shared.contracts import EncoderHealth
 from deployments.shared.errors import AmanuensisError
 
 PROBE_TIMEOUT_S = 2.0
 PROBE_PERIOD_S = 1.0
-
-logger = logging.getLogger("ray.serve")
 
 
 class EncoderWatch:
@@ -28,7 +26,6 @@ class EncoderWatch:
     def __init__(self, probe: Callable[[], Awaitable[EncoderHealth]]) -> None:
         self.health: EncoderHealth | None = None
         self._probe = probe
-        self._has_failed = False
 
     @property
     def works(self) -> bool:
@@ -47,23 +44,22 @@ class EncoderWatch:
             on_answer: is called with each answer.
             on_recovery: is called when the encoder works and did not before.
         """
-        while True:
+
+        async def probe_once() -> None:
             worked = self.works
-            self.health = await self._ask()
-            if self.health is not None:
-                on_answer(self.health)
+            await self._ask()
             if self.works and not worked:
                 on_recovery()
-            await asyncio.sleep(PROBE_PERIOD_S)
+            if self.health is not None:
+                on_answer(self.health)
 
-    async def _ask(self) -> EncoderHealth | None:
-        """Return the encoder's answer; None if there is none, for whatever reason: the next probe has to come."""
+        await repeat(probe_once, PROBE_PERIOD_S, "The health probe")
+
+    async def _ask(self) -> None:
+        health = None
         try:
-            return await asyncio.wait_for(self._probe(), PROBE_TIMEOUT_S)
+            health = await asyncio.wait_for(self._probe(), PROBE_TIMEOUT_S)
         except (AmanuensisError, TimeoutError):
-            return None
-        except Exception:
-            if not self._has_failed:
-                logger.exception("The health probe failed in an unforeseen way; this is logged once")
-            self._has_failed = True
-            return None
+            pass
+        finally:
+            self.health = health  # None also where nobody foresaw what came: an old answer would be taken for a new one

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 
+from deployments.ingress.periodic import repeat
 from deployments.shared.contracts import StageName
 
 PERIOD_S = 5.0
 """Seconds between two counts. Each asks every replica, which costs some milliseconds of CPU."""
-
-logger = logging.getLogger("ray.serve")
 
 
 class ReplicaWatch:
@@ -24,7 +21,6 @@ class ReplicaWatch:
     def __init__(self, count: Callable[[], Awaitable[Mapping[StageName, int]]]) -> None:
         self._count = count
         self._answering: dict[StageName, int] = {}
-        self._has_failed = False
 
     def answering(self, stage: StageName) -> int:
         """Return the stage's number of replicas; 0 until they were counted."""
@@ -32,15 +28,7 @@ class ReplicaWatch:
 
     async def run(self) -> None:
         """Count until cancelled."""
-        while True:
-            await self._ask()
-            await asyncio.sleep(PERIOD_S)
+        await repeat(self._ask, PERIOD_S, "The count of replicas")
 
     async def _ask(self) -> None:
-        try:
-            self._answering |= await self._count()
-        except Exception:
-            # The next count has to come, and what is known stays true for a while.
-            if not self._has_failed:
-                logger.exception("The replicas could not be counted, for a reason nobody foresaw; this is logged once")
-            self._has_failed = True
+        self._answering |= await self._count()

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
-
-import ray
 
 from deployments.ingress.encoder_watch import EncoderWatch
 from deployments.ingress.failures.log import FailureLog, state_directory
@@ -23,12 +20,12 @@ from deployments.ingress.shared_directory import SharedDirectory
 from deployments.ingress.telemetry.record import RequestRecord
 from deployments.ingress.telemetry.sinks import Sinks
 from deployments.ingress.telemetry.statistics import Statistics
+from deployments.ingress.uploads import Uploads
 from deployments.ingress.work import Work, decode_options, speech_options
-from deployments.shared.contracts import BlobRef, EncoderHealth, SpooledBlob, Stages, Stored
+from deployments.shared.contracts import EncoderHealth, Stages
 from deployments.shared.errors import InvalidAudioError, ModelNotFoundError
-from deployments.shared.memory.handoff import drop
 from deployments.shared.memory.slab import Slab, SlabLayout
-from deployments.shared.memory.spool import write_upload
+from deployments.shared.memory.spool import pcm_bytes
 from deployments.shared.model.description import Model
 from deployments.shared.settings import Settings
 
@@ -48,6 +45,7 @@ class TranscriptionService:
         self.encoder = EncoderWatch(stages.encoder_health)
         self._replica_watch = ReplicaWatch(stages.replicas)
         self._directory = SharedDirectory.create(settings.shared_memory_dir) if shared_memory else None
+        self._uploads = Uploads(self._directory.path if self._directory else None)
         slab = self._create_slab()
         self.admission = Admission(
             settings.slots,
@@ -92,21 +90,21 @@ class TranscriptionService:
         """
         self.statistics.pending_responses += 1
         try:
-            work = self._plan(request)
+            work = await self._plan(request)
             try:
                 async with aclosing(self._pipeline.run(request, work, record, entry)) as events:
                     async for event in events:
                         yield event
             finally:
-                drop(work.upload)
+                self._uploads.discard(work.upload, len(request.audio) + pcm_bytes(record.audio_s))
         finally:
             self.statistics.pending_responses -= 1
 
-    def change(self, changes: dict[str, Any]) -> None:
+    def change(self, changes: object) -> None:
         """Replace the live settings; those that ``changes`` does not name are as they were at the start.
 
         Raises:
-            ConfigurationError: a change that needs a redeployment, or a bad value; nothing has changed then.
+            ConfigurationError: no mapping, a bad value, or what needs a redeployment; nothing has changed then.
         """
         settings = self._settings_at_start.changed(changes)
         self.settings = settings
@@ -189,18 +187,13 @@ class TranscriptionService:
         layout = SlabLayout.of(self.settings.slots, self.model.dimensions)
         return Slab.create(self._directory.path / "slab", layout)
 
-    def _plan(self, request: Request) -> Work:
+    async def _plan(self, request: Request) -> Work:
         self.require_model(request.form.model)
         decode = decode_options(request, self.model, self.settings.beam_size)
         if not request.audio:
             raise InvalidAudioError.empty_file()
-        upload = self._spool(request.audio)
+        upload = await self._uploads.store(request.audio)
         return Work(upload, speech_options(request, self.model), decode, detect_language=decode.language is None)
-
-    def _spool(self, audio: bytes) -> BlobRef:
-        if self._directory is None:
-            return Stored(ray.put(audio))
-        return SpooledBlob(str(write_upload(self._directory.path, audio)))
 
 
 def _failure_recorder(settings: Settings) -> FailureRecorder:

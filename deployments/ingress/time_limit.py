@@ -10,12 +10,12 @@ class TimeLimit:
     """The deadline of a request, before and after the length of its audio is known.
 
     Attributes:
-        received: seconds since the epoch.
+        began: when the request came, in seconds of the monotonic clock, which no correction of the time of day moves.
         timeout_s: seconds the request is given, however short its audio is.
         per_audio_s: seconds it is given per second of audio, where that is more; 0 where the client named its timeout.
     """
 
-    received: float
+    began: float
     timeout_s: float
     per_audio_s: float = 0.0
 
@@ -29,5 +29,5 @@ class TimeLimit:
         return max(self.timeout_s, self.per_audio_s * audio_s)
 
     def deadline(self, audio_s: float = 0.0) -> float:
-        """Return when a request with ``audio_s`` seconds of audio must be answered, in seconds since the epoch."""
-        return self.received + self.seconds(audio_s)
+        """Return when a request with ``audio_s`` seconds of audio must be answered, on the same clock."""
+        return self.began + self.seconds(audio_s)

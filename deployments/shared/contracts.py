@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
@@ -59,6 +60,18 @@ class SpooledBlob:
 BlobRef = SpooledBlob | Stored
 
 
+def shared_now(slab: str | None) -> float:
+    """Return the time now, in seconds, on the clock that the ingress and the stages have in common.
+
+    On one node that is the machine's monotonic clock, which no correction of the time of day moves. Machines have only
+    the time since the epoch in common: where several work together, their clocks must be synchronised.
+
+    Args:
+        slab: as a ticket names it: None where arrays may travel to other nodes.
+    """
+    return time.time() if slab is None else time.monotonic()
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """The part of every stage call that says for whom it is, where its arrays live, and when it comes too late.
@@ -67,7 +80,7 @@ class Ticket:
         request_id: the request's id in the ``x-request-id`` header.
         slot: the slot granted by admission.
         generation: generation of the slot at that moment; any other value found there later is a violation.
-        deadline: absolute, in seconds since the epoch (clocks of one cluster are synchronised).
+        deadline: absolute, in seconds of the clock that ``shared_now`` reads.
         slab: path of the slab on the ingress's node; None when arrays travel through the object store.
         priority: 0 is served first; see ``deployments.shared.urgency``.
     """
@@ -78,6 +91,11 @@ class Ticket:
     deadline: float
     slab: str | None
     priority: int = 1
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline has passed."""
+        return shared_now(self.slab) > self.deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +277,8 @@ class EncoderHealth:
             can encode.
         reason: what happened; None if nothing did.
         recoveries: number of failures after which the device works again.
-        window_s: seconds that one window of the longest kind took when the encoder was warm; None if not measured.
+        window_s: the fewest seconds that one window of the longest kind took the warm encoder, at its start and later,
+            while it was idle; None if not measured.
     """
 
     device: str

@@ -146,6 +146,18 @@ class PermissionDeniedError(AmanuensisError):
     status, type, code = 403, "invalid_request_error", "insufficient_permissions"
 
 
+class HostNotAllowedError(AmanuensisError):
+    """The service has no API keys, and the request names a host that could be anybody's."""
+
+    status, type, code = 403, "invalid_request_error", "host_not_allowed"
+
+
+class OriginNotAllowedError(AmanuensisError):
+    """The service has no API keys, and the request comes from a web page of another origin."""
+
+    status, type, code = 403, "invalid_request_error", "origin_not_allowed"
+
+
 class NotFoundError(AmanuensisError):
     """The route does not exist."""
 
@@ -217,7 +229,7 @@ class QueueTimeoutError(AmanuensisError):
 
 
 class OutOfSpaceError(AmanuensisError):
-    """The uploads in flight fill the spool."""
+    """The uploads in flight fill the spool, or the directory that large ones pass through."""
 
     status, type, code = 503, "overloaded_error", "out_of_space"
 

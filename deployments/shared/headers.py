@@ -8,6 +8,7 @@ TIMEOUT_HEADER = "x-timeout-seconds"
 REPLAY_HEADER = "x-replay-of"
 DEVICE_HEADER = "x-encoder-device"
 
+RETRY_AFTER_HEADER = "retry-after"
 SHOULD_RETRY_HEADER = "x-should-retry"
 """Whether to repeat the request. OpenAI's clients obey it; without it they repeat every 5xx twice."""
 

@@ -10,6 +10,7 @@ writes that page again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -29,6 +30,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from deployments.shared.cores import DECODER_BATCH, CoreDefaults, defaults_for, usable_cores
 from deployments.shared.errors import ConfigurationError
 from deployments.shared.sequential_mode import SEQUENTIAL_SETTINGS
+from deployments.shared.web_names import HostName, Origin
 
 ENV_PREFIX: Final = "AMANUENSIS_"
 
@@ -109,6 +111,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,  # compose files pass on variables that nobody set as empty ones
         alias_generator=AliasGenerator(validation_alias=_names),
         frozen=True,
         extra="forbid",
@@ -264,6 +267,16 @@ class Settings(BaseSettings):
     max_concurrent_requests: Positive | None = Field(
         None, description="audio requests of one client that may run at the same time; none: no limit"
     )
+    allowed_hosts: tuple[HostName, ...] = Field(
+        (),
+        description="names that clients may call a service without API keys by, beside `localhost`, what ends in "
+        "`.localhost`, and IP addresses; `*` allows every name; with API keys every name is allowed",
+    )
+    cors_origins: tuple[Origin, ...] = Field(
+        (),
+        description="origins of the web pages whose scripts may call the service and read its answers, such as "
+        "`https://app.example.org`; `*` allows every page",
+    )
 
     # Traces
     otlp_endpoint: str | None = Field(
@@ -330,16 +343,18 @@ class Settings(BaseSettings):
         """The token for hub repositories that ask for one, in clear."""
         return self.hf_token.get_secret_value() if self.hf_token else None
 
-    def changed(self, changes: dict[str, Any]) -> Settings:
+    def changed(self, changes: object) -> Settings:
         """Return these settings with ``changes``.
 
         Raises:
             ConfigurationError: a change that needs a redeployment, or a bad value.
         """
-        fixed = changes.keys() - LIVE
+        if not isinstance(changes, Mapping):
+            raise ConfigurationError("Live settings must be a mapping of names to values, such as {max_queue_size: 64}")
+        fixed = sorted(map(str, changes.keys() - LIVE))
         if fixed:
             raise ConfigurationError(
-                f"Only {', '.join(sorted(LIVE))} can change in a running service, not {', '.join(sorted(fixed))}"
+                f"Only {', '.join(sorted(LIVE))} can change in a running service, not {', '.join(fixed)}"
             )
         fields: dict[str, Any] = {name: (field.annotation, field) for name, field in type(self).model_fields.items()}
         live = create_model("LiveSettings", **{name: fields[name] for name in LIVE})

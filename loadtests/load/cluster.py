@@ -29,7 +29,7 @@ import psutil
 import requests
 import yaml
 
-from deployments.commands.serve import FAST_PATHS, SELF_HEALING
+from deployments.commands.launch.environment import FAST_PATHS, SELF_HEALING
 from deployments.shared.resources import ENCODER_RESOURCE
 from loadtests.common.client import UnansweredError, Upload, make_upload, transcribe
 from loadtests.common.clips import Clip, clips

@@ -33,7 +33,7 @@ class Family:
 
     def members(self) -> list[psutil.Process]:
         """Return those that live, oldest first."""
-        self._known.update(self._launcher.children(recursive=True), (self._launcher,))
+        self._known.add(self._launcher)
         for process in tuple(self._known):
             with suppress(*GONE):
                 self._known.update(process.children(recursive=True))

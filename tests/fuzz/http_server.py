@@ -27,7 +27,7 @@ MAX_UPLOAD_BYTES = 2 * 2**20
 def serving(shared_memory: Path) -> Iterator[Address]:
     """A service that runs for as long as the context lasts, and then must hold nothing any more."""
     limits: dict[str, Any] = {"upload_timeout_s": UPLOAD_TIMEOUT_S, "max_upload_bytes": MAX_UPLOAD_BYTES}
-    served = service(ScriptedStages(2), shared_memory, **limits)
+    served = service(ScriptedStages(2), shared_memory, allowed_hosts=["*"], **limits)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(create_app(served), log_level="critical", lifespan="on"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -44,10 +44,11 @@ applications:
 
 An unknown name in `args` or a bad value stops the start, and the message names it. Every setting is also read from
 `AMANUENSIS_` and its name in capitals; where the tables name another variable, that one wins. A list is written as
-JSON: `AMANUENSIS_MODEL_ALIASES='["whisper-1", "speech"]'`. Times are in seconds, sizes in bytes. A setting marked
-*live* can change while the service runs: [operations](operations.md#live-settings). Ready configurations for several
-machines are in [scaling](scaling.md#which-configuration). Some defaults depend on the number of cores: the page has
-those for fewer than 8, for 8 and for 16; [scaling](scaling.md#what-the-cores-decide) has the rule.
+JSON: `AMANUENSIS_MODEL_ALIASES='["whisper-1", "speech"]'`. A variable that is set but empty counts as not set. Times
+are in seconds, sizes in bytes. A setting marked *live* can change while the service runs:
+[operations](operations.md#live-settings). Ready configurations for several machines are in
+[scaling](scaling.md#which-configuration). Some defaults depend on the number of cores: the page has those for fewer
+than 8, for 8 and for 16; [scaling](scaling.md#what-the-cores-decide) has the rule.
 """
 
 
@@ -118,8 +119,8 @@ THEMES = (
     ),
     Theme(
         "Clients",
-        "Who may call, and how often: see [clients](clients.md#keys-and-limits).",
-        ("api_keys_file", "requests_per_minute", "max_concurrent_requests"),
+        "Who may call, and how often: see [clients](clients.md#keys-and-limits) and [security](security.md#web-pages).",
+        ("api_keys_file", "requests_per_minute", "max_concurrent_requests", "allowed_hosts", "cors_origins"),
     ),
     Theme(
         "Traces and failures",

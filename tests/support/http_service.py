@@ -16,6 +16,9 @@ from tests.support.scripted_stages import ScriptedStages
 
 FILE = {"file": ("a.wav", b"never decoded here")}
 
+TEST_HOST = "testserver"
+"""The host that Starlette's test client names."""
+
 
 class BrokenStages(ScriptedStages):
     """The encoder does not answer."""
@@ -28,7 +31,7 @@ def service(
     stages: ScriptedStages, directory: Path, model: Path = DEMO_MODEL, **settings: object
 ) -> TranscriptionService:
     directories = {"shared_memory_dir": str(directory), "failure_log_dir": f"{directory}-failures"}
-    resolved = Settings.resolve({"whisper_model": str(model), **directories, **settings})
+    resolved = Settings.resolve({"whisper_model": str(model), "allowed_hosts": [TEST_HOST], **directories, **settings})
     return TranscriptionService(resolved, load_model(resolved), stages, shared_memory=True)
 
 

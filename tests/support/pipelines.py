@@ -25,7 +25,7 @@ def make_request(
     name: str = "r", *, seconds: float = 60.0, priority: Priority = Priority.NORMAL, limit: TimeLimit | None = None
 ) -> Request:
     """Return a request that came just now, and has ``seconds`` unless ``limit`` says otherwise."""
-    limit = limit or TimeLimit(time.time(), seconds)
+    limit = limit or TimeLimit(time.monotonic(), seconds)
     return Request(name, "ann", "transcribe", TranscriptionForm.model_validate({}), b"audio", "a.wav", priority, limit)
 
 

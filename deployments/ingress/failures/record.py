@@ -49,7 +49,6 @@ class Failure(BaseModel):
     @classmethod
     def of(cls, request: Request, record: RequestRecord, error: AmanuensisError, now: datetime) -> Failure:
         """Describe a request that failed at ``now``, with all that a replay needs."""
-        limit = request.time_limit
         return cls(
             id=new_id(now),
             request_id=request.id,
@@ -59,10 +58,10 @@ class Failure(BaseModel):
             status=error.status,
             code=error.code,
             message=error.message,
-            received=datetime.fromtimestamp(limit.received, UTC),
+            received=datetime.fromtimestamp(record.received, UTC),
             waited_s=record.queue_s,
-            failed_after_s=now.timestamp() - limit.received,
-            timeout_s=limit.seconds(record.audio_s),
+            failed_after_s=now.timestamp() - record.received,
+            timeout_s=request.time_limit.seconds(record.audio_s),
             task=request.task,
             priority=request.priority.label,
             parameters=request.form.model_dump(mode="json", exclude_none=True, exclude={"priority"}),

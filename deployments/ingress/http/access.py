@@ -1,7 +1,8 @@
 """Who may call, and how often: API keys and the limits of each client, checked before anything of a body is read.
 
-In this order: 401 without a key, 403 without an operator's key, 404 and 405 by the router, 429 past a
-limit, 413 and 400 for what the headers say, 503 when the queue is full.
+In this order: 401 without a key, 403 without an operator's key (where there are no keys, 403 for a foreign web page:
+``web_pages.py``), 404 and 405 by the router, 429 past a limit, 413 and 400 for what the headers say, 503 when the queue
+is full.
 
 Clients without a key are one client, ``anonymous``. Their address would not tell them apart: behind Serve's HAProxy
 every connection comes from HAProxy, which adds no ``X-Forwarded-For`` and passes on whatever a client wrote there.
@@ -53,7 +54,7 @@ class Authentication:
         try:
             state_of(HTTPConnection(scope)).client = self._client(scope)
         except (AuthenticationError, PermissionDeniedError) as error:
-            await _refuse(error, scope, receive, send)
+            await refuse(error, scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -93,7 +94,7 @@ class RateLimiting:
                 running.enter_context(limits.enter(client))
                 await self._app(scope, receive, send_with_quota)
         except RateLimitError as error:
-            await _refuse(error, scope, receive, send_with_quota)
+            await refuse(error, scope, receive, send_with_quota)
 
 
 def _quota_headers(quota: Quota | None) -> dict[str, str]:
@@ -119,7 +120,8 @@ def _bearer_token(headers: Headers) -> str:
     return token.strip()
 
 
-async def _refuse(error: AmanuensisError, scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse(error: AmanuensisError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with an error that a middleware found, and count it."""
     service_of(Request(scope)).sinks.failed(error)
     response = error_response(error)
     if isinstance(error, AuthenticationError):

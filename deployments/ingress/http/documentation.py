@@ -116,7 +116,8 @@ def openapi() -> answers.OpenApiDocument:
             "version": version("amanuensis"),
             "description": "Speech to text with OpenAI's audio API. Every response carries "
             f"`{REQUEST_ID_HEADER}` and `{DEVICE_HEADER}`. Where the service has API keys, send yours as "
-            "`Authorization: Bearer KEY`.",
+            "`Authorization: Bearer KEY`. Where it has none, every route answers a web page of another origin, or a "
+            "host that is not allowed, with 403.",
         },
         "security": [{"apiKey": []}, {}],
         "paths": {

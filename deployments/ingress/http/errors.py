@@ -20,14 +20,19 @@ from deployments.shared.errors import (
     MethodNotAllowedError,
     NotFoundError,
 )
-from deployments.shared.headers import SHOULD_RETRY_HEADER
+from deployments.shared.headers import RETRY_AFTER_HEADER, SHOULD_RETRY_HEADER
 
 logger = logging.getLogger("ray.serve")
 
 
 def note_failure(request: Request, error: AmanuensisError) -> None:
-    """Count the error by its code; record it where it is the service that failed a request it had accepted."""
+    """Count the error by its code; record it where it is the service that failed a request it had accepted.
+
+    Do nothing if the end of the request was told already: it has one.
+    """
     service, state = service_of(request), state_of(request)
+    if state.record is not None and state.record.ended:
+        return
     service.sinks.failed(error, state.record)
     accepted, record = state.request, state.record
     if accepted is not None and record is not None and error.status >= InternalError.status:
@@ -35,17 +40,13 @@ def note_failure(request: Request, error: AmanuensisError) -> None:
 
 
 def note_abandoned(request: Request) -> None:
-    """End the record of a request that was cancelled: its client is gone. Do nothing if its end was told already."""
-    record = state_of(request).record
-    if record is not None and not record.ended:
-        note_failure(
-            request, ClientDisconnectedError("The client closed the connection before its answer was complete")
-        )
+    """End a request that was cancelled, if its end was not told already: its client is gone."""
+    note_failure(request, ClientDisconnectedError("The client closed the connection before its answer was complete"))
 
 
 def error_response(error: AmanuensisError) -> Response:
     """Return the error as OpenAI's JSON document."""
-    headers = {} if error.retry_after_s is None else {"retry-after": f"{error.retry_after_s:.0f}"}
+    headers = {} if error.retry_after_s is None else {RETRY_AFTER_HEADER: f"{error.retry_after_s:.0f}"}
     if error.discourages_retry:
         headers[SHOULD_RETRY_HEADER] = "false"
     return JSONResponse(error.body(), error.status, headers)

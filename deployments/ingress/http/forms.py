@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +13,9 @@ from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.request import Priority
 from deployments.shared.errors import InvalidRequestError, UnsupportedParameterError
 from deployments.shared.headers import PRIORITY_HEADER, TIMEOUT_HEADER
+
+# It describes each malformed body, and what nobody configures a logger for ends on stderr: lines that strangers write.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL + 1)
 
 LIST_FIELDS = frozenset({"keywords", "timestamp_granularities"})
 UTF_8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})

@@ -123,6 +123,7 @@ READINGS: Mapping[CounterSeries | GaugeSeries, Read] = {
     series.ENCODER_DEVICE: _encoder_device,
     series.ENCODER_HEALTH: _encoder_health,
     series.ENCODER_RECOVERIES: _encoder_recoveries,
+    series.START_TIME_SECONDS: _one(lambda service: service.statistics.started_at.timestamp()),
     series.READY: _one(lambda service: service.ready),
     series.PIPELINED: _one(lambda service: service.settings.enable_pipeline),
     series.FAILURES_RECORDED: _one(lambda service: service.failures.recorded),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired
 
+from pydantic import AwareDatetime
+
 from deployments.ingress.failures.record import Failure
 from deployments.ingress.failures.recorder import FailureCounts
 from deployments.ingress.http.answers import Document, JsonAnswer
@@ -205,6 +207,8 @@ class EncoderFigures(Document):
 class PipelineState(Document):
     """What goes on."""
 
+    started_at: AwareDatetime
+    """When the ingress started: everything is counted since then."""
     running: bool
     """Whether windows are worked on side by side; false in sequential mode."""
     pending_responses: int
@@ -245,6 +249,8 @@ class FailureLogFigures(Document, FailureCounts):
 class ServiceStatistics(Document):
     """All statistics."""
 
+    started_at: AwareDatetime
+    """When the ingress started: everything is counted since then, anew after each restart."""
     requests: RequestFigures
     failure_log: FailureLogFigures
     pipeline: PipelineStatistics

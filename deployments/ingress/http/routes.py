@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -25,6 +26,7 @@ from deployments.ingress.http import (
 from deployments.ingress.http.access import Authentication, RateLimiting
 from deployments.ingress.http.context import RequestContext
 from deployments.ingress.http.errors import EXCEPTION_HANDLERS
+from deployments.ingress.http.web_pages import ForeignPageGuard, with_cors
 from deployments.ingress.service import TranscriptionService
 
 LIMITED = [Middleware(RateLimiting)]
@@ -64,6 +66,8 @@ def create_app(service: TranscriptionService) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        with suppress(FileNotFoundError):  # where no directory can be written to: large uploads meet that error again
+            tempfile.gettempdir()  # looks for it once, by writing a file: not when it is full already
         async with service.running():
             yield
 
@@ -73,11 +77,15 @@ def create_app(service: TranscriptionService) -> ASGIApp:
         routes=ROUTES,
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
-        middleware=[Middleware(Authentication, keys=keys, public=PUBLIC, operator=OPERATOR)],
+        middleware=[
+            *([Middleware(ForeignPageGuard, settings.allowed_hosts, settings.cors_origins)] if keys is None else []),
+            Middleware(Authentication, keys=keys, public=PUBLIC, operator=OPERATOR),
+        ],
     )
     app.router.redirect_slashes = False  # a redirect would repeat whatever the client named as host
     app.state.service = service
     app.state.metrics = metrics.Metrics(service)
     app.state.limits = ClientLimits(settings.requests_per_minute, settings.max_concurrent_requests)
-    # Outermost, so that even the last-resort error page has an id.
-    return RequestContext(app, service)
+    # Outermost, so that even the last-resort error page has an id, and a page's script can read it.
+    whole = RequestContext(app, service)
+    return with_cors(whole, settings.cors_origins) if settings.cors_origins else whole

@@ -19,6 +19,7 @@ async def stats(request: Request) -> Response:
     stages = _stages(service)
     return operator_answers.STATISTICS.response(
         {
+            "started_at": service.statistics.started_at,
             "requests": _requests(service),
             "failure_log": service.failures.as_json(),
             "pipeline": _pipeline(service, stages),
@@ -67,6 +68,7 @@ def _pipeline(
             "device": service.encoder.device,
         },
         "pipeline": {
+            "started_at": statistics.started_at,
             "running": service.settings.enable_pipeline,
             "pending_responses": statistics.pending_responses,
         },

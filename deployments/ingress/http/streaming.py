@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from starlette.requests import Request as HttpRequest
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.http import answers
 from deployments.ingress.http.errors import as_amanuensis_error, note_abandoned, note_failure
@@ -21,38 +21,56 @@ from deployments.ingress.transcription import Transcription
 from deployments.shared.model.description import Model
 
 
-async def stream(http: HttpRequest, request: Request, record: RequestRecord, events: Events) -> StreamingResponse:
+async def stream(http: HttpRequest, request: Request, record: RequestRecord, events: Events) -> Response:
     """Wait for the audio to be accepted, so that bad audio still gets its own status; then stream."""
     first = await anext(events)
     if not isinstance(first, AudioReady):
         raise TypeError("the pipeline must say first what the audio holds")
-    return StreamingResponse(
-        _server_sent_events(http, request, record, events, first.duration_s),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-store"},
-    )
+    return _EventStream(http, _server_sent_events(http, request, record, events, first.duration_s), events)
+
+
+class _EventStream(StreamingResponse):
+    """The response that ends its request, in whatever way it ends itself.
+
+    Its client may be gone before the first event or between two. Then nobody asks the generator of the body for the
+    next one, and one that never began would not even run its ``finally``.
+
+    Args:
+        body: what is sent.
+        events: what the body is made of.
+    """
+
+    def __init__(self, http: HttpRequest, body: AsyncGenerator[bytes], events: Events) -> None:
+        super().__init__(body, media_type="text/event-stream", headers={"cache-control": "no-store"})
+        self._http = http
+        self._generators = (body, events)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            for generator in self._generators:
+                await generator.aclose()
+            note_abandoned(self._http)
 
 
 async def _server_sent_events(
     http: HttpRequest, request: Request, record: RequestRecord, events: Events, duration_s: float
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     service, done, before = service_of(http), list[WindowDone](), ""
     try:
-        async with aclosing(events) as windows:
-            async for event in windows:
-                if isinstance(event, WindowDone):
-                    done.append(event)
-                    if event.transcript.text:
-                        yield _event(_delta(before, event, duration_s))
-                        before = event.transcript.text
+        async for event in events:
+            if isinstance(event, WindowDone):
+                done.append(event)
+                if event.transcript.text:
+                    yield _event(_delta(before, event, duration_s))
+                    before = event.transcript.text
         yield _event(_done(request, service.model, duration_s, done))
         service.sinks.answered(record)
     except Exception as error:  # noqa: BLE001  (the status is sent already; the stream itself must tell)
         known = as_amanuensis_error(http, error)
         note_failure(http, known)
         yield _event(answers.StreamError(type="error", error=known.body()["error"]))
-    finally:
-        note_abandoned(http)
 
 
 def _delta(before: str, event: WindowDone, duration_s: float) -> answers.TextDelta:

@@ -23,6 +23,7 @@ from deployments.ingress.time_limit import TimeLimit
 from deployments.ingress.transcription import Transcription
 from deployments.shared.contracts import Task
 from deployments.shared.headers import REPLAY_HEADER
+from deployments.shared.memory.spool import room_needed
 from deployments.shared.settings import Settings
 
 MAX_FIELDS = 64
@@ -53,7 +54,7 @@ async def _transcribe(http: HttpRequest, task: Task, state: RequestState, record
     service = service_of(http)
     reject_declared_length(http.headers, service.settings.max_upload_bytes)
     require_multipart(http.headers)
-    time_limit = _time_limit(http, record.received, service.settings)
+    time_limit = _time_limit(http, record.began, service.settings)
     priority = priority_of(None, http.headers)
     record.priority = priority.label
     service.refuse_if_broken()
@@ -81,18 +82,20 @@ async def _transcribe(http: HttpRequest, task: Task, state: RequestState, record
     return response
 
 
-def _time_limit(http: HttpRequest, received: float, settings: Settings) -> TimeLimit:
+def _time_limit(http: HttpRequest, began: float, settings: Settings) -> TimeLimit:
     named_s = timeout_of(http.headers, settings.max_request_timeout_s)
     if named_s is not None:
-        return TimeLimit(received, named_s)
-    return TimeLimit(received, settings.request_timeout_s, settings.timeout_per_audio_s)
+        return TimeLimit(began, named_s)
+    return TimeLimit(began, settings.request_timeout_s, settings.timeout_per_audio_s)
 
 
 async def _read(http: HttpRequest) -> tuple[TranscriptionForm, str, bytes]:
     """Return the form, the name of the uploaded file, its bytes."""
-    async with http.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as fields:
-        form, upload = parse_form(fields)
-        return form, upload.filename or "", await upload.read()
+    limits = {"max_files": 1, "max_fields": MAX_FIELDS, "max_part_size": MAX_FIELD_BYTES}
+    with room_needed():  # a large upload passes through the temporary directory
+        async with http.form(**limits) as fields:
+            form, upload = parse_form(fields)
+            return form, upload.filename or "", await upload.read()
 
 
 async def _collect(events: Events, service: TranscriptionService, request: Request) -> Transcription:

@@ -103,7 +103,7 @@ class Admission:
 
         Args:
             priority: as far as the headers tell.
-            deadline: absolute, seconds since the epoch.
+            deadline: absolute, in seconds of the monotonic clock.
 
         Raises:
             DrainingError: the service is stopping.
@@ -144,7 +144,7 @@ class Admission:
             priority: of the request.
             windows: all of them.
             turn: how many of them ask to be served in turn.
-            deadline: absolute, seconds since the epoch.
+            deadline: absolute, in seconds of the monotonic clock.
 
         Raises:
             TimeoutTooShortError: this machine cannot do so many windows in that time.
@@ -185,7 +185,7 @@ class Admission:
 
         Args:
             priority: of the window.
-            deadline: absolute, seconds since the epoch.
+            deadline: absolute, in seconds of the monotonic clock.
             in_turn: the turn of the request has come already: its window goes before those that have not begun.
 
         Raises:
@@ -197,14 +197,14 @@ class Admission:
         waiter = Waiter(asyncio.get_running_loop().create_future(), None)
         (self._queues.in_turn if in_turn else self._queues.waiters).push(waiter, priority, time.monotonic())
         try:
-            return await self._wait(waiter, deadline - time.time())
+            return await self._wait(waiter, deadline - time.monotonic())
         except TimeoutError:
             raise DeadlineExceededError.before("all of its audio had its turn") from None
 
     async def _wait_first(self, entry: Entry) -> Lease:
         waiter, now = Waiter(asyncio.get_running_loop().create_future(), entry), time.monotonic()
         self._queues.waiters.push(waiter, entry.priority, now)
-        left_s = entry.deadline - time.time()
+        left_s = entry.deadline - time.monotonic()
         try:
             return await self._wait(waiter, left_s - self._forecast.hold_s(now))
         except TimeoutError:

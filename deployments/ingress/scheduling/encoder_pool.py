@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from ray.serve.handle import DeploymentHandle
 
+from deployments.ingress.cancellation import is_cancelled
 from deployments.ingress.scheduling.serve_call import call_stage
 from deployments.shared.contracts import ArrayRef, EncodedWindow, EncoderHealth, StageProgress, Ticket
 from deployments.shared.errors import REPLICA_LOST, AmanuensisError, DeviceBrokenError, StageLostError
@@ -97,7 +98,7 @@ class _Member:
             self.works = False
             raise
         except asyncio.CancelledError:
-            if self._unanswered < UNANSWERED or _is_cancelled():
+            if is_cancelled():
                 raise
             raise StageLostError(REPLICA_LOST, retry_after_s=1) from None
         finally:
@@ -127,12 +128,6 @@ class _Member:
             return await asyncio.wait_for(call_stage(self._encoder.progress, StageProgress), PROBE_TIMEOUT_S)
         except (AmanuensisError, TimeoutError):
             return None
-
-
-def _is_cancelled() -> bool:
-    """Return whether the task that runs this is itself being cancelled."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _together(found: Sequence[EncoderHealth | None]) -> EncoderHealth:

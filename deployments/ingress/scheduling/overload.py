@@ -65,7 +65,7 @@ class Overload:
             TimeoutTooShortError: this machine cannot do so many windows in that time.
             OverloadedError: it cannot with what is ahead.
         """
-        left_s = (deadline - time.time()) / MARGIN
+        left_s = (deadline - time.monotonic()) / MARGIN
         windows, alone_s = rest.windows + 1, (rest.windows + 1) * self._forecast.window_s
         if alone_s > left_s:
             raise TimeoutTooShortError(
@@ -100,7 +100,7 @@ class Overload:
         return self._promise(priority, self._needed_s(priority, self._promised(priority)) - left_s)
 
     def _refuse_late(self, priority: Priority, deadline: float, margin: float, left_to_others: float) -> None:
-        left_s = (deadline - time.time()) / margin
+        left_s = (deadline - time.monotonic()) / margin
         needed_s = self._needed_s(priority, left_to_others)
         if not needed_s or needed_s <= left_s:
             return

@@ -33,6 +33,7 @@ from deployments.shared.contracts import (
     Ticket,
     Transcript,
     Window,
+    shared_now,
 )
 
 MAX_RESTS = 6
@@ -92,7 +93,7 @@ class _Passage:
     """One request on its way through the graph.
 
     Attributes:
-        deadline: absolute, seconds since the epoch; as far as it is known before the audio is decoded.
+        deadline: absolute, in seconds of the monotonic clock; as far as it is known before the audio is decoded.
         rest: windows that have not asked for a slot; None before they are known.
         languages: of its windows; None where the language is named, or one window is all.
     """
@@ -262,9 +263,10 @@ class _Passage:
         return priority if window < self._turn else priority.lower
 
     def _hold(self, lease: Lease, window: int) -> Hold:
-        priority = self._priority(window)
-        ticket = Ticket(self._request.id, lease.slot, lease.generation, self._deadline, self._slab_path, priority)
-        return Hold(lease, ticket, self._record, window)
+        priority, slab = self._priority(window), self._slab_path
+        deadline = shared_now(slab) + self._deadline - time.monotonic()
+        ticket = Ticket(self._request.id, lease.slot, lease.generation, deadline, slab, priority)
+        return Hold(lease, ticket, self._deadline, self._record, window)
 
     async def _first_slot(self, entry: Entry) -> Lease:
         return await self._timed(0, self._admission.first_slot(entry))

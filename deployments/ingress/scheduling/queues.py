@@ -14,7 +14,7 @@ class Entry:
     """A request's place in the bounded queue: from before its body is read until it has its first slot.
 
     Attributes:
-        deadline: absolute, seconds since the epoch.
+        deadline: absolute, in seconds of the monotonic clock.
         waited_s: seconds from the end of the upload until the first slot; None until then.
     """
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from deployments.ingress.cancellation import is_cancelled
 from deployments.ingress.scheduling.serve_call import TRANSPORT_ERRORS
 
 ANSWER_S = 2.0
@@ -36,5 +37,7 @@ async def _count(deployment: DeploymentHandle) -> int | None:
     except DeploymentUnavailableError:
         return 0
     except (TimeoutError, *TRANSPORT_ERRORS):
+        if is_cancelled():
+            raise
         return None
     return sum(not isinstance(answer, BaseException) for answer in answers)

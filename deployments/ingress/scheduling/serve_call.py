@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TypeVar
 
@@ -10,12 +11,14 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from deployments.ingress.cancellation import is_cancelled
 from deployments.shared.contracts import Ticket
 from deployments.shared.errors import REPLICA_LOST, AmanuensisError, InternalError, StageLostError
 
-TRANSPORT_ERRORS = (RayError, RayServeException, grpc.RpcError, RuntimeError)
+TRANSPORT_ERRORS = (RayError, RayServeException, grpc.RpcError, RuntimeError, asyncio.CancelledError)
 """What is raised where a call or its answer got lost. Serve's gRPC transport passes most errors of a connection on as
-they are, or as a bare RuntimeError; what a stage itself raises comes as ``RayTaskError``."""
+they are, or as a bare RuntimeError; what a stage itself raises comes as ``RayTaskError``. A channel that is closed
+under a call raises ``CancelledError``, which means a loss only where the caller is not being cancelled itself."""
 
 logger = logging.getLogger("ray.serve")
 
@@ -37,6 +40,8 @@ async def call_stage(method: DeploymentHandle, result_type: type[Result], *argum
     except RayTaskError as error:
         raise _cause(error, _caller(arguments)) from error
     except TRANSPORT_ERRORS as error:
+        if is_cancelled():
+            raise
         logger.warning("%s: a stage call was lost: %s", _caller(arguments), type(error).__name__)
         raise StageLostError(REPLICA_LOST, retry_after_s=1) from error
     if not isinstance(result, result_type):

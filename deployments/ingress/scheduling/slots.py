@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from deployments.shared.memory.slab import Slab
 
-ABANDONED_POLL_S = 0.1
-"""Seconds between two looks at a slot into which a call that was given up still writes."""
+KEPT_BACK_POLL_S = 0.1
+"""Seconds between two looks at a slot that cannot be granted again yet."""
 
 logger = logging.getLogger("ray.serve")
 
@@ -114,20 +114,33 @@ class Slots:
         slab = self._slab
         if slab is not None:
             slab.take_back(slot)
-            if slab.is_written(slot):
-                # A call that ended for us has not always ended where it ran: a replica that was taken for dead, or
-                # whose call was cancelled, may write on.
-                logger.warning("Slot %d is kept back: a stage whose call was given up still writes into it", slot)
-                self._free_when_quiet(slot, slab)
+            obstacle = _obstacle(slot, slab)
+            if obstacle is not None:
+                logger.warning("Slot %d is kept back: %s", slot, obstacle)
+                self._free_later(slot, slab)
                 return
         self._make_free(slot)
 
+    def _free_later(self, slot: int, slab: Slab) -> None:
+        asyncio.get_running_loop().call_later(KEPT_BACK_POLL_S, self._free_when_quiet, slot, slab)
+
     def _free_when_quiet(self, slot: int, slab: Slab) -> None:
-        if slab.is_written(slot):
-            asyncio.get_running_loop().call_later(ABANDONED_POLL_S, self._free_when_quiet, slot, slab)
-        else:
+        if _obstacle(slot, slab) is None:
             self._make_free(slot)
+        else:
+            self._free_later(slot, slab)
 
     def _make_free(self, slot: int) -> None:
         self._free.append(slot)
         self._on_free()
+
+
+def _obstacle(slot: int, slab: Slab) -> str | None:
+    """Return why a slot that was taken back cannot be granted again yet; None if it can."""
+    try:
+        is_written = slab.is_written(slot)
+    except OSError as error:  # it is looked for through a descriptor, and they may have run out
+        return f"whether a stage still writes into it cannot be known ({error.strerror})"
+    # A call that ended for us has not always ended where it ran: a replica that was taken for dead, or whose call was
+    # cancelled, may write on.
+    return "a stage whose call was given up still writes into it" if is_written else None

@@ -49,12 +49,14 @@ class Hold:
     """What a call works on: one window of one request, and the slot with its arrays.
 
     Attributes:
+        deadline: of the request, in seconds of the monotonic clock.
         record: of the request; each call adds its step.
         window: which window of the audio, from 0.
     """
 
     lease: Lease
     ticket: Ticket
+    deadline: float
     record: RequestRecord
     window: int
 
@@ -124,7 +126,7 @@ class StageCalls:
             StageTimeoutError: the stage hangs.
             AmanuensisError: what the stage raised.
         """
-        patient_until = min(hold.ticket.deadline, time.time() + PATIENCE_S)
+        patient_until = min(hold.deadline, time.monotonic() + PATIENCE_S)
         return await self._call(hold, partial(method, hold.ticket, *args, **kwargs), patient_until)
 
     async def call_now(
@@ -135,7 +137,7 @@ class StageCalls:
 
     async def _call(self, hold: Hold, call: Call[StageResult], patient_until: float) -> StageResult:
         with self._step(hold) as step:
-            while time.time() < patient_until and (self.hung or not self.breaker.lets_in):  # noqa: ASYNC110
+            while time.monotonic() < patient_until and (self.hung or not self.breaker.lets_in):  # noqa: ASYNC110
                 await asyncio.sleep(BREAKER_POLL_S)  # time passing opens it
             self.breaker.begin()
             try:
@@ -178,19 +180,19 @@ class StageCalls:
             await asyncio.sleep(backoff_s(step.made))
 
     async def _attempt(self, hold: Hold, call: Call[StageResult]) -> StageResult:
-        deadline = hold.ticket.deadline
+        deadline = hold.deadline
         if self.hung:
             raise self._timeout_error(deadline)
         began = time.monotonic()
         task = self._start(hold.lease, call)
         while not task.done():
-            left_s = deadline - time.time()
+            left_s = deadline - time.monotonic()
             if left_s > 0 and not self.hung:
                 await self._wait(task, min(left_s, self._look()))
                 continue
             # The ingress may itself have stood still, and find the result a moment later.
             await self._wait(task, GRACE_S)
-            if not task.done() and (self.hung or time.time() >= deadline):
+            if not task.done() and (self.hung or time.monotonic() >= deadline):
                 raise self._timeout_error(deadline)
         if task.cancelled():  # not by us: its channel was closed under it
             raise StageLostError(REPLICA_LOST, retry_after_s=1)
@@ -265,7 +267,7 @@ class StageCalls:
         await asyncio.wait(awaited, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED)
 
     def _timeout_error(self, deadline: float) -> DeadlineExceededError:
-        if time.time() >= deadline:
+        if time.monotonic() >= deadline:
             return DeadlineExceededError.before("it was answered")
         return StageTimeoutError(f"{self.statistics.name} hangs: it has finished nothing for a while; try again")
 

@@ -73,6 +73,7 @@ class RequestRecord:
         client: name of the API key that the request came with.
         traceparent: of the client's own trace (W3C Trace Context); None if it sent none.
         received: seconds since the epoch.
+        began: the same moment, in seconds of the monotonic clock.
         priority: ``high``, ``normal`` or ``low``, as far as it is known yet.
         queue_s: seconds until the first slot; None until then.
         audio_s: length of the decoded audio in seconds.
@@ -90,6 +91,7 @@ class RequestRecord:
     client: str
     traceparent: str | None = None
     received: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.monotonic)
     priority: str = "normal"
     queue_s: float | None = None
     audio_s: float = 0.0
@@ -100,7 +102,6 @@ class RequestRecord:
     steps: list[Step] = field(default_factory=list)
     ended: bool = False
     seconds: float = 0.0
-    _began: float = field(default_factory=time.monotonic)
 
     def add(self, step: Step) -> None:
         """Add a wait that has ended."""
@@ -112,4 +113,4 @@ class RequestRecord:
     def end(self) -> None:
         """Note that the answer is complete, or that there will be none."""
         self.ended = True
-        self.seconds = time.monotonic() - self._began
+        self.seconds = time.monotonic() - self.began

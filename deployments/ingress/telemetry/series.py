@@ -174,6 +174,10 @@ ENCODER_HEALTH = GaugeSeries("amanuensis_encoder_health", "1 for what the latest
 ENCODER_RECOVERIES = CounterSeries(
     "amanuensis_encoder_recoveries_total", "Failures of the device after which it works again."
 )
+START_TIME_SECONDS = GaugeSeries(
+    "amanuensis_start_time_seconds",
+    "When the Ingress started, in seconds since the epoch: since then all counters count, anew after each restart.",
+)
 READY = GaugeSeries("amanuensis_ready", "1 while requests will be served.")
 PIPELINED = GaugeSeries("amanuensis_pipelined", "0 in sequential mode.")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Multiset
+from datetime import UTC, datetime
 from itertools import product
 from typing import Literal, get_args
 
@@ -231,12 +232,14 @@ class Statistics:
 
     Attributes:
         registry: holds all instruments.
+        started_at: the moment since which everything is counted.
         pending_responses: requests under way in the pipeline.
         recent_requests: durations of the requests that were answered.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.started_at = datetime.now(UTC)
         self.queue = QueueStatistics(self.registry)
         instruments = _StageInstruments(self.registry)
         self.mel = StageStatistics("stage1_load_mel", instruments)

@@ -7,7 +7,6 @@ store an input arrives read-only and without a copy, and an output is copied onc
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +46,7 @@ class Handoff:
             RequestCancelledError: the request was given up.
             SlotViolationError: the slot has passed to another request.
         """
-        if time.time() > ticket.deadline:
+        if ticket.is_late:
             raise DeadlineExceededError.before("this stage began")
         if ticket.slab is None:
             return

@@ -197,7 +197,11 @@ class Slab:
             os.close(descriptor)  # the only one of its open file description: the lock ends with it
 
     def is_written(self, slot: int) -> bool:
-        """Return whether any process, this one included, is within ``writing`` of the slot."""
+        """Return whether any process, this one included, is within ``writing`` of the slot.
+
+        Raises:
+            OSError: it cannot be known now: this process, or the machine, has no descriptor left.
+        """
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:  # removed when the service stopped: nobody begins to use it any more

@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.shared.errors import OutOfSpaceError, RequestCancelledError
+from deployments.shared.frames import SAMPLE_RATE
 
 UPLOAD = "upload"
 PCM_SUFFIX = ".pcm"
 RETRY_AFTER_S = 1.0
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def write_upload(directory: Path, data: bytes) -> Path:
@@ -29,7 +31,7 @@ def write_upload(directory: Path, data: bytes) -> Path:
     Raises:
         OutOfSpaceError: the data does not fit; nothing is left of it.
     """
-    with _room_needed():
+    with room_needed():
         path = Path(tempfile.mkdtemp(dir=directory)) / UPLOAD
         try:
             _write(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), data)
@@ -46,13 +48,18 @@ def write_pcm(upload: Path, pcm: NDArray[np.int16]) -> Path:
         OutOfSpaceError: the audio does not fit.
         RequestCancelledError: the upload was removed.
     """
-    with _room_needed():
+    with room_needed():
         try:
             descriptor, name = tempfile.mkstemp(suffix=PCM_SUFFIX, dir=upload.parent)
         except FileNotFoundError as error:
             raise RequestCancelledError.given_up() from error
         _write(descriptor, pcm.data)
     return Path(name)
+
+
+def pcm_bytes(seconds: float) -> int:
+    """Return the size of decoded audio of this length."""
+    return round(seconds * SAMPLE_RATE) * np.dtype(np.int16).itemsize
 
 
 def remove(upload: Path) -> None:
@@ -84,11 +91,16 @@ def _write(descriptor: int, data: bytes | memoryview) -> None:
 
 
 @contextmanager
-def _room_needed() -> Iterator[None]:
+def room_needed() -> Iterator[None]:
+    """Say in a word that a client understands that what is written within the context does not fit.
+
+    Raises:
+        OutOfSpaceError: the file system, or the user's share of it, is full.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in FULL:
             raise
         message = "The requests in flight leave no room for this one; try again later"
         raise OutOfSpaceError(message, retry_after_s=RETRY_AFTER_S) from error

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from deployments.commands.serve import FAST_PATHS, SELF_HEALING
+from deployments.commands.launch.environment import FAST_PATHS, SELF_HEALING
 from deployments.ingress.http.routes import PUBLIC
 from deployments.shared.resources import ENCODER_RESOURCE
 from deployments.shared.settings import ENV_PREFIX, Settings

@@ -54,7 +54,7 @@ class Bench:
 
     def ticket(self, slot: int) -> Ticket:
         """Grant the slot anew, write a log-mel into it, and return the ticket."""
-        ticket = Ticket("test", slot, self.slab.grant(slot), time.time() + 60, str(self.slab.path))
+        ticket = Ticket("test", slot, self.slab.grant(slot), time.monotonic() + 60, str(self.slab.path))
         log_mel = self.slab.view(slot, ticket.generation, Area.LOG_MEL, MEL_SHAPE)
         log_mel[:] = np.random.default_rng(slot).uniform(-1, 1, MEL_SHAPE)
         return ticket
@@ -82,7 +82,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 def test_windows_are_encoded_and_their_slots_are_free_afterwards(bench: Bench) -> None:
     async def scenario() -> None:
         tickets = [bench.ticket(slot) for slot in range(SLOTS)]
-        stale = Ticket("test", 0, tickets[0].generation - 1, time.time() + 60, str(bench.slab.path))
+        stale = Ticket("test", 0, tickets[0].generation - 1, time.monotonic() + 60, str(bench.slab.path))
         *encoded, refused = await bench.encode_all([*tickets, stale])
         assert isinstance(refused, SlotViolationError)
         for ticket, window in zip(tickets, encoded, strict=True):

@@ -79,7 +79,7 @@ class Bench:
         self.backend.order.clear()
 
     async def encode(self, slot: int, value: float = 1.0, priority: int = 1) -> EncodedWindow:
-        ticket = Ticket("test", slot, self.slab.grant(slot), time.time() + 60, str(self.slab.path), priority)
+        ticket = Ticket("test", slot, self.slab.grant(slot), time.monotonic() + 60, str(self.slab.path), priority)
         self.slab.view(slot, ticket.generation, Area.LOG_MEL, MEL_SHAPE)[:] = value
         encoded: EncodedWindow = await self.encoder.encode(
             ticket, SlotArray(slot, ticket.generation, Area.LOG_MEL, MEL_SHAPE)
@@ -162,3 +162,23 @@ def test_urgent_windows_are_encoded_first(bench: Bench) -> None:
 def test_the_pace_is_measured_when_the_encoder_is_warm(bench: Bench) -> None:
     health = asyncio.run(bench.encoder.health())
     assert 0 < health.window_s < 1
+
+
+def test_an_idle_encoder_measures_its_window_a_few_times_more_and_the_least_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_the_start, idle = 3.0, [2.0, 0.5, 0.9]
+    measured = iter([at_the_start, *idle])
+    monkeypatch.setattr(deployments.encoder.deployment, "_measure", lambda *_: next(measured))
+    bench = Bench(tmp_path, monkeypatch)
+
+    async def scenario() -> None:
+        assert (await bench.encoder.health()).window_s == at_the_start, "it is not idle yet"
+        monkeypatch.setattr(deployments.encoder.deployment, "IDLE_S", -1.0)
+        for _ in range(2 * len(idle)):
+            await bench.encoder.health()
+            await asyncio.get_running_loop().run_in_executor(bench.encoder._thread, int)  # the probe is done
+        assert (await bench.encoder.health()).window_s == min(idle)
+        assert next(measured, None) is None
+
+    asyncio.run(scenario())

@@ -50,7 +50,7 @@ class Bench:
         self.limits: list[float] = []
 
     def prepare(self, slot: int, seconds: float) -> asyncio.Task[PreparedAudio]:
-        ticket = Ticket("test", slot, self.slab.grant(slot), time.time() + 60, str(self.slab.path))
+        ticket = Ticket("test", slot, self.slab.grant(slot), time.monotonic() + 60, str(self.slab.path))
         upload = SpooledBlob(str(write_upload(self.spool, silence(seconds))))
         return asyncio.create_task(self.mel.prepare(ticket, upload, SpeechOptions(vad_filter=True, max_window_s=30)))
 

@@ -48,7 +48,7 @@ class Bench:
         self.mel = deployment.func_or_class(settings, load_model(settings))
 
     def ticket(self, slot: int) -> Ticket:
-        return Ticket("test", slot, self.slab.grant(slot), time.time() + 60, str(self.slab.path))
+        return Ticket("test", slot, self.slab.grant(slot), time.monotonic() + 60, str(self.slab.path))
 
     def upload(self, data: bytes) -> SpooledBlob:
         return SpooledBlob(str(write_upload(self._spool, data)))

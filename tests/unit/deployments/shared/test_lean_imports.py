@@ -5,7 +5,7 @@ import sys
 
 from ray._private import ray_constants
 
-from deployments.commands.serve import LEAN_START
+from deployments.commands.launch.environment import LEAN_START
 from deployments.shared.lean_imports import HOOK, HOOK_VARIABLE
 
 PROGRAM = f"""

@@ -41,6 +41,14 @@ def test_the_prototypes_variables_stay_valid(monkeypatch: pytest.MonkeyPatch) ->
     assert "secret" not in repr(settings)
 
 
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_a_variable_that_is_empty_counts_as_not_set(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    otherwise = Settings.resolve({"slots": 9})
+    for variable in (environment_variable(field), f"AMANUENSIS_{field.upper()}"):
+        monkeypatch.setenv(variable, "")
+    assert Settings.resolve({"slots": 9}) == otherwise
+
+
 def test_sequential_mode_is_the_same_graph_with_one_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENABLE_PIPELINE", "false")
     settings = Settings.resolve({"mel_replicas": 4, "max_decoder_replicas": 4, "encoder_replicas": 2})
@@ -63,6 +71,14 @@ def test_sequential_mode_is_the_same_graph_with_one_slot(monkeypatch: pytest.Mon
         ({"request_timeout_s": 100, "max_request_timeout_s": 99}, "max_request_timeout_s"),
         ({"timeout_per_audio_s": 0}, "timeout_per_audio_s"),
         ({"fallback_temperatures": [2.0]}, "fallback_temperatures"),
+        ({"allowed_hosts": ["http://amanuensis"]}, "allowed_hosts.0: 'http://amanuensis' is no host name"),
+        ({"allowed_hosts": ["amanuensis:9000"]}, "allowed_hosts"),
+        ({"allowed_hosts": ["*.example.org"]}, "allowed_hosts"),
+        ({"allowed_hosts": [""]}, "allowed_hosts"),
+        ({"cors_origins": ["app.example.org"]}, "cors_origins.0: 'app.example.org' is no origin"),
+        ({"cors_origins": ["https://app.example.org/"]}, "cors_origins"),
+        ({"cors_origins": ["https://*.example.org"]}, "cors_origins"),
+        ({"cors_origins": ["null"]}, "cors_origins"),
     ],
 )
 def test_a_bad_setting_is_named(arguments: dict[str, object], named: str) -> None:
@@ -146,8 +162,17 @@ class TestLiveChanges:
 
     @pytest.mark.parametrize(
         ("changes", "named"),
-        [({"slots": 4}, "slots"), ({"speed": 1}, "speed"), ({"max_queue_size": -1}, "max_queue_size")],
+        [
+            ({"slots": 4}, "slots"),
+            ({"speed": 1}, "speed"),
+            ({"max_queue_size": -1}, "max_queue_size"),
+            ({1: 2, "slots": 4}, "not 1, slots"),
+            (["max_queue_size"], "must be a mapping"),
+            ("max_queue_size: 64", "must be a mapping"),
+            (None, "must be a mapping"),
+        ],
+        ids=str,
     )
-    def test_what_cannot_change_is_named(self, changes: dict[str, object], named: str) -> None:
+    def test_what_cannot_change_is_named(self, changes: object, named: str) -> None:
         with pytest.raises(ConfigurationError, match=named):
             Settings.resolve({}).changed(changes)

@@ -149,7 +149,7 @@ def test_deadlines_and_budgets_are_recorded(tmp_path: Path) -> None:
 
 def test_a_request_that_never_got_a_slot_is_recorded_without_a_stage(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        lease = await bench.service.admission.next_slot(0, time.time() + 60)  # type: ignore[arg-type]
+        lease = await bench.service.admission.next_slot(0, time.monotonic() + 60)  # type: ignore[arg-type]
         answer = await asyncio.to_thread(
             TestClient(create_app(bench.service)).post,
             "/v1/audio/transcriptions",

@@ -1,7 +1,10 @@
 """The HTTP application over scripted stages: what only happens when something else goes wrong."""
 
 import asyncio
+import errno
 import json
+import os
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -192,7 +195,7 @@ def test_a_stage_that_no_slot_is_left_to_try_makes_the_service_unready(tmp_path:
         asked.encoder.health = EncoderHealth("cpu:test", "healthy")
         assert breaker.state == "half_open"
         reasons = [asked.unavailable_stage]
-        lease = await asked.admission.next_slot(Priority.NORMAL, time.time() + 60)
+        lease = await asked.admission.next_slot(Priority.NORMAL, time.monotonic() + 60)
         reasons.append(asked.unavailable_stage)
         lease.close()
         reasons.append(asked.unavailable_stage)
@@ -287,6 +290,35 @@ def test_what_takes_too_long_does_not_keep_a_draining_service(tmp_path: Path) ->
         wait_for_work(asked)
         assert client.portal.call(asked.drain) is False
         assert accepted.result().status_code == 200
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
+def test_a_temporary_directory_that_is_full_refuses_a_large_upload(
+    reason: int, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(*_: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", is_full)
+    large = client.post("/v1/audio/transcriptions", files={"file": ("a.wav", bytes(2 * 2**20))})
+    assert (large.status_code, large.json()["error"]["code"]) == (503, "out_of_space")
+    assert large.headers["retry-after"] == "1"
+    assert post(client).status_code == 200, "a small one needs no file"
+
+
+def test_the_temporary_directory_is_found_before_it_can_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with TestClient(create_app(service(ScriptedStages(), tmp_path))):
+        assert tempfile.tempdir is not None
+
+
+def test_malformed_forms_write_no_log(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    for body in (b"strangers write this", b"--x\r\nno header\r\n\r\n", b"--x\r\n: \r\n\r\n--x--"):
+        assert client.post("/v1/audio/transcriptions", content=body, headers=headers).status_code == 400
+    assert [record.getMessage() for record in caplog.records if record.name != "ray.serve"] == []
 
 
 def test_live_settings_hold_at_once(tmp_path: Path) -> None:

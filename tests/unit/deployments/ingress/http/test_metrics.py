@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,16 @@ def test_the_replicas_that_are_shown_are_those_that_answer(tmp_path: Path, monke
         stages.replica_counts["decoder"] = 5
         wait_until(lambda: asked.replicas == (2, 3, 5))
         assert shown_replicas(client) == [dict(zip(STAGES, (2, 3, 5), strict=True))] * 3
+
+
+def test_statistics_say_since_when_they_count(tmp_path: Path) -> None:
+    before = time.time()
+    with TestClient(create_app(service(ScriptedStages(1), tmp_path))) as client:
+        stats = client.get("/stats").json()
+        started = datetime.fromisoformat(stats["started_at"])
+        assert before <= started.timestamp() <= time.time()
+        assert stats["pipeline"]["pipeline"]["started_at"] == stats["started_at"]
+        assert Scrape(client).value("amanuensis_start_time_seconds") == pytest.approx(started.timestamp(), abs=0.001)
 
 
 def test_no_replica_is_shown_before_one_has_answered(tmp_path: Path) -> None:

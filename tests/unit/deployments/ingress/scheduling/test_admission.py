@@ -48,7 +48,7 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
 
 
 async def acquire(queue: Admission, priority: Priority = Priority.NORMAL, seconds: float = SOON) -> Lease:
-    return await queue.next_slot(priority, time.time() + seconds)
+    return await queue.next_slot(priority, time.monotonic() + seconds)
 
 
 def test_grants_until_the_slots_are_used_up_then_in_order() -> None:
@@ -116,7 +116,7 @@ def test_a_deadline_ends_the_wait_and_leaves_no_trace() -> None:
     async def scenario() -> None:
         queue = admission(slots=1)
         held = await acquire(queue)
-        with pytest.raises(QueueTimeoutError) as late, queue.enter(deadline=time.time() + 0.01) as entry:
+        with pytest.raises(QueueTimeoutError) as late, queue.enter(deadline=time.monotonic() + 0.01) as entry:
             await queue.first_slot(entry)
         assert (late.value.status, late.value.retry_after_s) == (503, 1)
         with pytest.raises(DeadlineExceededError):
@@ -323,7 +323,7 @@ def test_who_cannot_make_the_deadline_is_refused_at_once_and_told_when_to_come_b
         began = time.monotonic()  # 20 wait: a slot after 10.5 s, an answer a second later
 
         async def ask(seconds: float, priority: Priority = Priority.NORMAL) -> None:
-            deadline = time.time() + seconds
+            deadline = time.monotonic() + seconds
             with queue.enter(priority, deadline) as entry:
                 (await queue.first_slot(entry)).close()
 
@@ -349,7 +349,7 @@ def test_the_priority_of_the_form_counts_once_it_is_known() -> None:
         await work(queue, 1.0, 10)
         busy = asyncio.create_task(work(queue, 1.0, 11))
         await asyncio.sleep(0.001)
-        deadline = time.time() + 5
+        deadline = time.monotonic() + 5
         with queue.enter(Priority.HIGH, deadline) as entry:
             queue.move(entry, Priority.LOW)
             with pytest.raises(OverloadedError):
@@ -363,13 +363,13 @@ def test_the_priority_of_the_form_counts_once_it_is_known() -> None:
 def test_nothing_is_refused_before_the_pace_is_known_or_while_a_slot_is_free() -> None:
     async def scenario() -> None:
         queue = admission(slots=2, max_queue_size=100)
-        deadline = time.time() + 0.001
+        deadline = time.monotonic() + 0.001
         busy = asyncio.create_task(work(queue, 100.0, 4))
         await asyncio.sleep(0.001)
         with queue.enter(deadline=deadline) as entry, pytest.raises(QueueTimeoutError):
             await queue.first_slot(entry)
         await busy  # the pace is known to be terrible now
-        with queue.enter(deadline=time.time() + 0.001) as entry:
+        with queue.enter(deadline=time.monotonic() + 0.001) as entry:
             (await queue.first_slot(entry)).close()
 
     virtual_time.run(scenario())
@@ -387,12 +387,12 @@ def test_uploads_that_came_before_are_ahead() -> None:
 
         uploads = [asyncio.create_task(upload()) for _ in range(5)]
         await asyncio.sleep(0)
-        with pytest.raises(OverloadedError), queue.enter(deadline=time.time() + 5):
+        with pytest.raises(OverloadedError), queue.enter(deadline=time.monotonic() + 5):
             pass
-        with queue.enter(Priority.HIGH, time.time() + 5):
+        with queue.enter(Priority.HIGH, time.monotonic() + 5):
             pass
         await asyncio.gather(*uploads)
-        with queue.enter(deadline=time.time() + 5):
+        with queue.enter(deadline=time.monotonic() + 5):
             pass
         held.close()
 
@@ -405,7 +405,7 @@ def test_who_would_get_a_slot_too_late_to_use_it_gives_up_before_the_deadline() 
         await work(queue, 2.0, 10)
         held = await acquire(queue)
         began = time.monotonic()
-        with queue.enter(deadline=time.time() + 5) as entry, pytest.raises(QueueTimeoutError) as late:
+        with queue.enter(deadline=time.monotonic() + 5) as entry, pytest.raises(QueueTimeoutError) as late:
             await queue.first_slot(entry)
         assert time.monotonic() - began == pytest.approx(5 - 2)
         assert late.value.retry_after_s == 1
@@ -433,7 +433,7 @@ def test_a_cold_start_lets_in_no_more_than_the_measured_pace_can_answer() -> Non
         with ExitStack() as places:
             for _ in range(256):
                 try:
-                    places.enter_context(queue.enter(deadline=time.time() + SOON))
+                    places.enter_context(queue.enter(deadline=time.monotonic() + SOON))
                 except OverloadedError as refused:
                     retry_after_s.append(refused.retry_after_s or 0)
             assert 16 < queue.waiting < SOON / BESIDE_OTHERS
@@ -468,7 +468,7 @@ def test_windows_in_turn_go_before_requests_that_have_not_begun() -> None:
         order: list[str] = []
 
         async def window(name: str, priority: Priority, *, in_turn: bool) -> None:
-            lease = await queue.next_slot(priority, time.time() + SOON, in_turn=in_turn)
+            lease = await queue.next_slot(priority, time.monotonic() + SOON, in_turn=in_turn)
             order.append(name)
             lease.close()
 
@@ -494,10 +494,10 @@ def test_a_file_that_this_machine_cannot_do_in_its_time_is_rejected_with_what_de
         with pytest.raises(
             TimeoutTooShortError, match=r"130 windows .* 60 s are left.*max_request_timeout_s"
         ) as rejected:
-            queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.time() + 60)
+            queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.monotonic() + 60)
         assert (rejected.value.status, rejected.value.param) == (400, "x-timeout-seconds")
         assert "timeout_per_audio_s" in rejected.value.message
-        queue.end(queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.time() + 600))
+        queue.end(queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.monotonic() + 600))
 
     virtual_time.run(scenario())
 
@@ -506,15 +506,15 @@ def test_a_file_is_refused_where_the_rests_of_others_leave_it_no_time() -> None:
     async def scenario() -> None:
         queue = admission(slots=2)
         queue.foresee(1.0)
-        rests = [queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.time() + 3600) for _ in range(5)]
+        rests = [queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.monotonic() + 3600) for _ in range(5)]
         with pytest.raises(OverloadedError, match="max_request_timeout_s") as refused:
-            queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.time() + 600)
+            queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.monotonic() + 600)
         assert refused.value.retry_after_s
-        queue.end(queue.begin(Priority.HIGH, windows=130, turn=4, deadline=time.time() + 600))
-        queue.end(queue.begin(Priority.NORMAL, windows=20, turn=4, deadline=time.time() + 600))
+        queue.end(queue.begin(Priority.HIGH, windows=130, turn=4, deadline=time.monotonic() + 600))
+        queue.end(queue.begin(Priority.NORMAL, windows=20, turn=4, deadline=time.monotonic() + 600))
         for rest in rests:
             queue.end(rest)
-        queue.end(queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.time() + 600))
+        queue.end(queue.begin(Priority.NORMAL, windows=130, turn=4, deadline=time.monotonic() + 600))
 
     virtual_time.run(scenario())
 

@@ -161,7 +161,7 @@ class Simulation:
         await asyncio.gather(*requests)
 
     async def _request(self, priority: Priority) -> None:
-        deadline, inside = time.time() + self._deadline_s, False
+        deadline, inside = time.monotonic() + self._deadline_s, False
         try:
             with self._admission.enter(priority, deadline) as entry:
                 inside = True
@@ -175,7 +175,7 @@ class Simulation:
             hold_s = self.SLOTS / self.CAPACITY
             await asyncio.sleep(self._random.gammavariate(self.HOLD_SHAPE, hold_s / self.HOLD_SHAPE))
             lease.close()
-            self.outcomes["answered" if time.time() <= deadline else "worked on in vain"] += 1
+            self.outcomes["answered" if time.monotonic() <= deadline else "worked on in vain"] += 1
             self.answered[priority] += 1
 
 

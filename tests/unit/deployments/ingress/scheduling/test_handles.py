@@ -43,11 +43,28 @@ def outcome(error: BaseException) -> AmanuensisError:
         rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED),
         RuntimeError("Unexpected error (StatusCode.UNKNOWN): None."),
         ActorUnavailableError("gone", b"1" * 16),
+        asyncio.CancelledError(),
     ],
-    ids=["internal", "cancelled", "exhausted", "unexpected", "unavailable"],
+    ids=["internal", "cancelled", "exhausted", "unexpected", "unavailable", "channel closed"],
 )
 def test_an_error_of_the_transport_is_a_lost_replica(error: BaseException) -> None:
     assert type(outcome(error)) is StageLostError
+
+
+def test_a_call_that_its_caller_gives_up_is_not_lost() -> None:
+    class Waiting:
+        async def remote(self, *_: object) -> None:
+            await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        method: Any = Waiting()
+        call = asyncio.create_task(call_stage(method, EncoderHealth))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait((call,))
+        assert call.cancelled()
+
+    asyncio.run(scenario())
 
 
 def test_an_error_of_the_stage_is_not() -> None:

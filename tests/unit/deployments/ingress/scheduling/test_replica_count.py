@@ -21,7 +21,7 @@ UNAVAILABLE = DeploymentUnavailableError(DeploymentID(name="Decoder"))
 class Deployment:
     """The handle of a deployment whose replicas answer so, or that cannot be asked at all."""
 
-    def __init__(self, answers: Sequence[object] | Exception) -> None:
+    def __init__(self, answers: Sequence[object] | BaseException) -> None:
         self._answers = answers
 
     def options(self, **_: object) -> "Deployment":
@@ -34,7 +34,7 @@ class Deployment:
     async def results_async(self, *, timeout_s: float, return_exceptions: bool) -> Sequence[object]:
         assert timeout_s == ANSWER_S
         assert return_exceptions
-        if isinstance(self._answers, Exception):
+        if isinstance(self._answers, BaseException):
             raise self._answers
         return self._answers
 
@@ -48,13 +48,25 @@ class Deployment:
         ([UNAVAILABLE], 0),
         ([TimeoutError()], None),
         ([DIED], None),
+        ([asyncio.CancelledError()], None),
         ([[PROGRESS], [PROGRESS]], 2),
         ([[PROGRESS], UNAVAILABLE], 1),
         ([[PROGRESS], TimeoutError()], None),
     ],
-    ids=["one", "three", "died", "none", "hangs", "lost", "two encoders", "one of two", "one of two hangs"],
+    ids=[
+        "one",
+        "three",
+        "died",
+        "none",
+        "hangs",
+        "lost",
+        "channel closed",
+        "two encoders",
+        "one of two",
+        "one of two hangs",
+    ],
 )
-def test_those_that_answer_are_counted(deployments: list[Sequence[object] | Exception], count: int | None) -> None:
+def test_those_that_answer_are_counted(deployments: list[Sequence[object] | BaseException], count: int | None) -> None:
     handles: Any = [Deployment(answers) for answers in deployments]
     assert asyncio.run(count_replicas(handles)) == count
 

@@ -50,7 +50,7 @@ def upload(spool: Path) -> Path:
 
 
 def ticket(slab: Slab, slot: int, generation: int, seconds: float = 60) -> Ticket:
-    return Ticket("r", slot, generation, time.time() + seconds, str(slab.path))
+    return Ticket("r", slot, generation, time.monotonic() + seconds, str(slab.path))
 
 
 SERVICE = """

@@ -251,7 +251,7 @@ def single_slot(tmp_path: Path) -> tuple[Slab, Admission]:
 
 
 async def next_owner(admission: Admission, seconds: float) -> Lease:
-    return await admission.next_slot(Priority.NORMAL, time.time() + seconds)
+    return await admission.next_slot(Priority.NORMAL, time.monotonic() + seconds)
 
 
 @pytest.mark.parametrize("end", [signal.SIGCONT, signal.SIGKILL])
