@@ -1,6 +1,6 @@
 # The service in a container: docs/deploy-docker.md.
 #   docker build -t amanuensis .                         9 GB: WhisperX's aligner needs PyTorch, which brings CUDA along
-#   docker build -t amanuensis --build-arg ALIGNER= .    1.6 GB: without the aligner; all but the setting align_model works
+#   docker build -t amanuensis --build-arg ALIGNER= .    1.6 GB: without it; all but the setting align_model works
 FROM debian:trixie-slim AS uv
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -51,6 +51,6 @@ VOLUME ["/var/cache/amanuensis", "/var/lib/amanuensis"]
 EXPOSE 9000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=3m \
-  CMD ["wget", "--quiet", "--no-proxy", "--tries=1", "--output-document=/dev/null", "http://127.0.0.1:9000/health/ready"]
+  CMD ["wget", "--quiet", "--no-proxy", "--tries=1", "-O", "/dev/null", "http://127.0.0.1:9000/health/ready"]
 ENTRYPOINT ["tini", "--", "amanuensis"]
 CMD ["serve", "/etc/amanuensis/serve_config.yaml"]

@@ -48,7 +48,7 @@ class TestImage:
         assert instruction("CMD") == f'["serve", "{target}"]'
 
     def test_it_answers_on_the_port_that_it_exposes(self) -> None:
-        assert CONFIG["http_options"] == {"host": "0.0.0.0", "port": int(instruction("EXPOSE"))}  # noqa: S104
+        assert CONFIG["http_options"] == {"host": "0.0.0.0", "port": int(instruction("EXPOSE"))}
 
     def test_its_health_is_asked_where_no_key_is_needed(self) -> None:
         (path,) = re.findall(rf"http://127\.0\.0\.1:{PORT}([/\w]+)", instruction("HEALTHCHECK"))
