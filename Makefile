@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv),.uv/bin/uv)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: serve test check format bench lock clean
+.PHONY: serve test check format bench wheel lock clean
 
 serve: $(INSTALLED)
 	$(BIN)/amanuensis serve serve_config.yaml
@@ -29,6 +29,10 @@ format: $(INSTALLED)
 bench: $(INSTALLED)
 	PATH="$(CURDIR)/.uv/bin:$$PATH" $(BIN)/amanuensis bench throughput
 
+# What is installed where there is no source tree: dist/amanuensis-VERSION-py3-none-any.whl.
+wheel: $(UV)
+	$(UV) build --quiet --wheel --out-dir dist .
+
 # Regenerates the lock from pyproject.toml; for every supported Python, with hashes, without addresses.
 lock: $(UV)
 	$(UV) pip compile pyproject.toml --extra base-model --extra bench --group dev --universal --python-version 3.11 \
@@ -45,4 +49,4 @@ $(INSTALLED): requirements.lock pyproject.toml | $(UV)
 	.uv/bin/python -m pip install --quiet uv
 
 clean:
-	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache results
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache dist results

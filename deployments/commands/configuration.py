@@ -151,9 +151,14 @@ def _unknown(mapping: Mapping[str, Any], known: tuple[str, ...], what: str) -> I
 
 def default_path() -> Path:
     """Return the configuration in the current directory; without one, the one that comes with the package."""
+    own = Path.cwd() / FILE_NAME
+    return own if own.is_file() else packaged_path()
+
+
+def packaged_path() -> Path:
+    """Return the configuration that comes with the package."""
     # The wheel has it in the package, the source tree beside it.
-    places = (Path.cwd(), PACKAGE, PACKAGE.parent)
-    return next(path for place in places if (path := place / FILE_NAME).is_file())
+    return next(path for place in (PACKAGE, PACKAGE.parent) if (path := place / FILE_NAME).is_file())
 
 
 def _reason(error: Exception) -> str:

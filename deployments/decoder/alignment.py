@@ -67,7 +67,8 @@ class PhonemeAligner:
             language: ISO code.
 
         Raises:
-            ConfigurationError: the model is neither on this machine nor available over the network.
+            ConfigurationError: the model is neither on this machine nor available over the network, or WhisperX is
+                not installed.
         """
         if model is not None and _is_path(model) and not Path(model).is_dir():
             raise ConfigurationError(
@@ -75,7 +76,13 @@ class PhonemeAligner:
             )
         # Imported here because it takes 13 s, and only replicas with an aligner need it.
         take_in()  # WhisperX needs pandas
-        from whisperx import alignment  # noqa: PLC0415
+        try:
+            from whisperx import alignment  # noqa: PLC0415
+        except ImportError as error:
+            raise ConfigurationError(
+                f"align_model needs WhisperX, which cannot be imported here ({error}); install it with "
+                "`pip install whisperx`, or set no align_model"
+            ) from error
 
         self._whisperx: Any = alignment
         try:

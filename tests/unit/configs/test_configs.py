@@ -1,6 +1,7 @@
-"""Every preset in ``configs``: Serve accepts it, and its arguments are settings."""
+"""What ``configs`` and the files for containers say: Serve accepts it, and what they set are settings."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,19 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.commands.launch.environment import FAST_PATHS, SELF_HEALING
+from deployments.ingress.http.routes import PUBLIC
 from deployments.shared.resources import ENCODER_RESOURCE
-from deployments.shared.settings import Settings
+from deployments.shared.settings import ENV_PREFIX, Settings
 from tests.support.paths import ROOT
 
 KUBERNETES = ROOT / "configs" / "kubernetes-rayservice.yaml"
-PRESETS = [ROOT / "serve_config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
+KUBERNETES_CPU = ROOT / "configs" / "kubernetes-cpu.yaml"
+PRESETS = [ROOT / "serve_config.yaml", *sorted({*(ROOT / "configs").glob("*.yaml")} - {KUBERNETES_CPU})]
 """What Prometheus reads is called ``.yml``."""
+
+
+NAMES_VARIABLES = [ROOT / "Dockerfile", ROOT / "compose.yaml", *sorted((ROOT / "docs").glob("deploy-*.md"))]
+NAMES_VARIABLES += sorted(path for path in (ROOT / "configs").rglob("*") if path.suffix in {".service", ".yaml"})
 
 
 def serve_config(path: Path) -> dict[str, Any]:
@@ -43,6 +50,12 @@ def test_serve_and_the_service_accept_it(path: Path) -> None:
         assert most == 0 or most > fewest, "a maximum that is no more than the minimum says nothing"
     assert settings.max_decoder_replicas * (settings.decoder_batch_size // 2) <= settings.slots, "never reached"
     assert settings.max_mel_replicas * settings.mel_threads <= settings.slots, "never reached"
+
+
+@pytest.mark.parametrize("path", NAMES_VARIABLES, ids=lambda path: str(path.name))
+def test_variables_are_those_of_settings(path: Path) -> None:
+    named = set(re.findall(rf"\b{ENV_PREFIX}[A-Z0-9_]+\b", path.read_text(encoding="utf-8")))
+    assert named - {f"{ENV_PREFIX}{field.upper()}" for field in Settings.model_fields} == set()
 
 
 def test_the_small_box_keeps_its_uploads_below_a_quarter_of_its_memory() -> None:
@@ -93,3 +106,34 @@ class TestKubernetes:
         """KubeRay deploys it only when the head is ready."""
         for pod in pods:
             assert not {"readinessProbe", "startupProbe"} & pod["containers"][0].keys()
+
+
+class TestKubernetesWithoutNpu:
+    @pytest.fixture(scope="class")
+    def objects(self) -> dict[str, dict[str, Any]]:
+        return {each["kind"]: each["spec"] for each in yaml.safe_load_all(KUBERNETES_CPU.read_text(encoding="utf-8"))}
+
+    @pytest.fixture(scope="class")
+    def pod(self, objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        spec: dict[str, Any] = objects["Deployment"]["template"]["spec"]
+        return spec
+
+    def test_the_probes_ask_what_is_answered_without_a_key(self, pod: dict[str, Any]) -> None:
+        (container,) = pod["containers"]
+        asked = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
+        assert {probe["path"] for probe in asked.values()} <= {route.path for route in PUBLIC}
+        assert asked["liveness"]["path"] != asked["readiness"]["path"], "a service that drains must not be killed"
+        assert {probe["port"] for probe in asked.values()} <= {port["name"] for port in container["ports"]}
+
+    def test_the_port_is_the_image_s(self, objects: dict[str, dict[str, Any]], pod: dict[str, Any]) -> None:
+        port = serve_config(ROOT / "configs" / "container.yaml")["http_options"]["port"]
+        (named,) = pod["containers"][0]["ports"]
+        assert named["containerPort"] == port
+        assert [each["targetPort"] for each in objects["Service"]["ports"]] == [named["name"]]
+        assert objects["Service"]["selector"] == objects["Deployment"]["template"]["metadata"]["labels"]
+
+    def test_it_outlives_the_draining_and_has_what_it_mounts(self, pod: dict[str, Any]) -> None:
+        assert pod["terminationGracePeriodSeconds"] > Settings.resolve({}).drain_timeout_s
+        mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
+        assert mounts["shared-memory"] == str(Settings.resolve({}).shared_memory_dir)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,6 +54,14 @@ def aligner(model_dir: Path) -> PhonemeAligner:
 @pytest.fixture(scope="module")
 def clip() -> Clip:
     return load_clips()[6]
+
+
+def test_where_whisperx_is_not_installed_the_error_says_what_to_do(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "whisperx", None)  # makes its import fail
+    with pytest.raises(ConfigurationError, match="pip install whisperx"):
+        PhonemeAligner(str(model_dir), "en")
 
 
 def align(aligner: PhonemeAligner, clip: Clip, text: str, offset_s: float = 0.0) -> tuple[Word, ...]:
