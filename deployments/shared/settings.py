@@ -258,7 +258,7 @@ class Settings(BaseSettings):
         description="an Encoder that has work and finishes nothing for this long hangs; longer if the model is slow",
     )
     decoder_budget_s: Seconds = Field(
-        30.0,
+        15.0,
         description="a Decoder that has work and finishes nothing for this long hangs; longer if the model is slow",
     )
     drain_timeout_s: Seconds = Field(

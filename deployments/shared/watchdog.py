@@ -25,8 +25,8 @@ STEPS = 64
 FIRST_STEP_FACTOR = 10.0
 """Factor of the budget until a first step is seen: the model may be large, and the machine slow."""
 
-HUNG_AFTER = 2.0
-"""Budgets without a step after which a replica is replaced. After one budget, the ingress gives up its calls."""
+HUNG_AFTER = 1.5
+"""Budgets without a step after which a replica is replaced. After one budget, the ingress sends it nothing more."""
 
 
 class ProgressWatch:

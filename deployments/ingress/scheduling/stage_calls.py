@@ -32,6 +32,9 @@ LOOK_S = 1.0
 ANSWER_S = 3.0
 """The longest that a replica may take to say whether it gets on."""
 
+REPLACED_S = 60.0
+"""The longest that calls wait for the replacement of a replica that hangs."""
+
 PATIENCE_S = 30.0
 """Seconds that a request that has begun waits for a stage that is left alone: what was done is worth the wait."""
 
@@ -77,9 +80,10 @@ class _Attempts:
 class StageCalls:
     """The calls of one stage.
 
-    A call waits for its result until its deadline: under load it waits for all those ahead of it. Only a stage that
-    hangs ends its calls earlier: one that has work, has finished nothing for its budget, neither these calls nor any
-    other, and when asked says that it gets nowhere, or says nothing. Nothing more is sent to it until it gets on.
+    A call waits for its result until its deadline: under load it waits for all those ahead of it. A stage hangs that
+    has work, has finished nothing for its budget, neither these calls nor any other, and when asked says that it gets
+    nowhere, or says nothing. Serve replaces its replica then, which ends the calls, and they are made again. Only where
+    that does not happen in ``REPLACED_S`` do they fail.
 
     A call that is given up, by its deadline, its request or because the stage hangs, goes on by itself and keeps its
     hold on the slot. While a lost replica is being replaced, calls wait for its successor: only their deadlines bound
@@ -102,7 +106,6 @@ class StageCalls:
         self.statistics = statistics
         self.breaker = CircuitBreaker(statistics.name, _now)
         self.budget_s = budget_s
-        self.hung = False
         self._retries = retries
         self._progress = progress
         self._watch = ProgressWatch(budget_s, slack=0.0, clock=_now)
@@ -111,6 +114,12 @@ class StageCalls:
         self._question: asyncio.Task[None] | None = None
         self._trusted_until = 0.0
         self._lost_at: float | None = None
+        self._hung_at: float | None = None
+
+    @property
+    def hung(self) -> bool:
+        """Whether the stage has work and gets nowhere."""
+        return self._hung_at is not None
 
     async def __call__(
         self, hold: Hold, method: Method[P, StageResult], *args: P.args, **kwargs: P.kwargs
@@ -123,7 +132,7 @@ class StageCalls:
         Raises:
             CircuitOpenError: the stage is broken at the moment.
             DeadlineExceededError: no result in time.
-            StageTimeoutError: the stage hangs.
+            StageTimeoutError: the stage hangs, and was not replaced in time.
             AmanuensisError: what the stage raised.
         """
         patient_until = min(hold.deadline, time.monotonic() + PATIENCE_S)
@@ -181,24 +190,27 @@ class StageCalls:
 
     async def _attempt(self, hold: Hold, call: Call[StageResult]) -> StageResult:
         deadline = hold.deadline
-        if self.hung:
-            raise self._timeout_error(deadline)
         began = time.monotonic()
         task = self._start(hold.lease, call)
         while not task.done():
-            left_s = deadline - time.monotonic()
-            if left_s > 0 and not self.hung:
+            left_s = self._time_left(deadline)
+            if left_s > 0:
                 await self._wait(task, min(left_s, self._look()))
                 continue
             # The ingress may itself have stood still, and find the result a moment later.
             await self._wait(task, GRACE_S)
-            if not task.done() and (self.hung or time.monotonic() >= deadline):
-                raise self._timeout_error(deadline)
+            if not task.done() and self._time_left(deadline) <= 0:
+                raise self._timeout_error()
         if task.cancelled():  # not by us: its channel was closed under it
             raise StageLostError(REPLICA_LOST, retry_after_s=1)
         result = task.result()
         self.statistics.processed(time.monotonic() - began, result.timing)
         return result
+
+    def _time_left(self, deadline: float) -> float:
+        """Return for how many seconds a call may still be waited for."""
+        until = deadline if self._hung_at is None else min(deadline, self._hung_at + REPLACED_S)
+        return until - time.monotonic()
 
     def _start(self, lease: Lease, call: Call[StageResult]) -> asyncio.Task[StageResult]:
         task = asyncio.ensure_future(call())
@@ -214,7 +226,7 @@ class StageCalls:
         """Note that a call has ended, whether or not somebody still waits for it."""
         self.statistics.ended()
         self._under_way -= 1
-        self.hung = False
+        self._hung_at = None
         if task.cancelled() or isinstance(task.exception(), StageLostError):
             self._lost_at = time.monotonic()
         elif self._work is not None:
@@ -226,7 +238,7 @@ class StageCalls:
     def _look(self) -> float:
         """Ask the stage whether it gets on, if it seems to hang; return in how many seconds to look again."""
         stalled_s = self._watch.progress().stalled_s
-        if self._lost_at is not None or time.monotonic() < self._trusted_until:
+        if self._lost_at is not None or self.hung or time.monotonic() < self._trusted_until:
             return LOOK_S
         if stalled_s < self.budget_s:
             return min(LOOK_S, self.budget_s - stalled_s)
@@ -238,10 +250,10 @@ class StageCalls:
         gets_on = await self._gets_on()
         self._question = None
         if gets_on:
-            self.hung = False
+            self._hung_at = None
             self._trusted_until = time.monotonic() + LOOK_S
         elif self._lost_at is None and self._watch.progress().stalled_s >= self.budget_s:
-            self.hung = True
+            self._hung_at = self._hung_at or time.monotonic()
             # The call that it waits for may be lost for good, while the stage has long been well again.
             asyncio.get_running_loop().call_later(LOOK_S, self._ask_again)
 
@@ -266,10 +278,10 @@ class StageCalls:
         awaited = {task} if self._question is None else {task, self._question}
         await asyncio.wait(awaited, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED)
 
-    def _timeout_error(self, deadline: float) -> DeadlineExceededError:
-        if time.monotonic() >= deadline:
-            return DeadlineExceededError.before("it was answered")
-        return StageTimeoutError(f"{self.statistics.name} hangs: it has finished nothing for a while; try again")
+    def _timeout_error(self) -> DeadlineExceededError:
+        if self.hung:
+            return StageTimeoutError(f"{self.statistics.name} hangs: it has finished nothing for a while; try again")
+        return DeadlineExceededError.before("it was answered")
 
 
 def _now() -> float:

@@ -56,13 +56,13 @@ def test_work_that_takes_steps_is_never_hung_however_long_it_takes() -> None:
             work.progressed()
 
 
-def test_work_without_a_step_for_two_budgets_fails_the_check() -> None:
+def test_work_without_a_step_for_too_long_fails_the_check() -> None:
     bench = Bench()
     with bench.watch.work():
-        bench.stalled_s(HUNG_AFTER * BUDGET_S - 1)
+        bench.stalled_s(HUNG_AFTER * BUDGET_S - 0.5)
         bench.watch.check_progress()
         bench.stalled_s(1)
-        with pytest.raises(StageHungError, match="10 s"):
+        with pytest.raises(StageHungError, match="8 s"):
             bench.watch.check_progress()
     bench.watch.check_progress()
 

@@ -136,13 +136,11 @@ def test_the_time_recorded_is_that_which_the_length_of_the_audio_gave(tmp_path: 
 
 def test_deadlines_and_budgets_are_recorded(tmp_path: Path) -> None:
     with running(tmp_path, ScriptedStages(1, hangs), decoder_budget_s=0.01) as bench:
-        assert post(bench.client).status_code == 504
-        assert (
-            bench.client.post(
-                "/v1/audio/transcriptions", files={"file": ("a", b"x")}, headers={"x-timeout-seconds": "0.005"}
-            ).status_code
-            == 504
-        )
+        for seconds in ("0.1", "0.005"):
+            answer = bench.client.post(
+                "/v1/audio/transcriptions", files={"file": ("a", b"x")}, headers={"x-timeout-seconds": seconds}
+            )
+            assert answer.status_code == 504
         codes = {record.code: record.stage for record in bench.recorded(2)}
     assert codes == {"stage_timeout": "stage3_decoder_align", "deadline_exceeded": "stage3_decoder_align"}
 

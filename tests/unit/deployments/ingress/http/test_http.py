@@ -174,11 +174,11 @@ def test_a_stage_that_hangs_makes_the_service_unready_until_it_gets_on(tmp_path:
     asked = service(ScriptedStages(), tmp_path)
     with TestClient(create_app(asked)) as client:
         decoder = asked.graph.decoder
-        decoder.hung = True
+        decoder._hung_at = time.monotonic()
         answer = client.get("/health/ready")
         assert answer.status_code == 503
         assert answer.json()["reason"] == "stage3_decoder_align hangs: it has work and finishes nothing"
-        decoder.hung = False
+        decoder._hung_at = None
         assert client.get("/health/ready").status_code == 200
 
 
@@ -328,7 +328,8 @@ def test_live_settings_hold_at_once(tmp_path: Path) -> None:
     asked = service(ScriptedStages(1, waits), tmp_path)
     with TestClient(create_app(asked)) as client:
         asked.change({"decoder_budget_s": 0.05})
-        assert post(client).json()["error"]["code"] == "stage_timeout"
+        answer = client.post("/v1/audio/transcriptions", files=FILE, headers={"x-timeout-seconds": "0.2"})
+        assert answer.json()["error"]["code"] == "stage_timeout", "it hangs: its budget is less than what it takes"
         asked.change({"max_upload_bytes": 10})
         assert post(client).status_code == 413
         asked.change({})

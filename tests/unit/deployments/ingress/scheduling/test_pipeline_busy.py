@@ -23,7 +23,7 @@ from deployments.shared.contracts import (
     StageProgress,
     Ticket,
 )
-from deployments.shared.errors import AmanuensisError
+from deployments.shared.errors import AmanuensisError, StageLostError
 from deployments.shared.settings import Settings
 from deployments.shared.watchdog import ProgressWatch
 from tests.support import pipelines, virtual_time
@@ -77,8 +77,14 @@ class BusyStages(ScriptedStages):
             with self._watches["encoder"].work():
                 if self.hangs:
                     await self.killed.wait()
+                    raise StageLostError("its replica was killed")
                 await asyncio.sleep(self.window_s)
         return await super().encode(ticket, log_mel)
+
+    def replace_encoder(self) -> None:
+        """Serve's answer to a replica that hangs: its calls are lost, those from now on are its successor's."""
+        self.hangs = False
+        self.killed.set()
 
     async def progress(self, stage: StageName) -> StageProgress:
         return self._watches[stage].progress() if stage in self._watches else StageProgress(math.inf, 0.0)
@@ -176,21 +182,33 @@ def test_hour_long_files_alone_are_not_taken_for_a_hung_stage() -> None:
     run(scenario)
 
 
-def test_a_stuck_encoder_costs_the_requests_it_holds_and_closes_the_service_until_it_is_replaced() -> None:
+def test_a_stuck_encoder_costs_no_request_when_it_is_replaced() -> None:
     async def scenario() -> None:
         stages = BusyStages(window_s=0.5)
         bench = Bench(stages)
         stages.hangs = True
-        outcomes = await bench.ask_at_once(*["request"] * FAILURES)
-        assert outcomes == {"stage_timeout": FAILURES}
+        outcomes = asyncio.create_task(bench.ask_at_once(*["request"] * FAILURES))
+        await asyncio.sleep(10)
+        encoder = bench.pipeline.graph.encoder
+        assert (encoder.hung, encoder.breaker.state) == (True, "closed")
+        stages.replace_encoder()
+        assert await outcomes == {"answered": FAILURES}
+        assert bench.admission.in_use == 0
+        assert not encoder.hung
+
+    run(scenario)
+
+
+def test_one_that_is_not_replaced_costs_those_it_holds_and_closes_the_service() -> None:
+    async def scenario() -> None:
+        stages = BusyStages(window_s=0.5)
+        bench = Bench(stages)
+        stages.hangs = True
+        assert await bench.ask_at_once(*["request"] * FAILURES) == {"stage_timeout": FAILURES}
         encoder = bench.pipeline.graph.encoder
         assert (encoder.hung, encoder.breaker.state) == (True, "open")
-        assert bench.admission.in_use == FAILURES
-        await asyncio.sleep(10)
-        await bench.ask()
-        assert bench.admission.in_use == FAILURES, "the trial took no slot"
-        stages.hangs = False
-        stages.killed.set()
+        assert bench.admission.in_use == FAILURES, "their calls are not over"
+        stages.replace_encoder()
         await asyncio.sleep(10)
         assert bench.admission.in_use == 0
         assert not encoder.hung
