@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -33,6 +32,7 @@ from deployments.shared.memory.handoff import Handoff, load_pcm
 from deployments.shared.model.description import Model
 from deployments.shared.replica_name import replica_name
 from deployments.shared.settings import Settings
+from deployments.shared.threads import named_threads
 from deployments.shared.watchdog import ProgressWatch
 
 SLACK = 20.0
@@ -99,7 +99,7 @@ class Decoder:
         self._aligner = PhonemeAligner(settings.align_model, settings.align_language) if settings.align_model else None
         self._handoff = Handoff()
         self._batcher: NaturalBatcher[_Job, _Job] = NaturalBatcher(
-            self._run_watched, settings.decoder_batch_size, ThreadPoolExecutor(1, thread_name_prefix="decoder")
+            self._run_watched, settings.decoder_batch_size, named_threads(1, "decoder")
         )
         self._watch = ProgressWatch(settings.decoder_budget_s, SLACK)
         self._replica = replica_name()

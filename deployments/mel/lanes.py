@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from deployments.shared.futures import settle
+from deployments.shared.threads import named_threads
 from deployments.shared.urgency import UrgentFirst
 
 Result = TypeVar("Result")
@@ -31,7 +31,7 @@ class Lanes:
     """
 
     def __init__(self, threads: int, name: str) -> None:
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._executor = named_threads(threads, name)
         self._free = threads
         self._long_free = threads - 1
         self._has_long_lane = threads > 1

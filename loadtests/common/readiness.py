@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import time
 
+import psutil
 import requests
 
 PAUSE_S = 0.1
 
 
-def comes_up(url: str, seconds: float, process: subprocess.Popen[bytes] | None = None) -> bool:
+def comes_up(url: str, seconds: float, process: subprocess.Popen[bytes] | psutil.Popen | None = None) -> bool:
     """Tell whether ``url`` answers with a status below 400 before ``seconds`` have passed or ``process`` has ended."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and (process is None or process.poll() is None):

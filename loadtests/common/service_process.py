@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +44,7 @@ class Application:
         return {"name": self.name, "route_prefix": self.route, "import_path": self.builder, "args": arguments}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Service:
     """One running service.
 
@@ -56,8 +55,15 @@ class Service:
     """
 
     url: str
-    process: psutil.Process
+    process: psutil.Popen
     log: Path
+    _start: Callable[[], psutil.Popen]
+
+    def restart(self) -> psutil.Process:
+        """Start the service anew, as a service manager does after its launcher was killed; return the new launcher."""
+        self.process.wait()
+        self.process = self._start()
+        return psutil.Process(self.process.pid)
 
 
 @contextmanager
@@ -88,27 +94,29 @@ def started(applications: Sequence[Application], checkout: Checkout = HERE) -> I
     with tempfile.TemporaryDirectory() as directory:
         config_path, log_path = Path(directory) / "serve_config.yaml", Path(directory) / "service.log"
         config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        with log_path.open("wb") as log:
-            command = [sys.executable, "-m", *checkout.serve, str(config_path)]
-            process = subprocess.Popen(
-                command, cwd=checkout.directory, env=_environment(checkout), stdout=log, stderr=log
-            )
+        environment = _environment(checkout)
+
+        def start() -> psutil.Popen:
+            with log_path.open("ab") as log:
+                command = [sys.executable, "-m", *checkout.serve, str(config_path)]
+                return psutil.Popen(command, cwd=checkout.directory, env=environment, stdout=log, stderr=log)
+
+        service = Service(base_url, start(), log_path, start)
         try:
             for application in applications:
-                if not comes_up(f"{base_url}{application.route.rstrip('/')}/health/ready", READY_S, process):
+                if not comes_up(f"{base_url}{application.route.rstrip('/')}/health/ready", READY_S, service.process):
                     raise RuntimeError(f"The service did not become ready:\n{log_path.read_text(encoding='utf-8')}")
-            service = Service(base_url, psutil.Process(process.pid), log_path)
             yield service
             family = service.process.children(recursive=True)
-            process.send_signal(signal.SIGINT)
-            status = process.wait(STOPPED_S)
+            service.process.send_signal(signal.SIGINT)
+            status = service.process.wait(STOPPED_S)
             _, left = psutil.wait_procs(family, LEFT_S)
             if status or left:
                 log_text = log_path.read_text(encoding="utf-8")
                 raise RuntimeError(f"The service stopped with status {status} and left {left}:\n{log_text}")
         finally:
-            if process.poll() is None:
-                process.kill()
+            if service.process.poll() is None:
+                service.process.kill()
 
 
 def _environment(checkout: Checkout) -> dict[str, str]:

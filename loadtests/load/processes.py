@@ -25,15 +25,19 @@ GONE = (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError, ProcessLoo
 
 
 class Family:
-    """The launcher and all processes that ever descended from it, orphans too; none of another service."""
+    """The launcher and all processes that ever descended from it, orphans too; none of another service.
+
+    Attributes:
+        launcher: the process that the user started.
+    """
 
     def __init__(self, launcher: psutil.Process) -> None:
-        self._launcher = launcher
+        self.launcher = launcher
         self._known: set[psutil.Process] = set()
 
     def members(self) -> list[psutil.Process]:
         """Return those that live, oldest first."""
-        self._known.add(self._launcher)
+        self._known.add(self.launcher)
         for process in tuple(self._known):
             with suppress(*GONE):
                 self._known.update(process.children(recursive=True))

@@ -64,7 +64,7 @@ def set_environment(config: Configuration, ports: Mapping[str, int], directory: 
     """
     if os.environ.get(AUTHENTICATION, TOKEN) != TOKEN and not is_loopback(config.host):
         raise ConfigurationError(
-            f"{AUTHENTICATION} must be {TOKEN} where http_options.host is {config.host}: whoever reaches Ray's ports "
+            f"RAY_AUTH_MODE must be token where http_options.host is {config.host}: whoever reaches Ray's ports "
             "without a token can run code"
         )
     inner = {variable: str(port) for variable, port in ports.items() if variable != DASHBOARD_VARIABLE}

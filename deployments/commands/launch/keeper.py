@@ -79,10 +79,18 @@ def keep(tidy_up: Callable[[], None]) -> Orders:
     os.close(writing)
     adopt_orphans()
     os.setsid()
+    leave_signals_to_keeper()
+    return Orders(reading)
+
+
+def leave_signals_to_keeper() -> None:
+    """Let signals to this process do nothing: its keeper gets them too, or is the one to send them to.
+
+    To be said again after Ray has started, which sets handlers of its own.
+    """
     for number in SIGNALS:
         # Not ignored: what this process starts would ignore them too.
         signal.signal(number, lambda *_: None)
-    return Orders(reading)
 
 
 class Keeper:

@@ -8,17 +8,20 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final
 
+import click
 import psutil
 
 from deployments.commands.errors import CommandError
+from deployments.commands.launch.family import end_descendants
 
 ESSENTIAL: Final = ("gcs_server", "raylet")
 """Ray's processes without which nothing goes on, as the kernel names them."""
 
+STARTS: Final = 3
+"""Ray gives its own processes 30 s to start, which is too little where the machine has much else to do."""
+
 STATUS_S: Final = 10.0
 STATUS_POLL_S: Final = 0.05
-LEAST_STORE_BYTES: Final = 80 * 2**20
-"""For the object store of a service whose arrays do not go through it. Ray wants 75 MiB at least."""
 
 
 class RayNode:
@@ -37,11 +40,17 @@ class RayNode:
         """
         import ray  # noqa: PLC0415  (reads the environment when imported)
 
-        try:
-            # "local": a Ray that somebody else started on this machine is none of ours.
-            context = ray.init(address="local", resources=resources, dashboard_port=dashboard_port)
-        except Exception as error:
-            raise CommandError(f"Ray did not start: {error}") from error
+        for attempt in range(1, STARTS + 1):
+            try:
+                # "local": a Ray that somebody else started on this machine is none of ours.
+                context = ray.init(address="local", resources=resources, dashboard_port=dashboard_port)
+                break
+            except Exception as error:
+                ray.shutdown()
+                end_descendants()
+                if attempt == STARTS:
+                    raise CommandError(f"Ray did not start: {error}") from error
+                click.echo(f"Ray did not start, which is tried again: {error}")
         self.address: str = context.address_info["gcs_address"]
         self.dashboard: str = context.dashboard_url or ""
         self._essential = [child for child in psutil.Process().children() if _name(child) in ESSENTIAL]

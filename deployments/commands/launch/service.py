@@ -12,7 +12,7 @@ from deployments.commands.configuration import Configuration
 from deployments.commands.errors import CommandError
 from deployments.commands.launch.environment import set_environment
 from deployments.commands.launch.family import end_descendants
-from deployments.commands.launch.keeper import Orders
+from deployments.commands.launch.keeper import Orders, leave_signals_to_keeper
 from deployments.commands.launch.places import places_of, tidy
 from deployments.commands.launch.ports import DASHBOARD_VARIABLE
 from deployments.commands.launch.ray_node import RayNode
@@ -52,6 +52,7 @@ def serve_until_stopped(config: Configuration, orders: Orders, ports: Mapping[st
         provide_token(home.path)
         click.echo(f"starting Ray for {config.path}")
         node = RayNode({ENCODER_RESOURCE: float(devices)}, ports[DASHBOARD_VARIABLE])
+        leave_signals_to_keeper()
         _serve(config, orders, node, home.path, give_up_s)
     finally:
         end_descendants(patience_s=LEAVE_S)

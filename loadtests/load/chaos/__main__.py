@@ -97,6 +97,9 @@ async def _harm(
         attacking = asyncio.create_task(attack.run(rng, time.monotonic() + faulty_s))
         faulty = await _load(session, service.url, menu, faulty_s, attacking)
         memory_end = await asyncio.to_thread(family.memory_bytes)
+        restarting = asyncio.create_task(attack.kill_launcher(service.restart))
+        faulty += await _load(session, service.url, menu, 0.0, restarting)
+        family = attack.family
         rest = await _cool_down(session, service.url, menu.longest_deadline_s + COOL_DOWN_S)
         watching.cancel()
     await asyncio.sleep(QUIET_S)  # all connections are closed: HAProxies that were replaced may leave now

@@ -6,12 +6,15 @@ import asyncio
 import random
 import sys
 import time
+from collections.abc import Callable
 
 import aiohttp
+import psutil
 
 from loadtests.load.chaos.clients import attempt
-from loadtests.load.chaos.faults import Fault, PlannedFault, plan_faults
+from loadtests.load.chaos.faults import LAUNCHER, Fault, PlannedFault, plan_faults
 from loadtests.load.chaos.menu import Intent
+from loadtests.load.chaos.stuck import stick
 from loadtests.load.processes import Family, kill, resume, suspend
 
 PROBE_S = 60.0
@@ -27,10 +30,11 @@ class Attack:
 
     Attributes:
         faults: those that are over.
+        family: the processes of the service that runs.
     """
 
     def __init__(self, family: Family, url: str, probe: Intent) -> None:
-        self._family = family
+        self.family = family
         self._url = url
         self._probe = probe
         self.faults: list[Fault] = []
@@ -46,7 +50,7 @@ class Attack:
             sys.stderr.write(f"{_told(fault)}\n")
 
     async def _carry_out(self, plan: PlannedFault) -> Fault:
-        victims = await asyncio.to_thread(self._family.of_kind, plan.process)
+        victims = await asyncio.to_thread(self.family.of_kind, plan.process)
         if not victims:
             raise RuntimeError(f"There is no {plan.process} to {plan.action}.")
         victim, at = victims[-1], time.monotonic()
@@ -54,6 +58,9 @@ class Attack:
         if plan.action == "kill":
             kill(victim)
             until = at
+        elif plan.action == "stick":
+            await asyncio.to_thread(stick(victim, plan.process).wait)
+            until = time.monotonic()
         else:
             suspend(victim)
             await asyncio.sleep(plan.hang_s)
@@ -61,6 +68,22 @@ class Attack:
             until = time.monotonic()
         recovered = await probing
         return Fault(plan.process, plan.action, at, until, recovered, await self._replaced(plan.process))
+
+    async def kill_launcher(self, restart: Callable[[], psutil.Process]) -> None:
+        """Kill the launcher, which ends the service, and start it anew as a service manager would."""
+        at = time.monotonic()
+        kill(self.family.launcher)
+        await asyncio.to_thread(self._wait_for_the_end)
+        self.family = Family(await asyncio.to_thread(restart))
+        recovered = await self._recovered(at)
+        fault = Fault(LAUNCHER, "kill", at, at, recovered, recovered)
+        self.faults.append(fault)
+        sys.stderr.write(f"{_told(fault)}\n")
+
+    def _wait_for_the_end(self) -> None:
+        until = time.monotonic() + REPLACED_S
+        while self.family.members() and time.monotonic() < until:
+            time.sleep(PROBE_PAUSE_S)
 
     async def _recovered(self, at: float) -> float | None:
         """Return when a probe first succeeded, each on a connection of its own; None if none did."""
@@ -76,7 +99,7 @@ class Attack:
         """Return when a process of the kind was seen again; None if none was."""
         until = time.monotonic() + REPLACED_S
         while time.monotonic() < until:
-            if await asyncio.to_thread(self._family.of_kind, process):
+            if await asyncio.to_thread(self.family.of_kind, process):
                 return time.monotonic()
             await asyncio.sleep(PROBE_PAUSE_S)
         return None

@@ -1,4 +1,4 @@
-"""The clients of the chaos test: each does what the menu says, and retries as a sane client does."""
+"""The clients of the chaos test: each does what the menu says, and tries again as OpenAI's official client does."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from dataclasses import dataclass
 import aiohttp
 
 from loadtests.common.client import hang_up, send
-from loadtests.common.replies import HUNG_UP, INTERNAL, NO_ANSWER, OK, Reply
+from loadtests.common.replies import HUNG_UP, INTERNAL, NO_ANSWER, Reply
 from loadtests.load.chaos.menu import Intent, Menu, Purpose
 
 GRACE_S = 10.0
-MOST_ATTEMPTS = 10
-BACKOFF_S = 0.5
+MOST_RETRIES = 2
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 8.0
+JITTER = 0.25
+LONGEST_RETRY_AFTER_S = 60.0
+RETRIED = frozenset({408, 409, 429})
+"""What the official client (openai 2) has by default."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,13 @@ class Done:
 
 
 async def perform(session: aiohttp.ClientSession, url: str, menu: Menu) -> Done:
-    """Do one thing of the menu, with the retries of a sane client."""
+    """Do one thing of the menu, with the retries of the official client."""
     intent = menu.choose()
     if intent.purpose == "hang up":
         return Done(intent.purpose, intent.size, (await _give_up(url, intent, *menu.moment()),))
     attempts = [await attempt(session, url, intent)]
-    while is_worth_retrying(attempts[-1].reply) and len(attempts) < MOST_ATTEMPTS:
-        await asyncio.sleep(attempts[-1].reply.retry_after_s or BACKOFF_S * len(attempts))
+    while is_retried(attempts[-1].reply) and len(attempts) <= MOST_RETRIES:
+        await asyncio.sleep(pause_s(attempts[-1].reply, len(attempts), menu.jitter()))
         attempts.append(await attempt(session, url, intent))
     return Done(intent.purpose, intent.size, tuple(attempts))
 
@@ -61,11 +65,27 @@ async def attempt(session: aiohttp.ClientSession, url: str, intent: Intent) -> A
     return Attempt(intent.purpose, intent.sample, began, time.monotonic(), reply)
 
 
-def is_worth_retrying(reply: Reply) -> bool:
-    """Tell whether a sane client tries again: when it is told to, and when nothing answered it; a 404 it believes."""
-    if reply.outcome == "no answer":
-        return reply.status in {NO_ANSWER, OK} or reply.status >= INTERNAL
-    return reply.outcome in {"error", "refused", "late"} and reply.retry_after_s is not None
+def is_retried(reply: Reply) -> bool:
+    """Tell whether the client tries again by itself; it never does once an answer has begun."""
+    if reply.discourages_retry:
+        return False
+    if reply.outcome == "no answer" and reply.status == NO_ANSWER:
+        return True
+    return reply.status in RETRIED or reply.status >= INTERNAL
+
+
+def pause_s(reply: Reply, attempts: int, chance: float) -> float:
+    """Return the seconds before the next attempt.
+
+    Args:
+        attempts: made so far.
+        chance: between 0 and 1, drawn anew each time.
+    """
+    told_s = reply.retry_after_s
+    if told_s is not None and 0 < told_s <= LONGEST_RETRY_AFTER_S:
+        return told_s
+    doubled_s = FIRST_BACKOFF_S * float(2 ** (attempts - 1))
+    return min(doubled_s, LONGEST_BACKOFF_S) * (1 - JITTER * chance)
 
 
 async def _give_up(url: str, intent: Intent, share: float, wait_s: float) -> Attempt:

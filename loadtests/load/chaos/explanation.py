@@ -9,11 +9,11 @@ from typing import Literal
 from deployments.shared.errors import OutOfSpaceError
 from loadtests.common.replies import BAD_REQUEST, GATEWAY_TIMEOUT, OK, UNAVAILABLE
 from loadtests.load.chaos.clients import Attempt
-from loadtests.load.chaos.faults import Fault
+from loadtests.load.chaos.faults import LAUNCHER, Fault
 
 Category = Literal["answered", "rejected", "refused", "late", "hung up", "failed", "wrong", "unexplained"]
 
-FRONT = frozenset({"Ingress", "HAProxy", "HAProxy manager"})
+FRONT = frozenset({"Ingress", "HAProxy", "HAProxy manager", LAUNCHER})
 """Processes that hold clients' connections: what these hold dies with them."""
 
 SLACK_S = 3.0

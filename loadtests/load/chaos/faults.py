@@ -1,4 +1,6 @@
-"""The plan of what goes wrong, and when: every kind of process is killed in turn, some hang for a while."""
+"""The plan of what goes wrong, and when: every kind of process is killed in turn, some hang for a while, and in each
+stage a native call never returns. At the end the launcher is killed, and with it the service, which is started anew.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from loadtests.load.chaos.stuck import THREADS
 from loadtests.load.processes import PROCESSES
 
-Action = Literal["kill", "hang"]
+Action = Literal["kill", "hang", "stick"]
+LAUNCHER = "launcher"
 
 HANGS_PER_ROUND = 3
 HANG_S = (2.0, 8.0)
@@ -37,7 +41,7 @@ class Fault:
 
     Attributes:
         at: when the signal was sent.
-        until: when it ended: at once for a kill, with SIGCONT for a hang.
+        until: when it ended: at once for a kill, with SIGCONT for a hang, with the process for a call that sticks.
         recovered: first success of a probe sent after ``at``; None if there was none.
         replaced: when, after the recovery, a process of this kind was seen again; None if none was.
     """
@@ -51,13 +55,16 @@ class Fault:
 
 
 def plan_faults(rng: random.Random) -> Iterator[PlannedFault]:
-    """Plan faults without end: in each round each kind is killed once and some of them hang, in random order."""
+    """Plan faults without end: in each round each kind is killed once, a call in each stage sticks, and some processes
+    hang, in random order.
+    """
     while True:
         kills: list[tuple[str, Action]] = [(process, "kill") for process in PROCESSES]
         hangs: list[tuple[str, Action]] = [
             (process, "hang") for process in rng.sample(sorted(PROCESSES), HANGS_PER_ROUND)
         ]
-        faults = kills + hangs
+        sticks: list[tuple[str, Action]] = [(process, "stick") for process in THREADS]
+        faults = kills + hangs + sticks
         rng.shuffle(faults)
         for process, action in faults:
             yield PlannedFault(process, action, rng.uniform(*GAP_S), rng.uniform(*HANG_S) if action == "hang" else 0.0)

@@ -65,6 +65,10 @@ class Menu:
     def longest_deadline_s(self) -> float:
         return max(self._deadline_s(file) for file in self.files)
 
+    def jitter(self) -> float:
+        """Return a number between 0 and 1."""
+        return self._rng.random()
+
     def choose(self) -> Intent:
         """Draw what to do next."""
         purpose = self._draw(PURPOSES)

@@ -10,17 +10,24 @@ from typing import Any
 
 import numpy as np
 
+from loadtests.common.replies import OK
 from loadtests.load.calibration import CLIENTS as CALIBRATION_CLIENTS
 from loadtests.load.calibration import Calibration
 from loadtests.load.chaos.clients import Attempt, Done
 from loadtests.load.chaos.explanation import Explanation, explain_attempt
-from loadtests.load.chaos.faults import Fault
+from loadtests.load.chaos.faults import LAUNCHER, Fault
 from loadtests.load.chaos.menu import SIZES
 from loadtests.load.processes import PROCESSES
 
 MIB = 2**20
 PERCENTILES = (50, 99)
 SHOWN = 20
+
+NO_SERVICE = "no service ran: its launcher was killed, and it was started anew"
+BROKEN_STREAM = "the process that held its stream died in the middle of it; clients do not repeat a stream"
+OTHER = "anything else"
+MOST_LOST = 0.003
+"""Largest share of all requests that may be lost for any other reason."""
 
 
 @dataclass(frozen=True)
@@ -68,23 +75,33 @@ class Account:
         requests: category of the last attempt -> requests.
         attempts: category -> attempts.
         causes: category -> cause -> attempts.
+        lost: of the requests that failed for good: why nothing could save them, or ``OTHER`` -> requests.
         unexplained: the attempts that nothing explains, and wrong texts.
     """
 
     requests: Counter[str] = field(default_factory=Counter)
     attempts: Counter[str] = field(default_factory=Counter)
     causes: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    lost: Counter[str] = field(default_factory=Counter)
     unexplained: list[tuple[Attempt, Explanation]] = field(default_factory=list)
 
     def add(self, done: Done, faults: Sequence[Fault]) -> None:
         """Count one request and its attempts."""
         explained = [explain_attempt(attempt, faults) for attempt in done.attempts]
         self.requests[explained[-1].category] += 1
+        if explained[-1].category == "failed":
+            self.lost[_why_lost(done.attempts[-1], explained[-1])] += 1
         for attempt, found in zip(done.attempts, explained, strict=True):
             self.attempts[found.category] += 1
             self.causes[found.category][found.cause] += 1
             if found.category in {"wrong", "unexplained"}:
                 self.unexplained.append((attempt, found))
+
+
+def _why_lost(attempt: Attempt, explanation: Explanation) -> str:
+    if explanation.cause.startswith(LAUNCHER):
+        return NO_SERVICE
+    return BROKEN_STREAM if attempt.reply.status == OK else OTHER
 
 
 def account(findings: Findings) -> Account:
@@ -100,6 +117,7 @@ def violations(findings: Findings, judged: Account) -> list[str]:
     return [
         *_unless_zero({"wrong transcripts": judged.attempts["wrong"]}),
         *_unless_zero({"unexplained errors": judged.attempts["unexplained"]}),
+        *_unless_few(judged),
         *_unless_zero(findings.rest),
         *(f"no success within a minute of {_name(fault)}" for fault in findings.faults if fault.recovered is None),
         *(f"no new process within a minute of {_name(fault)}" for fault in findings.faults if fault.replaced is None),
@@ -117,6 +135,7 @@ def as_json(findings: Findings, judged: Account) -> dict[str, Any]:
         "requests": judged.requests,
         "attempts": judged.attempts,
         "causes": judged.causes,
+        "lost": judged.lost,
         "inside": findings.inside,
         "ingress_lives": findings.lives,
         "faults": [asdict(fault) for fault in findings.faults],
@@ -146,10 +165,12 @@ def as_markdown(findings: Findings, judged: Account) -> str:
 
 def _summary(findings: Findings, judged: Account, broken: Sequence[str]) -> str:
     kills = sum(fault.action == "kill" for fault in findings.faults)
+    sticks = sum(fault.action == "stick" for fault in findings.faults)
     return "\n".join(
         [
             f"{findings.clients} clients, {findings.calm_s:.0f} s calm, then {findings.faulty_s:.0f} s with "
-            f"{kills} kills and {len(findings.faults) - kills} hangs (seed {findings.seed}). Before them the service "
+            f"{kills} kills, {sticks} calls that never return and {len(findings.faults) - kills - sticks} hangs (seed "
+            f"{findings.seed}). Before them the service "
             f"answered {findings.calibration.capacity:.3g} requests/s with {CALIBRATION_CLIENTS} clients, and one "
             f"alone in {findings.calibration.request_s:.3g} s.",
             "",
@@ -179,7 +200,13 @@ def _requests(judged: Account) -> str:
     ]
     total = f"| sent | {judged.requests.total()} | {judged.attempts.total()} | |"
     head = "| | requests, after the client's retries | attempts | |"
-    return "\n".join(["## Requests", "", head, "| --- | --- | --- | --- |", total, *rows])
+    table = ["## Requests", "", head, "| --- | --- | --- | --- |", total, *rows]
+    sent = max(1, judged.requests.total())
+    lost = [
+        f"| {why} | {judged.lost[why]} | {judged.lost[why] / sent:.2%} |" for why in (OTHER, BROKEN_STREAM, NO_SERVICE)
+    ]
+    note = "Requests that failed for good, with the two retries that OpenAI's official client makes by itself:"
+    return "\n".join([*table, "", note, "", "| because | requests | of all |", "| --- | --- | --- |", *lost])
 
 
 def _failures(judged: Account) -> str:
@@ -205,12 +232,12 @@ def _recovery(faults: Sequence[Fault]) -> str:
         _recovery_row(
             process, action, [fault for fault in faults if (fault.process, fault.action) == (process, action)]
         )
-        for action in ("kill", "hang")
-        for process in PROCESSES
+        for action in ("kill", "hang", "stick")
+        for process in (*PROCESSES, LAUNCHER)
     ]
     note = (
         "Seconds from the signal to the end of the first successful request sent after it; a hang lasts 2 to 8 s "
-        "itself, and its times include that."
+        "itself, and its times include that. A call that sticks never returns: its replica is replaced."
     )
     head = "| process | fault | n | median s | max s |"
     return "\n".join(["## Recovery", "", note, "", head, "| --- | --- | --- | --- | --- |", *filter(None, rows)])
@@ -263,6 +290,11 @@ def _unexplained(judged: Account) -> str:
         for attempt, found in judged.unexplained[:SHOWN]
     ]
     return "\n".join(["## Not explained", "", *lines])
+
+
+def _unless_few(judged: Account) -> list[str]:
+    lost, sent = judged.lost[OTHER], judged.requests.total()
+    return [f"{lost} of {sent} requests failed for good"] if lost > MOST_LOST * sent else []
 
 
 def _unless_zero(counts: dict[str, int]) -> list[str]:

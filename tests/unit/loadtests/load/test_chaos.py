@@ -14,11 +14,21 @@ import pytest
 from loadtests.common.audio_files import AudioFile
 from loadtests.common.replies import Outcome, Reply
 from loadtests.load.calibration import Calibration
-from loadtests.load.chaos.clients import Attempt, Done, is_worth_retrying
+from loadtests.load.chaos.clients import Attempt, Done, is_retried, pause_s
 from loadtests.load.chaos.explanation import SLACK_S, Category, explain_attempt
-from loadtests.load.chaos.faults import GAP_S, HANG_S, HANGS_PER_ROUND, Fault, plan_faults
+from loadtests.load.chaos.faults import GAP_S, HANG_S, HANGS_PER_ROUND, LAUNCHER, Fault, plan_faults
 from loadtests.load.chaos.menu import PATIENCE, Menu
-from loadtests.load.chaos.report import Findings, Memory, account, as_json, as_markdown, violations
+from loadtests.load.chaos.report import (
+    BROKEN_STREAM,
+    NO_SERVICE,
+    Findings,
+    Memory,
+    account,
+    as_json,
+    as_markdown,
+    violations,
+)
+from loadtests.load.chaos.stuck import THREADS
 from loadtests.load.chaos.watch import STAGES, Lives, files_left
 from loadtests.load.processes import PROCESSES
 
@@ -38,11 +48,12 @@ def category(one: Attempt, *faults: Fault) -> Category:
 
 
 def test_every_process_is_killed_once_a_round_in_an_order_that_the_seed_decides() -> None:
-    a_round = len(PROCESSES) + HANGS_PER_ROUND
+    a_round = len(PROCESSES) + HANGS_PER_ROUND + len(THREADS)
     first, second = (list(itertools.islice(plan_faults(random.Random(7)), a_round)) for _ in range(2))
     other = list(itertools.islice(plan_faults(random.Random(8)), a_round))
     assert first == second != other
     assert Counter(plan.process for plan in first if plan.action == "kill") == dict.fromkeys(PROCESSES, 1)
+    assert Counter(plan.process for plan in first if plan.action == "stick") == dict.fromkeys(THREADS, 1)
     assert all(GAP_S[0] <= plan.gap_s <= GAP_S[1] for plan in first)
     assert all(HANG_S[0] <= plan.hang_s <= HANG_S[1] for plan in first if plan.action == "hang")
 
@@ -108,13 +119,32 @@ def test_a_full_spool_is_no_refusal_that_so_few_clients_may_meet() -> None:
     assert explain_attempt(full, ()).category == "unexplained"
 
 
-def test_a_sane_client_retries_what_it_is_told_to_and_what_nothing_answered() -> None:
-    assert is_worth_retrying(attempt("no answer").reply)
-    assert is_worth_retrying(attempt("no answer", 500, "page of the proxy").reply)
-    assert not is_worth_retrying(attempt("no answer", 404, "page of the proxy").reply)
-    assert is_worth_retrying(attempt("refused", 503, "queue_full", retry_after_s=1.0).reply)
-    assert not is_worth_retrying(attempt("late", 504, "deadline_exceeded").reply)
-    assert not is_worth_retrying(attempt("wrong", 200).reply)
+def test_the_client_retries_as_the_official_one_does() -> None:
+    assert is_retried(attempt("no answer").reply)
+    assert is_retried(attempt("no answer", 500, "page of the proxy").reply)
+    assert not is_retried(attempt("no answer", 404, "page of the proxy").reply)
+    assert not is_retried(attempt("no answer", 200, "ClientPayloadError").reply), "an answer had begun"
+    assert is_retried(attempt("refused", 503, "queue_full", retry_after_s=1.0).reply)
+    assert is_retried(attempt("late", 504, "stage_timeout").reply)
+    assert not is_retried(Reply("late", 504, code="deadline_exceeded", discourages_retry=True))
+    assert not is_retried(attempt("wrong", 200).reply)
+
+
+def test_it_waits_as_long_as_it_is_told_to_or_longer_each_time() -> None:
+    assert pause_s(attempt("refused", 503, "queue_full", retry_after_s=3.0).reply, 1, 0.5) == 3.0
+    assert [pause_s(attempt("no answer").reply, attempts, 0.0) for attempts in (1, 2, 6)] == [0.5, 1.0, 8.0]
+    assert pause_s(attempt("refused", 503, "queue_full", retry_after_s=61.0).reply, 1, 1.0) == 0.375
+
+
+def test_what_was_lost_is_told_by_what_could_have_saved_it() -> None:
+    killed = Fault(LAUNCHER, "kill", 100.0, 100.0, 103.0, 103.0)
+    of_launcher = account(findings(done(attempt("no answer", code="ClientConnectorError")), faults=[killed]))
+    assert of_launcher.lost == {NO_SERVICE: 1}
+    cut_off = attempt("no answer", 200, "ClientPayloadError", began=199.0, ended=201.0)
+    broken = account(findings(done(cut_off), faults=[KILLED_INGRESS]))
+    assert broken.lost == {BROKEN_STREAM: 1}
+    other = findings(done(attempt("error", 503, "stage_lost")), faults=[KILLED_DECODER])
+    assert violations(other, account(other)) == ["1 of 1 requests failed for good"]
 
 
 def test_the_menu_offers_everything() -> None:
