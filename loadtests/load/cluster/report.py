@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from loadtests.common.cpu_time import OTHER
 from loadtests.load.cluster.clients import Visit, retried
 from loadtests.load.cluster.observations import Death, Turn
 
 STEP_S = 10.0
 LEAST_MS = 0.05
+NAMES = {"Ray": "raylets and Ray's other servers", OTHER: "all others"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,13 @@ def _costs(found: Findings) -> list[str]:
     one, two = found.of(1), found.of(2)
     means = {role: (_mean_ms(one, role), _mean_ms(two, role)) for role in _roles(found.turns)}
     by_cost = sorted(means.items(), key=lambda each: -max(each[1]))
-    return table + [f"| {role} | {a:.1f} | {b:.1f} |" for role, (a, b) in by_cost if max(a, b) >= LEAST_MS]
+    rows = [f"| {NAMES.get(role, role)} | {a:.1f} | {b:.1f} |" for role, (a, b) in by_cost if max(a, b) >= LEAST_MS]
+    note = (
+        "A second node has a raylet and agents of its own, which use CPU at rest too. Between nodes the Ingress "
+        "fetches what a stage returns and puts it into the store: "
+        "[decisions](decisions.md#arrays-lie-in-shared-memory)."
+    )
+    return [*table, *rows, "", note]
 
 
 def _turn_row(turn: Turn) -> str:
@@ -145,7 +153,11 @@ def _deaths(found: Findings) -> list[str]:
     ]
     header = f"| | {' | '.join(death.how for death in found.deaths)} |"
     rule = "| --- |" + " --- |" * len(found.deaths)
-    note = "An answer is slow if it took longer than any before the death."
+    note = (
+        "An answer is slow if it took longer than any before the death. Replicas of the dead node are started again on "
+        "the head, except for an Encoder, whose device is gone. The nodes share the cores, so the head alone has as "
+        "many as both had; what is started meanwhile takes its share of them."
+    )
     return [header, rule, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows), "", note]
 
 
