@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 import psutil
 
 LOAD_GENERATOR = "load generator"
+OTHER = "other"
 REPLICA = re.compile(r"ray::ServeReplica:[\w-]+:(\w+)")
 ROLES = (
     ("haproxy", "HAProxy"),
@@ -30,12 +31,17 @@ def cpu_s_by_role(service: psutil.Process) -> dict[str, float]:
     Args:
         service: its launcher, from which all its processes descend; those without a role are left out.
     """
-    used: defaultdict[str, float] = defaultdict(float, {LOAD_GENERATOR: cpu_s(psutil.Process())})
-    for process in family_of(service):
+    used = cpu_s_of(family_of(service))
+    used.pop(OTHER, None)
+    return {LOAD_GENERATOR: cpu_s(psutil.Process()), **used}
+
+
+def cpu_s_of(processes: Iterable[psutil.Process]) -> dict[str, float]:
+    """Return the CPU seconds used so far by processes, by role; ``OTHER`` is what those without a role used."""
+    used: defaultdict[str, float] = defaultdict(float)
+    for process in processes:
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            role = role_of(" ".join(process.cmdline()))
-            if role is not None:
-                used[role] += cpu_s(process)
+            used[role_of(" ".join(process.cmdline())) or OTHER] += cpu_s(process)
     return dict(used)
 
 

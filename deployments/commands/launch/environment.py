@@ -52,12 +52,7 @@ HAPROXY: Final = "amanuensis-haproxy"
 
 
 def set_environment(config: Configuration, ports: Mapping[str, int], directory: Path) -> None:
-    """Set what Ray and Serve read when they are imported and started.
-
-    Args:
-        config: what is served.
-        ports: by the variables that name them.
-        directory: the service's own, for HAProxy's files and sockets.
+    """Set what Ray and Serve read when they are imported and started: what ``service_environment`` returns.
 
     Raises:
         ConfigurationError: other machines are let in, and Ray is told to do what anybody there asks for.
@@ -67,18 +62,28 @@ def set_environment(config: Configuration, ports: Mapping[str, int], directory: 
             f"RAY_AUTH_MODE must be token where http_options.host is {config.host}: whoever reaches Ray's ports "
             "without a token can run code"
         )
+    for variable, value in service_environment(config.host, ports, directory).items():
+        os.environ.setdefault(variable, value)
+
+
+def service_environment(host: str, ports: Mapping[str, int], directory: Path) -> dict[str, str]:
+    """Return what Ray and Serve shall read when they are imported and started.
+
+    Args:
+        host: where HTTP is answered.
+        ports: by the variables that name them.
+        directory: the service's own, for HAProxy's files and sockets.
+    """
     inner = {variable: str(port) for variable, port in ports.items() if variable != DASHBOARD_VARIABLE}
-    everything = {
+    return {
         **FAST_PATHS,
         **SELF_HEALING,
         **LEAN_START,
         **_haproxy(directory),
         **inner,
         AUTHENTICATION: TOKEN,
-        HOST_VARIABLE: config.host,
+        HOST_VARIABLE: host,
     }
-    for variable, value in everything.items():
-        os.environ.setdefault(variable, value)
 
 
 def _haproxy(directory: Path) -> dict[str, str]:

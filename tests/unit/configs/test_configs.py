@@ -9,7 +9,8 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from deployments.commands.launch.environment import FAST_PATHS, SELF_HEALING
+from deployments.commands.launch.environment import AUTHENTICATION, FAST_PATHS, HAPROXY, SELF_HEALING, TOKEN
+from deployments.haproxy.start import BINARY_VARIABLE
 from deployments.ingress.http.routes import PUBLIC
 from deployments.shared.resources import ENCODER_RESOURCE
 from deployments.shared.settings import ENV_PREFIX, Settings
@@ -58,6 +59,20 @@ def test_variables_are_those_of_settings(path: Path) -> None:
     assert named - {f"{ENV_PREFIX}{field.upper()}" for field in Settings.model_fields} == set()
 
 
+def environment_of_the_image() -> str:
+    """Return the directory of the Python environment that the Dockerfile makes."""
+    (directory,) = re.findall(r"uv venv (\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    return str(directory)
+
+
+def test_the_shells_that_start_ray_on_several_machines_export_what_the_service_would_set() -> None:
+    lines = (ROOT / "configs" / "several-npus.yaml").read_text(encoding="utf-8").splitlines()
+    exports = " ".join(line.split("export ", 1)[1] for line in lines if line.startswith("#   export "))
+    exported = dict(re.findall(r"(\w+)=(\$\(.*?\)|\S+)", exports))
+    binary = {BINARY_VARIABLE: f"$(command -v {HAPROXY})"}
+    assert exported == {**FAST_PATHS, **SELF_HEALING, AUTHENTICATION: TOKEN, **binary}
+
+
 def test_the_small_box_keeps_its_uploads_below_a_quarter_of_its_memory() -> None:
     settings = settings_of(ROOT / "configs" / "small-cpu-box.yaml")
     uploads = (settings.max_queue_size + settings.slots) * 2 * settings.max_upload_bytes
@@ -81,7 +96,14 @@ class TestKubernetes:
         for pod in pods:
             (container,) = pod["containers"]
             environment = {variable["name"]: variable["value"] for variable in container["env"]}
-            assert environment == {**FAST_PATHS, **SELF_HEALING}
+            assert environment == {
+                **FAST_PATHS,
+                **SELF_HEALING,
+                BINARY_VARIABLE: f"{environment_of_the_image()}/bin/{HAPROXY}",
+            }
+
+    def test_ray_asks_for_a_token(self, cluster: dict[str, Any]) -> None:
+        assert cluster["authOptions"] == {"mode": TOKEN}
 
     def test_there_is_a_device_for_every_encoder(self, cluster: dict[str, Any]) -> None:
         (workers,) = cluster["workerGroupSpecs"]
