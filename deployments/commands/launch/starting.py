@@ -81,7 +81,7 @@ def _require_none_failed(node: RayNode) -> None:
 def _waiting_for(node: RayNode) -> list[str]:
     """Return what Serve says of the deployments that are not there yet."""
     return [
-        f"{name}: {deployment.status} {deployment.message}".strip()
+        f"{name} is {deployment.status.value.lower()}"
         for application in _applications(node).values()
         for name, deployment in application.deployments.items()
         if deployment.status != "HEALTHY"
