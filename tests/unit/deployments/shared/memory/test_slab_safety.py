@@ -151,8 +151,9 @@ def test_every_answer_holds_its_own_data_and_every_slot_and_file_is_given_back(s
         assert made.rests > 0
         assert set(made.stages.fates) == set(Fate)
         assert made.outcomes["answered"] > REQUESTS / 10
-        for code in ("stage_timeout", "overloaded", "internal_error"):
+        for code in ("overloaded", "internal_error"):
             assert made.outcomes[code] > 0
+        assert made.outcomes["stage_timeout"] + made.outcomes["deadline_exceeded"] > 0, "calls were given up"
 
     virtual_time.run(scenario())
 
