@@ -8,7 +8,7 @@ import time
 import psutil
 import requests
 
-PAUSE_S = 0.1
+PAUSE_S = 0.5
 
 
 def comes_up(url: str, seconds: float, process: subprocess.Popen[bytes] | psutil.Popen | None = None) -> bool:

@@ -23,7 +23,7 @@ from loadtests.common.readiness import comes_up
 
 GRAPH = "deployments.app:build"
 MODEL_VARIABLE = "WHISPER_MODEL"
-READY_S = 300.0
+READY_S = 600.0
 STOPPED_S = 90.0
 LEFT_S = 5.0
 

@@ -18,7 +18,7 @@ from deployments.commands.launch.asking import why_not_ready
 from deployments.commands.launch.environment import command
 from deployments.commands.launch.ray_node import RayNode
 
-POLL_S: Final = 0.25
+POLL_S: Final = 0.5
 STATUS_PERIOD_S: Final = 2.0
 """Seconds between two questions to Serve's controller, which starts everything: each costs it 40 ms of CPU."""
 
@@ -53,7 +53,7 @@ def wait_until_ready(config: Configuration, node: RayNode) -> None:
         CommandError: an application cannot start, or Ray has ended.
     """
     began = asked = said = time.monotonic()
-    while reasons := list(_missing(config)):
+    while reason := next(_missing(config), None):  # the first is enough: to ask all takes CPU from what starts
         now = time.monotonic()
         node.require()
         if now - asked > STATUS_PERIOD_S:
@@ -61,7 +61,7 @@ def wait_until_ready(config: Configuration, node: RayNode) -> None:
             _require_none_failed(node)
         if now - said > SAY_S:
             said = now
-            click.echo(f"still starting after {now - began:.0f} s: {'; '.join(_waiting_for(node) or reasons)}")
+            click.echo(f"still starting after {now - began:.0f} s: {'; '.join(_waiting_for(node)) or reason}")
         time.sleep(POLL_S)
 
 
