@@ -67,7 +67,7 @@ def test_statistics_have_the_prototypes_shape(service: str) -> None:
         } <= set(pipeline[stage])  # fmt: skip
     assert pipeline["pipeline"]["running"] is True
     assert pipeline["buffers"]["in_use"] == 0
-    assert set(get(service, "/stats").json()) == {"requests", "failure_log", "pipeline", "stages"}
+    assert set(get(service, "/stats").json()) == {"started_at", "requests", "failure_log", "pipeline", "stages"}
 
 
 @pytest.mark.parametrize(
