@@ -30,7 +30,6 @@ INNER_PORTS: Final = {
 
 LOWEST: Final = 1024
 HIGHEST: Final = 65535
-INNER_HOST: Final = LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def ports_of(config: Configuration, inner: Mapping[str, int]) -> Iterator[Port]:
     """Yield every port that a service needs."""
     yield Port(config.port, config.host, HTTP_VARIABLE, "HTTP")
     for variable, number in inner.items():
-        yield Port(number, INNER_HOST, variable, INNER_PORTS[variable][1])
+        yield Port(number, LOOPBACK, variable, INNER_PORTS[variable][1])
 
 
 def check(port: Port) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import itertools
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,9 @@ import aiohttp
 import psutil
 import yaml
 
-from deployments.commands.launch.ports import inner_ports
+from deployments.commands.errors import CommandError
+from deployments.commands.launch.addresses import LOOPBACK
+from deployments.commands.launch.ports import Port, check, inner_ports
 from deployments.commands.launch.runtime_directory import RUNNING_SERVICE, runtime_base
 from loadtests.common.client import Upload, send
 from loadtests.common.readiness import comes_up
@@ -227,10 +228,8 @@ def _account(life: Life, way: Way, asked: Sequence[Asked]) -> None:
 
 
 def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
+    try:
+        check(Port(port, LOOPBACK, "", ""))
+    except CommandError:
+        return True
     return False

@@ -1,8 +1,7 @@
 """Real HAProxies that are killed, with a dummy manager and a dummy raylet."""
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,8 +14,7 @@ from deployments.haproxy.home import EVENTS, STOPPING, Home
 from loadtests.common.service_process import free_port
 from tests.support import threaded_server
 from tests.support.haproxy import Node, Raylet, of_node, raylet
-
-SOON_S = 15.0
+from tests.support.soon import soon
 
 
 class Replica(BaseHTTPRequestHandler):
@@ -53,15 +51,6 @@ def node() -> Iterator[Node]:
         (Path(directory) / STOPPING).touch()
         for process in of_node(found):
             process.kill()
-
-
-def soon(condition: Callable[[], bool]) -> bool:
-    until = time.monotonic() + SOON_S
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def answers(node: Node) -> bool:

@@ -14,8 +14,8 @@ import pytest
 
 from deployments.commands.launch.keeper import INTERRUPTED, SAME_S
 from tests.support.kept_service import LEFT
+from tests.support.soon import SOON_S, soon
 
-SOON_S = 20.0
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
@@ -49,15 +49,6 @@ class Kept:
 
     def nothing_stays(self) -> bool:
         return soon(lambda: not any(is_alive(process) for process in self.processes))
-
-
-def soon(condition: Callable[[], bool]) -> bool:
-    until = time.monotonic() + SOON_S
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def is_alive(process: psutil.Process) -> bool:
