@@ -43,11 +43,6 @@ IDLE_S = 5.0
 """Seconds without work after which the device is probed, before a request finds out that it is lost. An NPU's driver
 waits longer before it suspends the device, so no request has to wake it either."""
 
-RETAKES = 3
-"""Times that an idle CPU is asked once more how long a window takes. While the service starts, every process of it
-starts, and the first measurement may be several times too long: requests would be refused for a pace that nobody sees
-again."""
-
 SLACK = 5.0
 """All windows take the same time, but other processes need the cores too."""
 
@@ -94,9 +89,8 @@ class Encoder:
             give_way_to_ingress()  # not where a device is driven: that needs little, and the device waits for it
         self._backend = load_encoder(settings, model)
         self._backend.warm_up(model.frame_buckets)
-        self._longest = max(model.frame_buckets)
-        self._window_s = _measure(self._backend, self._longest)
-        self._retakes_left = RETAKES if settings.device == "cpu" else 0  # a device of its own waits for no core
+        encoding_s = _cpu_s if settings.device == "cpu" else _device_s
+        self._window_s = encoding_s(self._backend, max(model.frame_buckets))
         self._watch = ProgressWatch(settings.encoder_budget_s, SLACK)
         self._watch.learn(self._window_s)
         self._d_model = model.dimensions.d_model
@@ -138,10 +132,6 @@ class Encoder:
     def _probe_device(self) -> None:
         with self._watch.work():
             self._backend.probe_device()
-        if self._retakes_left:
-            self._retakes_left -= 1
-            with self._watch.work():
-                self._window_s = min(self._window_s, _measure(self._backend, self._longest))
 
     def _work(self, take: _Take) -> None:
         in_progress: set[_OpenJob] = set()
@@ -200,11 +190,22 @@ class Encoder:
         return EncodedWindow(states, StageTiming(queue_s, run_s, job.together, self._replica, outcome))
 
 
-def _measure(backend: EncoderBackend, frames: int) -> float:
-    """Return the seconds that one window takes on the warm device."""
+def _device_s(backend: EncoderBackend, frames: int) -> float:
+    """Return the seconds that one window of silence takes on a warm device of its own."""
     began = time.monotonic()
     encode_silence(backend, [frames])
     return time.monotonic() - began
+
+
+def _cpu_s(backend: EncoderBackend, frames: int) -> float:
+    """Return the seconds that one window of silence would take on a warm CPU of its own.
+
+    While the service starts, all its processes start on the same cores, and the clock shows several times what a
+    request will see: those seconds are left out in which the encoder had no core.
+    """
+    began = time.process_time()
+    by_clock_s = _device_s(backend, frames)
+    return min(by_clock_s, time.process_time() - began)
 
 
 def _for_client(error: EncoderError) -> Exception:

@@ -277,8 +277,8 @@ class EncoderHealth:
             can encode.
         reason: what happened; None if nothing did.
         recoveries: number of failures after which the device works again.
-        window_s: the fewest seconds that one window of the longest kind took the warm encoder, at its start and later,
-            while it was idle; None if not measured.
+        window_s: seconds that one window of the longest kind took the warm encoder at its start; of a CPU only those
+            in which it computed. None if not measured.
     """
 
     device: str

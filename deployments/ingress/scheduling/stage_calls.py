@@ -38,7 +38,7 @@ REPLACED_S = 60.0
 PATIENCE_S = 30.0
 """Seconds that a request that has begun waits for a stage that is left alone: what was done is worth the wait."""
 
-BREAKER_POLL_S = 0.1
+POLL_S = 0.1
 
 P = ParamSpec("P")
 
@@ -87,7 +87,8 @@ class StageCalls:
 
     A call that is given up, by its deadline, its request or because the stage hangs, goes on by itself and keeps its
     hold on the slot. While a lost replica is being replaced, calls wait for its successor: only their deadlines bound
-    them then.
+    them then. A lost call is not made again before the stage answers a question: until Serve has noticed the loss, it
+    would go to the dead replica, attempt after attempt.
 
     Args:
         statistics: where the stage's calls are counted.
@@ -147,7 +148,7 @@ class StageCalls:
     async def _call(self, hold: Hold, call: Call[StageResult], patient_until: float) -> StageResult:
         with self._step(hold) as step:
             while time.monotonic() < patient_until and (self.hung or not self.breaker.lets_in):  # noqa: ASYNC110
-                await asyncio.sleep(BREAKER_POLL_S)  # time passing opens it
+                await asyncio.sleep(POLL_S)  # time passing opens it
             self.breaker.begin()
             try:
                 result = await self._with_retries(hold, call, step)
@@ -181,12 +182,22 @@ class StageCalls:
                 self.statistics.failed(error)
                 if not _is_retryable(error) or step.made == MAX_ATTEMPTS or not self._retries.spend():
                     raise
+                if isinstance(error, StageLostError) and not await self._answers(hold.deadline):
+                    raise
             else:
                 self._note_recovery(began)
                 self._retries.earn()
                 return result
             self.statistics.retried()
             await asyncio.sleep(backoff_s(step.made))
+
+    async def _answers(self, deadline: float) -> bool:
+        """Wait until the stage answers a question; return whether it did before the deadline."""
+        while (left_s := deadline - time.monotonic()) > 0:
+            if await self._answer(left_s) is not None:
+                return True
+            await asyncio.sleep(POLL_S)
+        return False
 
     async def _attempt(self, hold: Hold, call: Call[StageResult]) -> StageResult:
         deadline = hold.deadline
@@ -262,11 +273,15 @@ class StageCalls:
             self._question = asyncio.create_task(self._ask())
 
     async def _gets_on(self) -> bool:
+        answer = await self._answer(ANSWER_S)
+        return answer is not None and answer.stalled_s < max(self.budget_s, answer.budget_s)
+
+    async def _answer(self, seconds: float) -> StageProgress | None:
+        """Return what the stage says of itself; None if it says nothing in time."""
         try:
-            answer = await asyncio.wait_for(self._progress(), ANSWER_S)
-        except Exception:  # noqa: BLE001  (whatever keeps it from answering, it does not say that it gets on)
-            return False
-        return answer.stalled_s < max(self.budget_s, answer.budget_s)
+            return await asyncio.wait_for(self._progress(), min(seconds, ANSWER_S))
+        except Exception:  # noqa: BLE001  (whatever keeps it from answering, it does not answer)
+            return None
 
     def _note_recovery(self, began: float) -> None:
         # The answer to a call of before the loss may have been on its way: it proves nothing.

@@ -23,6 +23,10 @@ SESSION_ARGUMENT = "--session-dir="
 EXPORTERS = "prom_metrics_service_discovery.json"
 READY_S = 30.0
 
+RAY_INTERVAL_S = 5.0
+"""Ray measures its processes no more often, and on a busy machine it needs more than a second to tell: a scrape may
+take as long as the interval."""
+
 Labels = dict[str, str]
 
 
@@ -92,6 +96,7 @@ def watching(service_url: str, session: Path, *, scrape_interval_s: float) -> It
     config["rule_files"] = [str(CONFIGS / name) for name in config["rule_files"]]
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     jobs["amanuensis"]["static_configs"] = [{"targets": [urlsplit(service_url).netloc]}]
+    jobs["ray"]["scrape_interval"] = f"{max(scrape_interval_s, RAY_INTERVAL_S):g}s"
     jobs["ray"]["file_sd_configs"] = [{"files": [str(session / EXPORTERS)]}]
     with tempfile.TemporaryDirectory() as directory:
         path, address = Path(directory) / "prometheus.yml", f"127.0.0.1:{free_port()}"

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 import deployments.encoder.deployment
+from deployments.encoder.deployment import _cpu_s, _device_s
 from deployments.shared.contracts import Area, EncodedWindow, SlotArray, Ticket
 from deployments.shared.errors import StageHungError
 from deployments.shared.memory.slab import Slab, SlabLayout
@@ -164,24 +165,12 @@ def test_the_pace_is_measured_when_the_encoder_is_warm(bench: Bench) -> None:
     assert 0 < health.window_s < 1
 
 
-def test_an_idle_encoder_measures_its_window_a_few_times_more_and_the_least_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("encoding_s", "counts_waiting"), [(_cpu_s, False), (_device_s, True)])
+def test_seconds_in_which_others_had_the_cores_are_no_part_of_a_cpu_s_pace(
+    encoding_s: Callable[[Any, int], float], counts_waiting: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_the_start, idle = 3.0, [2.0, 0.5, 0.9]
-    measured = iter([at_the_start, *idle])
-    monkeypatch.setattr(deployments.encoder.deployment, "_measure", lambda *_: next(measured))
-    bench = Bench(tmp_path, monkeypatch)
-
-    async def scenario() -> None:
-        assert (await bench.encoder.health()).window_s == at_the_start, "it is not idle yet"
-        monkeypatch.setattr(deployments.encoder.deployment, "IDLE_S", -1.0)
-        for _ in range(2 * len(idle)):
-            await bench.encoder.health()
-            await asyncio.get_running_loop().run_in_executor(bench.encoder._thread, int)  # the probe is done
-        assert (await bench.encoder.health()).window_s == min(idle)
-        assert next(measured, None) is None
-
-    asyncio.run(scenario())
+    monkeypatch.setattr(deployments.encoder.deployment, "encode_silence", lambda *_: time.sleep(0.5))
+    assert (encoding_s(None, 3000) >= 0.5) is counts_waiting
 
 
 def test_the_slab_of_a_service_that_is_gone_is_dropped_at_the_next_check(bench: Bench) -> None:

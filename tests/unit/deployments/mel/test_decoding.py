@@ -434,12 +434,12 @@ def mutations(uploads: dict[str, bytes]) -> Iterator[bytes]:
 def test_random_damage_never_raises_anything_else(uploads: dict[str, bytes]) -> None:
     rejected = 0
     for upload in mutations(uploads):
-        began = time.monotonic()
+        began = time.process_time()
         try:
             assert len(decoded(upload))
         except AmanuensisError:
             rejected += 1
-        assert time.monotonic() - began < 1
+        assert time.process_time() - began < 2
     assert rejected > 50
 
 

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Coroutine
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -178,6 +179,49 @@ def test_an_ingress_that_stood_still_does_not_blame_the_stage() -> None:
         return await under_way
 
     assert asyncio.run(scenario()) == ENCODED
+
+
+class Dead(Bench):
+    """Its replica is dead, which Serve notices late and mends later: calls go to it, and are lost at once."""
+
+    back_s = 20.0
+
+    async def progress(self) -> StageProgress:
+        if time.monotonic() < self.back_at:
+            raise StageLostError("dead")
+        return self.answer
+
+    async def request(self, deadline_s: float) -> EncodedWindow:
+        self.back_at = time.monotonic() + self.back_s
+
+        async def call(_: Ticket) -> EncodedWindow:
+            self.made += 1
+            if time.monotonic() < self.back_at:
+                raise StageLostError("dead")
+            return ENCODED
+
+        deadline = time.monotonic() + deadline_s
+        with closing(await self.admission.next_slot(Priority.NORMAL, deadline)) as lease:
+            return await self.calls.call_now(hold(lease, deadline), call)
+
+
+def test_a_loss_that_serve_notices_late_does_not_use_up_the_attempts() -> None:
+    async def scenario() -> None:
+        bench = Dead()
+        assert await bench.request(deadline_s=60) == ENCODED
+        assert bench.made == 2
+
+    virtual_time.run(scenario())
+
+
+def test_and_one_that_it_never_notices_ends_with_the_deadline() -> None:
+    async def scenario() -> None:
+        bench, began = Dead(), time.monotonic()
+        assert await outcome(bench.request(deadline_s=5)) == "StageLostError"
+        assert time.monotonic() - began == pytest.approx(5, abs=0.5)
+        assert bench.made <= MAX_ATTEMPTS
+
+    virtual_time.run(scenario())
 
 
 def test_but_not_beyond_the_deadline() -> None:
