@@ -15,7 +15,7 @@ serve: $(INSTALLED)
 test: check
 	@command -v promtool >/dev/null || echo 'Prometheus is not installed (Debian: apt-get install prometheus):' \
 		'the tests of alerts and dashboard will be skipped.'
-	$(BIN)/python -m pytest --numprocesses 2 tests/service tests/unit tests/fuzz
+	$(BIN)/python -m pytest --numprocesses 3 tests/service tests/unit tests/fuzz
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""Which worker gets which test, where several run them (``pytest --numprocesses 2``)."""
+"""Which worker gets which test, where several run them (``pytest --numprocesses 3``)."""
 
 from __future__ import annotations
 

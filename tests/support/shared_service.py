@@ -1,7 +1,7 @@
 """One running service for all service tests, whichever process runs them.
 
-``pytest --numprocesses 2`` runs tests in two processes. The one that started them starts the service, tells them its
-address through the environment, and stops it at the end.
+``pytest --numprocesses 3`` runs tests in three processes, one of which mostly waits. The one that started them starts
+the service, tells them its address through the environment, and stops it at the end.
 
 It serves the graph several times: pipelined at ``/``, in sequential mode, with arrays in Ray's object store, with the
 real Whisper base, and on a simulated NPU, with and without the CPU as its replacement.

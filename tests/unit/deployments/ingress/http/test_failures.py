@@ -43,7 +43,7 @@ def fails(error: Exception) -> Delay:
 
 
 async def hangs(_: int) -> None:
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(2.0)
 
 
 class Bench:
@@ -136,7 +136,7 @@ def test_the_time_recorded_is_that_which_the_length_of_the_audio_gave(tmp_path: 
 
 def test_deadlines_and_budgets_are_recorded(tmp_path: Path) -> None:
     with running(tmp_path, ScriptedStages(1, hangs), decoder_budget_s=0.01) as bench:
-        for seconds in ("0.1", "0.005"):
+        for seconds in ("0.005", "0.1"):
             answer = bench.client.post(
                 "/v1/audio/transcriptions", files={"file": ("a", b"x")}, headers={"x-timeout-seconds": seconds}
             )

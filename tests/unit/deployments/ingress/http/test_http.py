@@ -323,7 +323,7 @@ def test_malformed_forms_write_no_log(client: TestClient, caplog: pytest.LogCapt
 
 def test_live_settings_hold_at_once(tmp_path: Path) -> None:
     async def waits(_: int) -> None:
-        await asyncio.sleep(5 if slow else 0)
+        await asyncio.sleep(3 if slow else 0)
 
     slow = True
     asked = service(ScriptedStages(1, waits), tmp_path)
