@@ -41,6 +41,7 @@ class Request:
         audio: bytes of the uploaded file.
         filename: of the upload, as the client wrote it.
         replay_of: id of the failure that this request repeats; None for any other request.
+        warnings: what of the form is not honoured, in whole sentences for the client.
     """
 
     id: str
@@ -52,3 +53,4 @@ class Request:
     priority: Priority
     time_limit: TimeLimit
     replay_of: str | None = None
+    warnings: tuple[str, ...] = ()

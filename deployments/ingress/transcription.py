@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployments.ingress.request import Request
-from deployments.ingress.scheduling.pipeline import WindowDone
+from deployments.ingress.scheduling.pipeline import AudioReady, WindowDone
 from deployments.ingress.transcript.joining import join_texts
 from deployments.ingress.transcript.segments import Segment, split_segments
 from deployments.ingress.work import answer_language
@@ -22,6 +22,7 @@ class Transcription:
         duration_s: length of the audio in seconds.
         language: ISO code of the text.
         device: ran the encoder; None where there was nothing to encode.
+        warnings: what the client should know of this answer, in whole sentences.
     """
 
     task: Task
@@ -30,18 +31,20 @@ class Transcription:
     windows: Sequence[WindowDone]
     segments: Sequence[Segment]
     device: str | None
+    warnings: Sequence[str] = ()
 
     @classmethod
-    def of(cls, request: Request, model: Model, duration_s: float, windows: Sequence[WindowDone]) -> Transcription:
+    def of(cls, request: Request, model: Model, audio: AudioReady, windows: Sequence[WindowDone]) -> Transcription:
         """Make the transcription of a request whose windows are all done."""
         texts = [(item.window, item.transcript) for item in windows]
         return cls(
             task=request.task,
-            duration_s=duration_s,
+            duration_s=audio.duration_s,
             language=answer_language(request, model, texts),
             windows=windows,
             segments=split_segments(texts),
             device=windows[0].encoder_device if windows else None,
+            warnings=(*request.warnings, *audio.warnings),
         )
 
     @property

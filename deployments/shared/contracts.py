@@ -246,6 +246,7 @@ class PreparedAudio:
         pcm: the decoded audio for later calls, 16 kHz mono int16; None where no later call needs it.
         first: the log-mel of ``windows[0]``; None where there is no window.
         timing: what the whole call cost.
+        warnings: what of the recording could not be read, in whole sentences for the client.
     """
 
     duration_s: float
@@ -253,6 +254,7 @@ class PreparedAudio:
     pcm: BlobRef | None
     first: ArrayRef | None
     timing: StageTiming
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

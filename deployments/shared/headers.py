@@ -7,6 +7,8 @@ PRIORITY_HEADER = "x-priority"
 TIMEOUT_HEADER = "x-timeout-seconds"
 REPLAY_HEADER = "x-replay-of"
 DEVICE_HEADER = "x-encoder-device"
+WARNINGS_HEADER = "x-warnings"
+"""What a client should know of an answer that is otherwise good; the same as ``warnings`` in verbose_json."""
 
 RETRY_AFTER_HEADER = "retry-after"
 SHOULD_RETRY_HEADER = "x-should-retry"

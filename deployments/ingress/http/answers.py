@@ -115,6 +115,8 @@ class TranscriptionVerboseJson(Document):
     """The device that ran the encoder; null where there was nothing to encode."""
     words: NotRequired[list[TranscriptionWord]]
     """There if `timestamp_granularities` has `word`."""
+    warnings: list[str]
+    """What you should know of this answer, such as audio that could not be read; empty where all is well."""
 
 
 class TextDelta(Document):
@@ -137,6 +139,8 @@ class TextDone(Document):
     text: str
     """The whole text."""
     usage: Usage
+    warnings: NotRequired[list[str]]
+    """There if you should know something of this answer."""
 
 
 class VerboseTextDone(TranscriptionVerboseJson):

@@ -30,6 +30,7 @@ def as_verbose_json(
         "segments": [],
         "usage": usage(transcription.duration_s),
         "device": transcription.device,
+        "warnings": list(transcription.warnings),
     }
     if "segment" in granularities:
         document["segments"] = [_segment(segment) for segment in transcription.segments]

@@ -8,13 +8,16 @@ from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.http import answers
 from deployments.ingress.http.formats import as_json, as_verbose_json
 from deployments.ingress.transcription import Transcription
-from deployments.shared.headers import DEVICE_HEADER
+from deployments.shared.headers import DEVICE_HEADER, WARNINGS_HEADER
 from deployments.shared.subtitles import as_srt, as_vtt
+
+MAX_WARNINGS = 2000
+"""Characters of a header: proxies refuse long ones."""
 
 
 def transcription_response(transcription: Transcription, form: TranscriptionForm) -> Response:
     """Return the response in the format that the form names."""
-    headers = {DEVICE_HEADER: transcription.device} if transcription.device else {}
+    headers = _headers(transcription)
     match form.response_format:
         case "json":
             return answers.TRANSCRIPTION.response(as_json(transcription), headers=headers)
@@ -27,3 +30,11 @@ def transcription_response(transcription: Transcription, form: TranscriptionForm
             return PlainTextResponse(as_srt(transcription.segments), headers=headers, media_type="application/x-subrip")
         case "vtt":
             return PlainTextResponse(as_vtt(transcription.segments), headers=headers, media_type="text/vtt")
+
+
+def _headers(transcription: Transcription) -> dict[str, str]:
+    headers = {DEVICE_HEADER: transcription.device} if transcription.device else {}
+    if transcription.warnings:
+        words = " ".join(transcription.warnings).encode("ascii", "backslashreplace").decode("ascii")
+        headers[WARNINGS_HEADER] = " ".join(words.split())[:MAX_WARNINGS]
+    return headers

@@ -16,7 +16,7 @@ from deployments.ingress.http.state import service_of
 from deployments.ingress.request import Request
 from deployments.ingress.scheduling.pipeline import AudioReady, Events, WindowDone
 from deployments.ingress.telemetry.record import RequestRecord
-from deployments.ingress.transcript.joining import join_texts, separator
+from deployments.ingress.transcript.joining import separator
 from deployments.ingress.transcription import Transcription
 from deployments.shared.model.description import Model
 
@@ -26,7 +26,7 @@ async def stream(http: HttpRequest, request: Request, record: RequestRecord, eve
     first = await anext(events)
     if not isinstance(first, AudioReady):
         raise TypeError("the pipeline must say first what the audio holds")
-    return _EventStream(http, _server_sent_events(http, request, record, events, first.duration_s), events)
+    return _EventStream(http, _server_sent_events(http, request, record, events, first), events)
 
 
 class _EventStream(StreamingResponse):
@@ -55,7 +55,7 @@ class _EventStream(StreamingResponse):
 
 
 async def _server_sent_events(
-    http: HttpRequest, request: Request, record: RequestRecord, events: Events, duration_s: float
+    http: HttpRequest, request: Request, record: RequestRecord, events: Events, audio: AudioReady
 ) -> AsyncGenerator[bytes]:
     service, done, before = service_of(http), list[WindowDone](), ""
     try:
@@ -63,9 +63,9 @@ async def _server_sent_events(
             if isinstance(event, WindowDone):
                 done.append(event)
                 if event.transcript.text:
-                    yield _event(_delta(before, event, duration_s))
+                    yield _event(_delta(before, event, audio.duration_s))
                     before = event.transcript.text
-        yield _event(_done(request, service.model, duration_s, done))
+        yield _event(_done(request, service.model, audio, done))
         service.sinks.answered(record)
     except Exception as error:  # noqa: BLE001  (the status is sent already; the stream itself must tell)
         known = as_amanuensis_error(http, error)
@@ -86,13 +86,19 @@ def _delta(before: str, event: WindowDone, duration_s: float) -> answers.TextDel
 
 
 def _done(
-    request: Request, model: Model, duration_s: float, done: Sequence[WindowDone]
+    request: Request, model: Model, audio: AudioReady, done: Sequence[WindowDone]
 ) -> answers.TextDone | answers.VerboseTextDone:
+    whole = Transcription.of(request, model, audio, done)
     if request.form.response_format == "verbose_json":
-        whole = Transcription.of(request, model, duration_s, done)
         return {**as_verbose_json(whole, request.form.granularities), "type": "transcript.text.done"}
-    text = join_texts(event.transcript.text for event in done)
-    return {"type": "transcript.text.done", "text": text, "usage": usage(duration_s)}
+    document: answers.TextDone = {
+        "type": "transcript.text.done",
+        "text": whole.text,
+        "usage": usage(audio.duration_s),
+    }
+    if whole.warnings:
+        document["warnings"] = list(whole.warnings)
+    return document
 
 
 def _event(document: Mapping[str, object]) -> bytes:

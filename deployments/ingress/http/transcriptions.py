@@ -99,11 +99,11 @@ async def _read(http: HttpRequest) -> tuple[TranscriptionForm, str, bytes]:
 
 
 async def _collect(events: Events, service: TranscriptionService, request: Request) -> Transcription:
-    duration_s, windows = 0.0, list[WindowDone]()
+    audio, windows = AudioReady(0.0, ()), list[WindowDone]()
     async with aclosing(events) as all_events:
         async for event in all_events:
             if isinstance(event, AudioReady):
-                duration_s = event.duration_s
+                audio = event
             else:
                 windows.append(event)
-    return Transcription.of(request, service.model, duration_s, windows)
+    return Transcription.of(request, service.model, audio, windows)

@@ -45,10 +45,11 @@ ChooseOptions = Callable[[Hold, ArrayRef], Awaitable[DecodeOptions]]
 
 @dataclass(frozen=True, slots=True)
 class AudioReady:
-    """The first event: what the audio holds."""
+    """The first event: what the audio holds, and what of it could not be read."""
 
     duration_s: float
     windows: tuple[Window, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class _Passage:
             hold = self._hold(lease, 0)
             prepared = await self._graph.mel.call_now(hold, self._stages.prepare, upload, speech)
             self._begin(prepared)
-            yield AudioReady(prepared.duration_s, prepared.windows)
+            yield AudioReady(prepared.duration_s, prepared.windows, prepared.warnings)
             if prepared.first is None:
                 return
             async with aclosing(self._windows(prepared, lease)) as results:

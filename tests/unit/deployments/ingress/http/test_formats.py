@@ -1,17 +1,22 @@
 """The JSON formats, to the letter, and the order of cues."""
 
+import json
 import re
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployments.ingress.form import ResponseFormat, TranscriptionForm
 from deployments.ingress.http.formats import as_json, as_verbose_json, usage
+from deployments.ingress.http.responses import transcription_response
 from deployments.ingress.scheduling.pipeline import WindowDone
 from deployments.ingress.transcript.placing import place_words
 from deployments.ingress.transcript.segments import split_segments
 from deployments.ingress.transcription import Transcription
 from deployments.shared.contracts import Transcript, Window, Word
+from deployments.shared.headers import WARNINGS_HEADER
 from deployments.shared.subtitles import as_srt
 
 WORDS = (Word(" Good", 0.5, 0.7, 0.9), Word(" day.", 0.7, 1.25, 0.9), Word(" Sit.", 3661.5, 3662.0, 0.8))
@@ -45,6 +50,21 @@ def test_windows_in_scripts_without_spaces_are_joined_without_one() -> None:
         for i, text in enumerate(["今日は", "", "散歩"])
     ]
     assert as_json(replace(TRANSCRIPTION, windows=windows))["text"] == "今日は散歩"
+
+
+FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
+
+
+@pytest.mark.parametrize("response_format", FORMATS)
+def test_warnings_are_told_in_a_header_of_ascii_and_in_verbose_json(response_format: ResponseFormat) -> None:
+    warned = replace(TRANSCRIPTION, warnings=["There is no sound from 3 to 5 s.", "'größe' is not known\nhere."])
+    response = transcription_response(warned, TranscriptionForm(response_format=response_format))
+    expected = r"There is no sound from 3 to 5 s. 'gr\xf6\xdfe' is not known here."
+    assert response.headers[WARNINGS_HEADER] == expected
+    if response_format == "verbose_json":
+        assert json.loads(response.body)["warnings"] == warned.warnings
+    well = transcription_response(TRANSCRIPTION, TranscriptionForm(response_format=response_format))
+    assert WARNINGS_HEADER not in well.headers
 
 
 CLOCK = re.compile(r"(\d\d):(\d\d):(\d\d)[,.](\d\d\d)")
