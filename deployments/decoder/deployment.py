@@ -32,7 +32,7 @@ from deployments.shared.memory.handoff import Handoff, load_pcm
 from deployments.shared.model.description import Model
 from deployments.shared.replica_name import replica_name
 from deployments.shared.settings import Settings
-from deployments.shared.threads import named_threads
+from deployments.shared.threads import WatchedThreads
 from deployments.shared.watchdog import ProgressWatch
 
 SLACK = 20.0
@@ -98,10 +98,10 @@ class Decoder:
         )
         self._aligner = PhonemeAligner(settings.align_model, settings.align_language) if settings.align_model else None
         self._handoff = Handoff()
-        self._batcher: NaturalBatcher[_Job, _Job] = NaturalBatcher(
-            self._run_watched, settings.decoder_batch_size, named_threads(1, "decoder")
-        )
         self._watch = ProgressWatch(settings.decoder_budget_s, SLACK)
+        self._batcher: NaturalBatcher[_Job, _Job] = NaturalBatcher(
+            self._run_watched, settings.decoder_batch_size, WatchedThreads(1, "decoder", self._watch)
+        )
         self._replica = replica_name()
 
     async def progress(self) -> StageProgress:

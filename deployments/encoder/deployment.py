@@ -31,7 +31,7 @@ from deployments.shared.memory.slab import Float32
 from deployments.shared.model.description import Model
 from deployments.shared.replica_name import replica_name
 from deployments.shared.settings import Settings
-from deployments.shared.threads import named_threads
+from deployments.shared.threads import WatchedThreads
 from deployments.shared.watchdog import ProgressWatch
 from npu_encoder.backend import EncoderBackend, encode_silence
 from npu_encoder.errors import DeviceError, DeviceFailedError, EncoderError
@@ -97,7 +97,7 @@ class Encoder:
         self._silence = None if model.silence is None else read_silence(model.silence)
         self._at_most = settings.encoder_batch_size
         self._handoff = Handoff()
-        self._thread = named_threads(1, "encoder")
+        self._thread = WatchedThreads(1, "encoder", self._watch)
         self._feed: Feed[_Job, EncodedWindow] = Feed(self._work, self._thread)
         self._worked_at = time.monotonic()
         self._replica = replica_name()

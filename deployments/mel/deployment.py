@@ -32,6 +32,7 @@ from deployments.shared.memory.handoff import Handoff, load_pcm, open_upload
 from deployments.shared.model.description import Model
 from deployments.shared.replica_name import replica_name
 from deployments.shared.settings import Settings
+from deployments.shared.threads import WatchedThreads
 from deployments.shared.watchdog import ProgressWatch
 
 DEVICE = "cpu"
@@ -63,8 +64,8 @@ class MelPreprocessor:
         self._n_mels = model.dimensions.n_mels
         self._buckets = model.frame_buckets
         self._handoff = Handoff()
-        self._lanes = Lanes(settings.mel_threads, "mel")
         self._watch = ProgressWatch(settings.mel_budget_s, SLACK)
+        self._lanes = Lanes(WatchedThreads(settings.mel_threads, "mel", self._watch), settings.mel_threads)
         self._watch.learn(0.0)
         self._replica = replica_name()
         self._warm_up()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Any, Generic, TypeVar
 
 from deployments.shared.futures import settle
-from deployments.shared.threads import named_threads
 from deployments.shared.urgency import UrgentFirst
 
 Result = TypeVar("Result")
@@ -24,14 +24,18 @@ class _Waiting(Generic[Result]):
 
 
 class Lanes:
-    """A pool of ``threads`` threads that runs the most urgent work first. It belongs to one event loop.
+    """A pool of threads that runs the most urgent work first. It belongs to one event loop.
 
     Long work has at most all threads but one, and goes first where one of those is free, so neither kind keeps the
     other out. If there is only one thread, both share it.
+
+    Args:
+        executor: the threads, which do nothing else.
+        threads: how many there are.
     """
 
-    def __init__(self, threads: int, name: str) -> None:
-        self._executor = named_threads(threads, name)
+    def __init__(self, executor: Executor, threads: int) -> None:
+        self._executor = executor
         self._free = threads
         self._long_free = threads - 1
         self._has_long_lane = threads > 1

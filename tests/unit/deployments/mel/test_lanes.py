@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ class Bench:
     """Lanes whose work waits at a gate."""
 
     def __init__(self, threads: int) -> None:
-        self.lanes = Lanes(threads, "test")
+        self.lanes = Lanes(ThreadPoolExecutor(threads), threads)
         self.gate = threading.Event()
         self.begun: list[str] = []
 
