@@ -47,8 +47,8 @@ def stick(process: psutil.Process, kind: str) -> subprocess.Popen[bytes]:
 def hold(process: int, thread: int) -> None:
     """Stop a thread in the middle of its work, until its process has ended.
 
-    A thread that is stopped while it runs Python holds the lock that all others wait for; it is let go, and stopped
-    again when it is elsewhere.
+    A thread that is stopped while it runs Python holds the lock that all others wait for; one that waits in the kernel
+    may have no work any more. Either is let go, and stopped again when it is elsewhere.
 
     Raises:
         TimeoutError: that did not succeed in ``TRIES_S``.
@@ -60,7 +60,7 @@ def hold(process: int, thread: int) -> None:
     while True:
         _ptrace(PTRACE_INTERRUPT, thread)
         os.waitpid(thread, WALL)
-        if not _others_wait(process, thread):
+        if _computes(process, thread) and not _others_wait(process, thread):
             break
         _ptrace(PTRACE_CONT, thread)
         _wait_for_work(process, thread, until)
@@ -77,6 +77,11 @@ def _wait_for_work(process: int, thread: int, until: float) -> None:
             return
         before = now
     raise TimeoutError(f"thread {thread} was never stopped at work")
+
+
+def _computes(process: int, thread: int) -> bool:
+    """Tell whether a stopped thread was outside of the kernel: then there is no number of a system call (proc(5))."""
+    return _read(process, thread, "syscall").startswith("-1")
 
 
 def _others_wait(process: int, stopped: int) -> bool:
