@@ -1,7 +1,7 @@
 """What a file's own headers say about its length, so that a file that was cut off is noticed.
 
-FFmpeg reports a cut in flac. In every other format it plays what is there, so the headers are compared with the bytes
-here. A live webm, and mp3, aac or fragmented mp4 cut between two frames, look whole: they declare no length.
+FFmpeg plays what is there, so the headers are compared with the bytes here. A live webm, and mp3, aac or fragmented mp4
+cut between two frames, look whole: they declare no length.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import BinaryIO
 from deployments.shared.errors import InvalidAudioError
 from deployments.shared.frames import SAMPLE_RATE
 
-INCOMPLETE = "The file is cut off: it holds less audio than it declares. Upload the whole file."
+NO_SAMPLES = "This is a wav file without samples: the recording or its upload was cut off. Upload the whole file."
 
 EBML = b"\x1a\x45\xdf\xa3"
 SEGMENT = b"\x18\x53\x80\x67"
@@ -25,7 +25,7 @@ MP4_BOXES = frozenset(b"ftyp styp moov moof mdat mfra sidx free skip wide uuid m
 LARGE_BOX = struct.Struct(">I4sQ")  # length, name, and the length again where the first is 1
 MAX_BOXES = 10_000  # a fragmented recording has two per fragment
 MAX_CHUNKS = 100  # in front of the samples of a wav file; real files have two or three
-UNKNOWN_LENGTH = 0x7FFF_F000  # recorders that cannot seek back leave 0 or a number near the largest one
+UNKNOWN_LENGTH = 1_900_000_000  # recorders that cannot seek back leave 0, or a number that no upload has
 PCM = 1
 CHUNK = struct.Struct("<4sI")  # name, length
 FORMAT = struct.Struct("<HHIIHH")  # encoding, channels, sample rate, bytes per second, bytes per frame, bits per sample
@@ -42,6 +42,7 @@ class WavHeader:
         bits: bits of one sample.
         offset: where the first sample begins, in bytes from the start of the file.
         n_bytes: bytes of all samples in the file.
+        declared_bytes: bytes of all samples that the header promises; less where it knows no length.
     """
 
     encoding: int
@@ -50,6 +51,20 @@ class WavHeader:
     bits: int
     offset: int
     n_bytes: int
+    declared_bytes: int
+
+    @property
+    def end(self) -> int:
+        """Where the samples end, in bytes from the start of the file."""
+        return self.offset + self.n_bytes
+
+    @property
+    def declared_s(self) -> float | None:
+        """Length that the header promises of samples that are missing; None where all are there."""
+        frame_bytes = self.channels * self.bits // 8
+        if self.declared_bytes - self.n_bytes < max(1, frame_bytes) or not frame_bytes * self.sample_rate:
+            return None
+        return self.declared_bytes / (frame_bytes * self.sample_rate)
 
     @property
     def is_decoded(self) -> bool:
@@ -65,7 +80,7 @@ def read_wav_header(file: BinaryIO, size: int) -> WavHeader | None:
         size: size of the file in bytes.
 
     Raises:
-        InvalidAudioError: the file holds less data than the header promises, or none.
+        InvalidAudioError: it has no samples.
     """
     file.seek(0)
     head = file.read(12)
@@ -79,41 +94,47 @@ def read_wav_header(file: BinaryIO, size: int) -> WavHeader | None:
         name, length = CHUNK.unpack(chunk)
         offset = file.tell()
         if name == b"data":
-            return WavHeader(encoding, channels, sample_rate, bits, offset, _data_length(length, size - offset))
+            declared = 0 if length >= UNKNOWN_LENGTH else length
+            present = min(declared or size, size - offset)
+            return WavHeader(encoding, channels, sample_rate, bits, offset, present, declared)
         if name == b"fmt ":
             fmt = file.read(FORMAT.size)
             if len(fmt) < FORMAT.size:
                 break
             encoding, channels, sample_rate, _, _, bits = FORMAT.unpack(fmt)
         file.seek(offset + length + length % 2)
-    raise InvalidAudioError(INCOMPLETE, param="file")
+    raise InvalidAudioError(NO_SAMPLES, param="file")
 
 
-def check_complete(file: BinaryIO, size: int) -> None:
-    """Reject an ogg file that ends inside a page, a matroska or webm one inside its segment, an mp4 one inside a box.
+def joined_wav(file: BinaryIO, header: WavHeader) -> int | None:
+    """Return where a second RIFF wave begins behind the samples of the first, in bytes; None if none does.
+
+    Services that speak answer with many short ones, and clients put them one behind the other.
+    """
+    start = header.end + header.end % 2
+    file.seek(start)
+    head = file.read(12)
+    return start if head[:4] == b"RIFF" and head[8:] == b"WAVE" else None
+
+
+def is_complete(file: BinaryIO, size: int) -> bool:
+    """Return False for an ogg file that ends inside a page, a matroska or webm one inside its segment, an mp4 one
+    inside a box; of other formats nothing is known.
 
     An ogg stream may legally lack its end mark (RFC 7845, section 4), so one cut between two pages passes.
 
     Args:
         file: the upload, at any position.
         size: size of the file in bytes.
-
-    Raises:
-        InvalidAudioError: the file is cut off.
     """
     file.seek(0)
     head = file.read(4096)
     if head.startswith(OGG_PAGE):
         file.seek(max(0, size - LONGEST_OGG_PAGE))
-        complete = _ends_with_page(file.read())
-    elif head.startswith(EBML):
-        complete = _segment_end(head) <= size
-    elif head[4:8] in MP4_BOXES:
-        complete = _boxes_end(file, size) <= size
-    else:
-        return
-    if not complete:
-        raise InvalidAudioError(INCOMPLETE, param="file")
+        return _ends_with_page(file.read())
+    if head.startswith(EBML):
+        return _segment_end(head) <= size
+    return head[4:8] not in MP4_BOXES or _boxes_end(file, size) <= size
 
 
 def declares_mp3_frames(file: BinaryIO) -> bool:
@@ -126,14 +147,6 @@ def declares_mp3_frames(file: BinaryIO) -> bool:
     start = max(head.find(b"Xing"), head.find(b"Info"))
     flags = int.from_bytes(head[start + 4 : start + 8])
     return start >= 0 and bool(flags & 1)
-
-
-def _data_length(declared: int, present: int) -> int:
-    if declared == 0 or declared >= UNKNOWN_LENGTH:
-        return present
-    if declared > present:
-        raise InvalidAudioError(INCOMPLETE, param="file")
-    return declared
 
 
 def _ends_with_page(tail: bytes) -> bool:

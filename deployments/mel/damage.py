@@ -1,8 +1,13 @@
-"""Damage that FFmpeg passes over in silence, noticed while frames are decoded: no audio goes missing unnoticed."""
+"""What of a recording could not be read: noticed while frames are decoded, and told to the client in whole sentences.
+
+FFmpeg passes over most damage in silence. Here no audio goes missing unnoticed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
 
 import av
 import numpy as np
@@ -10,65 +15,94 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.packet import Packet
 
-from deployments.mel.containers import INCOMPLETE
-from deployments.mel.opening import tick_s
+from deployments.mel.byte_clock import LONGEST_TAG_NAME, TAGS, ByteClock
+from deployments.mel.timeline import Timeline
 from deployments.shared.errors import InvalidAudioError
 
-DAMAGED = "The audio is damaged or cut off: a part of it cannot be decoded. Upload the whole file, or export it again."
 NOT_NUMBERS = "The audio holds samples that are not numbers. Export it again."
 
-MP3_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+FEW: Final = 2
+"""So many bad packets at the end are the remains of a frame that was cut, or a tag."""
+
+MOST_PLACES: Final = 5
+"""Places that are named in one sentence."""
+
+NEAR_S: Final = 1.0
 
 
-def decoded_frames(packets: Iterable[Packet[AudioStream]]) -> Iterator[AudioFrame]:
-    """Yield the frames of a stream.
+@dataclass(slots=True)
+class Damage:
+    """Damage, in seconds from the start of the recording.
 
-    Raises:
-        av.FFmpegError: at the first damaged packet.
+    Attributes:
+        places: where something could not be decoded, though sound follows.
+        cut_at: where the sound ends although there was more; None where it ends as it should.
+        declared_s: length of the whole recording, where ``cut_at`` is not None and the file says it.
     """
-    for packet in packets:
-        yield from packet.decode()
+
+    places: list[float] = field(default_factory=list)
+    cut_at: float | None = None
+    declared_s: float | None = None
+
+    def cut(self, at_s: float, declared_s: float | None = None) -> None:
+        """Note that the sound ends too early."""
+        self.cut_at, self.declared_s = at_s, declared_s
+
+    def sentences(self, holes: list[tuple[float, float]]) -> tuple[str, ...]:
+        """Return what to tell the client.
+
+        Args:
+            holes: where the recording's clock shows that nothing was recorded, or that something was lost.
+        """
+        found = []
+        if holes:
+            places = _list([f"from {start_s:.1f} to {end_s:.1f} s" for start_s, end_s in holes])
+            found.append(f"There is no sound {places}: silence stands in its place.")
+        alone = [at_s for at_s in self.places if not any(a - NEAR_S <= at_s <= b + NEAR_S for a, b in holes)]
+        if alone:
+            found.append(f"A moment of sound is damaged {_list([f'near {at_s:.1f} s' for at_s in alone])}.")
+        if self.cut_at is not None:
+            found += cut_off(self.cut_at, self.declared_s, known=True)
+        return tuple(found)
 
 
-def mp3_frames(packets: Iterable[Packet[AudioStream]]) -> Iterator[AudioFrame]:
-    """Yield the frames of an mp3 stream, in which tags between the frames, and what follows the last, are packets too.
+def cut_off(at_s: float, declared_s: float | None, *, known: bool = False) -> tuple[str, ...]:
+    """Return what to tell of a file that ends too early; nothing where it does not declare more, unless it is known."""
+    if declared_s is None and not known:
+        return ()
+    of = "" if declared_s is None else f" of {declared_s:.1f} s"
+    return (f"The file is cut off or damaged: its sound ends at {at_s:.1f} s{of}.",)
 
-    Raises:
-        InvalidAudioError: damage between two frames.
+
+def decoded_frames(
+    packets: Iterable[Packet[AudioStream]], timeline: Timeline, damage: Damage, clock: ByteClock | None
+) -> Iterator[AudioFrame]:
+    """Yield the frames of a stream, and note packets that cannot be decoded.
+
+    Args:
+        clock: for a format that has none of its own.
     """
-    started = damaged = False
+    bad: list[bytes] = []
     for packet in packets:
         try:
             frames = packet.decode()
-        except av.error.InvalidDataError:
-            damaged = damaged or (started and not bytes(packet).startswith(MP3_TAGS))
+        except av.FFmpegError:
+            bad.append(bytes(packet)[:LONGEST_TAG_NAME])
             continue
-        if frames and damaged:
-            raise InvalidAudioError(DAMAGED, param="file")
-        started = started or bool(frames)
+        if frames and clock:
+            timeline.lose(clock.lost_s(packet, timeline.end_s))
+        if frames and timeline.end_s and any(not head.startswith(TAGS) for head in bad):
+            damage.places.append(timeline.end_s)
+        if frames:
+            bad.clear()
         yield from frames
+    if timeline.end_s and (len(bad) > FEW or any(_is_frame(head) for head in bad)):
+        damage.cut(timeline.end_s)
 
 
-def continuous(
-    frames: Iterable[AudioFrame], stream: AudioStream, declared_s: float | None, max_gap_s: float
-) -> Iterator[AudioFrame]:
-    """Yield frames whose time neither jumps ahead nor ends early: FFmpeg skips damaged ogg pages and matroska clusters.
-
-    Raises:
-        InvalidAudioError: more than ``max_gap_s`` is missing between two frames, or at the end.
-    """
-    unit_s = tick_s(stream)
-    end_s = None
-    for frame in frames:
-        if frame.pts is not None:
-            start_s = frame.pts * unit_s
-            if end_s is not None and start_s > end_s + max_gap_s:
-                raise InvalidAudioError(DAMAGED, param="file")
-            end_s = start_s + frame.samples / frame.sample_rate
-        yield frame
-    declared_end_s = (stream.start_time or 0) * unit_s + (declared_s or 0.0)
-    if end_s is not None and declared_end_s > end_s + max_gap_s:
-        raise InvalidAudioError(INCOMPLETE, param="file")
+def _is_frame(head: bytes) -> bool:
+    """Return whether bytes begin as a frame of mp3 or aac does: eleven bits of 1."""
+    return head[:1] == b"\xff" and head[1:2] >= b"\xe0"
 
 
 def finite(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
@@ -81,3 +115,9 @@ def finite(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
         if not np.isfinite(frame.to_ndarray()).all():
             raise InvalidAudioError(NOT_NUMBERS, param="file")
         yield frame
+
+
+def _list(places: list[str]) -> str:
+    shown = ", ".join(places[:MOST_PLACES])
+    more = len(places) - MOST_PLACES
+    return f"{shown} and in {more} more places" if more > 0 else shown

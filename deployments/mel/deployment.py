@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from ray import serve
 
-from deployments.mel.decoding import AudioLimits, decode
+from deployments.mel.decoding import decode
 from deployments.mel.lanes import Lanes
 from deployments.mel.log_mel import log_mel
+from deployments.mel.track_decoding import AudioLimits
 from deployments.mel.windows import find_windows
 from deployments.shared.contracts import (
     Area,
@@ -111,14 +112,15 @@ class MelPreprocessor:
         self._handoff.check_ticket(ticket)
         with self._watch.work() as work:
             with open_upload(upload) as file:
-                pcm = decode(file, limits, work.progressed)
+                recording = decode(file, limits, work.progressed)
+            pcm = recording.mono
             work.progressed(allowance_s=LISTENING_PER_SECOND * len(pcm) / SAMPLE_RATE)
             windows = find_windows(pcm, options)
             work.progressed()
             first = self._write(ticket, pcm[windows[0].samples], self._buckets) if windows else None
             kept = self._handoff.store_pcm(ticket, upload, pcm) if windows else None
         timing = self._timing(began - asked, began)
-        return PreparedAudio(len(pcm) / SAMPLE_RATE, windows, kept, first, timing)
+        return PreparedAudio(len(pcm) / SAMPLE_RATE, windows, kept, first, timing, recording.warnings)
 
     def _later(self, ticket: Ticket, pcm: BlobRef, window: Window, asked: float) -> WindowMel:
         began = time.monotonic()

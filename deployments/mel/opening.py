@@ -6,35 +6,30 @@ Only the listed demuxers and decoders may run, nothing but the upload is ever op
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import av
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from deployments.mel.codecs import DECODERS, DEMUXERS
+from deployments.mel.file_tail import file_tail
+from deployments.mel.mp3_start import LONGEST, SEARCHED, first_frame
+from deployments.mel.sniffing import describe
+from deployments.mel.tracks import readable_tracks
 from deployments.shared.errors import AUDIO_FORMATS, InvalidAudioError
 
-UNREADABLE = (
-    f"The file is not audio that this service reads, or its beginning or index is missing. Upload {AUDIO_FORMATS}."
-)
-NO_AUDIO = f"The file has no audio track in a supported codec. Upload {AUDIO_FORMATS}."
-
-DEMUXERS = ("wav", "flac", "mp3", "aac", "ogg", "matroska", "mov")
-DECODERS = (
-    *("aac", "aac_latm", "alac", "flac", "opus", "libopus", "vorbis", "libvorbis"),
-    *("mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float", "adpcm_ms", "adpcm_ima_wav"),
-    *("pcm_alaw", "pcm_mulaw", "pcm_u8", "pcm_s8", "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
-    *("pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
-)
 OPTIONS = {
     "protocol_whitelist": "none",  # no file and no network: PyAV passes the bytes on without a protocol
     "format_whitelist": ",".join(DEMUXERS),
     "codec_whitelist": ",".join(DECODERS),
-    "max_streams": "16",
-    # The headers say what the decoder needs. By default FFmpeg also examines up to 5 s of audio, 2.5 ms for a wav.
-    "probesize": "65536",
-    "analyzeduration": "1",
+    "max_streams": "256",  # a film has dozens of subtitles; FFmpeg stops without an error in a file that has more
 }
+FROM_HEADERS = {"probesize": "65536", "analyzeduration": "1"}
+"""The headers of most files say what the decoder needs; FFmpeg's own way costs 2.5 ms, for a wav too."""
+
+FROM_PACKETS = {"probesize": str(5 * 2**20), "analyzeduration": "5000000"}
+"""FFmpeg's own way, for files that begin with something else, and for television, which has no headers."""
 
 LARGEST_BLOCK = 32 * 2**20
 """Bytes of the largest block of memory that FFmpeg may allocate. The index of 8 hours of aac fits.
@@ -46,49 +41,37 @@ ctypes.CDLL(av.packet.__file__).av_max_alloc(ctypes.c_size_t(LARGEST_BLOCK))  # 
 
 
 def open_container(source: BinaryIO) -> InputContainer:
-    """Open an upload; the caller closes the container.
+    """Open an upload that has an audio track which can be decoded; the caller closes the container.
 
     Raises:
-        InvalidAudioError: the file is in none of the formats.
+        InvalidAudioError: it has none; the message says what was found instead.
     """
-    try:
-        container: InputContainer = av.open(source, container_options=OPTIONS, metadata_errors="ignore")
-    except av.FFmpegError as error:
-        raise InvalidAudioError(UNREADABLE, param="file") from error
-    return container
+    found: str | None = None
+    for file, probing in _ways(source):
+        file.seek(0)
+        try:
+            container: InputContainer = av.open(file, container_options=OPTIONS | probing, metadata_errors="ignore")
+        except av.FFmpegError:
+            continue
+        if readable_tracks(container):
+            return container
+        found = _describe_tracks(container)
+        container.close()
+    raise InvalidAudioError(f"{found or describe(source)} Upload {AUDIO_FORMATS}.", param="file")
 
 
-def first_track(container: InputContainer) -> AudioStream:
-    """Return the first audio track, to be decoded by one thread.
-
-    Raises:
-        InvalidAudioError: there is none, or none of the decoders reads it.
-    """
-    stream = next(iter(container.streams.audio), None)
-    if stream is None or stream.codec_context is None or stream.codec_context.name not in DECODERS:
-        raise InvalidAudioError(NO_AUDIO, param="file")
-    stream.codec_context.thread_count = 1
-    return stream
+def _ways(source: BinaryIO) -> Iterator[tuple[BinaryIO, dict[str, str]]]:
+    """Yield the ways to open an upload, from the one that nearly all files need to the rarest."""
+    yield source, FROM_HEADERS
+    yield source, FROM_PACKETS
+    source.seek(0)
+    if start := first_frame(source.read(SEARCHED + LONGEST)):
+        yield file_tail(source, start), FROM_HEADERS
 
 
-def declared_seconds(container: InputContainer, stream: AudioStream, *, exact_mp3: bool) -> float | None:
-    """Return the track's duration where its format states one; None elsewhere.
-
-    Elsewhere FFmpeg would estimate it, or give that of the video.
-
-    Args:
-        container: the opened upload.
-        stream: its audio track.
-        exact_mp3: an mp3 file declares its number of frames.
-    """
-    name = container.format.name
-    if name == "matroska,webm":
-        is_alone = container.duration is not None and len(container.streams) == 1
-        return container.duration / av.time_base if is_alone else None
-    is_stated = name in ("flac", "ogg") or (name == "mp3" and exact_mp3)
-    return stream.duration * tick_s(stream) if is_stated and stream.duration is not None else None
-
-
-def tick_s(stream: AudioStream) -> float:
-    """Return the seconds of one unit of the stream's time stamps."""
-    return float(stream.time_base or 0)
+def _describe_tracks(container: InputContainer) -> str:
+    tracks = ", ".join(sorted({track.codec_context.name for track in container.streams.audio if track.codec_context}))
+    kind = container.format.long_name
+    if container.streams.audio:
+        return f"This is a {kind} file whose audio ({tracks or 'of an unknown kind'}) cannot be decoded here."
+    return f"This is a {kind} file without an audio track."

@@ -147,6 +147,21 @@ class StageTiming:
 
 
 @dataclass(frozen=True, slots=True)
+class AudioOptions:
+    """What is read of an upload.
+
+    Attributes:
+        track: number of the audio track, from 1; None takes the one marked as the default, else the first.
+        separate_channels: whether each channel is a recording of its own, as in a call; otherwise they are mixed.
+        strict: whether a recording that is damaged or cut off is refused; otherwise what can be read of it is.
+    """
+
+    track: int | None = None
+    separate_channels: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechOptions:
     """How audio is cut into windows.
 

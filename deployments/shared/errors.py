@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Self
 
 from typing_extensions import TypedDict
 
-AUDIO_FORMATS: Final = "wav, flac, mp3, m4a/aac, ogg/opus, webm or mp4"
+AUDIO_FORMATS: Final = "wav, mp3, m4a/aac, flac, ogg/opus, webm, mp4 or another usual audio or video format"
 """The formats that an upload may have, as messages name them."""
 
 

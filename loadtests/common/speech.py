@@ -18,7 +18,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.mel.decoding import AudioLimits, decode
+from deployments.mel.decoding import decode
+from deployments.mel.track_decoding import AudioLimits
 from loadtests.common.audio_files import MINUTES, AudioFile, bundled_files, size_of
 from loadtests.common.clips import PAUSE, Clip, clips
 from loadtests.common.paths import AUDIO
@@ -116,7 +117,7 @@ def flac_of(pcm: NDArray[np.int16]) -> bytes:
 def read_pcm(path: Path) -> bytes:
     """Return the samples in an audio file of any kind: 16 kHz, mono, 16 bits."""
     with path.open("rb") as file:
-        return decode(file, LIMITS).tobytes()
+        return decode(file, LIMITS).mono.tobytes()
 
 
 def _length(row: dict[str, str]) -> tuple[float, str]:

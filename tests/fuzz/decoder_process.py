@@ -142,12 +142,13 @@ def serve() -> None:
 
 def decode_upload(upload: bytes) -> tuple[str, bool]:
     """What an ``Outcome`` calls ``kind`` and ``is_fine``."""
-    from deployments.mel.decoding import AudioLimits, decode  # noqa: PLC0415
+    from deployments.mel.decoding import decode  # noqa: PLC0415
+    from deployments.mel.track_decoding import AudioLimits  # noqa: PLC0415
     from deployments.shared.errors import InvalidAudioError  # noqa: PLC0415
     from deployments.shared.frames import SAMPLE_RATE  # noqa: PLC0415
 
     try:
-        pcm: Any = decode(io.BytesIO(upload), AudioLimits(MAX_SECONDS, MAX_CHANNELS, CPU_SECONDS / 2))
+        pcm: Any = decode(io.BytesIO(upload), AudioLimits(MAX_SECONDS, MAX_CHANNELS, CPU_SECONDS / 2)).mono
     except InvalidAudioError as error:
         return type(error).__name__, True
     except BaseException as error:  # noqa: BLE001  (whatever it is, it is the finding)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from openai import OpenAI
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from deployments.mel.decoding import AudioLimits, decode
+from deployments.mel.decoding import decode
+from deployments.mel.track_decoding import AudioLimits
 from loadtests.common.wav import wav_of
 
 MAX_UPLOAD_BYTES = 4 * 2**20
@@ -77,7 +78,7 @@ def wav(pcm: NDArray[np.int16]) -> bytes:
 def samples(path: Path) -> NDArray[np.int16]:
     """The samples of a recording, 16 kHz mono."""
     with path.open("rb") as file:
-        return decode(file, AudioLimits(max_seconds=3600.0, max_channels=8, max_cpu_s=60.0))
+        return decode(file, AudioLimits(max_seconds=3600.0, max_channels=8, max_cpu_s=60.0)).mono
 
 
 def replicas(application: str, deployment: str) -> list[psutil.Process]:

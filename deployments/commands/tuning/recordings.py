@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.mel.decoding import AudioLimits, decode
+from deployments.mel.decoding import decode
 from deployments.mel.log_mel import log_mel
+from deployments.mel.track_decoding import AudioLimits
 from deployments.mel.windows import find_windows
 from deployments.shared.contracts import SpeechOptions, Window
 from deployments.shared.errors import AmanuensisError
@@ -81,7 +82,7 @@ def cut(recordings: Sequence[Path], at_most: int) -> Iterator[Spoken]:
 def _windows(path: Path, recording: int, longest_s: float) -> Iterator[Spoken]:
     try:
         with path.open("rb") as file:
-            pcm = decode(file, LIMITS)
+            pcm = decode(file, LIMITS).mono
     except AmanuensisError:
         return
     windows = find_windows(pcm, SpeechOptions(vad_filter=True, max_window_s=longest_s))

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from deployments.decoder.generation import TextGenerator
 from deployments.decoder.steps import DecodeItem
-from deployments.mel.decoding import AudioLimits, decode
+from deployments.mel.decoding import decode
 from deployments.mel.log_mel import log_mel
+from deployments.mel.track_decoding import AudioLimits
 from deployments.shared.contracts import DecodeOptions, Transcript, Window
 from deployments.shared.frames import SAMPLE_RATE, frames_for
 from deployments.shared.model.silence import SHIPPED
@@ -38,7 +39,7 @@ def case(name: str) -> Pcm:
     if corpus is None:
         pytest.skip("SPEECH_CORPUS names no directory with the speech corpus")
     with (Path(corpus) / "cases" / name).open("rb") as file:
-        return decode(file, AudioLimits(max_seconds=60, max_channels=2, max_cpu_s=60))
+        return decode(file, AudioLimits(max_seconds=60, max_channels=2, max_cpu_s=60)).mono
 
 
 def noise() -> Pcm:
@@ -98,7 +99,7 @@ def trimmed_encoder() -> OpenVinoBackend:
 
 def jfk() -> Pcm:
     with (AUDIO / "human" / "jfk.flac").open("rb") as file:
-        return decode(file, AudioLimits(max_seconds=60, max_channels=2, max_cpu_s=60))
+        return decode(file, AudioLimits(max_seconds=60, max_channels=2, max_cpu_s=60)).mono
 
 
 def test_the_speech_alone_gives_the_text_of_the_full_window(generator: TextGenerator) -> None:

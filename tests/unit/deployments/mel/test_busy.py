@@ -11,12 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import deployments.mel.deployment
-from deployments.mel.decoding import AudioLimits, decode
+from deployments.mel.decoding import decode
+from deployments.mel.track_decoding import AudioLimits, Recording
 from deployments.shared.contracts import PreparedAudio, SpeechOptions, SpooledBlob, Ticket
 from deployments.shared.errors import AudioTooLongError, AudioTooSlowError, StageHungError
 from deployments.shared.frames import SAMPLE_RATE
@@ -54,12 +53,12 @@ class Bench:
         upload = SpooledBlob(str(write_upload(self.spool, silence(seconds))))
         return asyncio.create_task(self.mel.prepare(ticket, upload, SpeechOptions(vad_filter=True, max_window_s=30)))
 
-    def _held_decode(self, file: BinaryIO, limits: AudioLimits, progressed: Callable[[], None]) -> NDArray[np.int16]:
+    def _held_decode(self, file: BinaryIO, limits: AudioLimits, progressed: Callable[[], None]) -> Recording:
         self.limits.append(limits.max_seconds)
-        pcm = self._decode(file, limits, progressed)
-        if len(pcm) > 60 * SAMPLE_RATE:
+        recording = self._decode(file, limits, progressed)
+        if recording.seconds > 60:
             assert self.gate.wait(20)
-        return pcm
+        return recording
 
 
 def silence(seconds: float) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import io
+import re
 import struct
 import time
 import tracemalloc
@@ -19,7 +20,9 @@ from faster_whisper import decode_audio
 from numpy.typing import NDArray
 
 from deployments.mel import opening
-from deployments.mel.decoding import AudioLimits, decode
+from deployments.mel.decoding import decode
+from deployments.mel.track_decoding import AudioLimits
+from deployments.shared.contracts import AudioOptions
 from deployments.shared.errors import AmanuensisError, AudioTooLongError, AudioTooSlowError, InvalidAudioError
 from deployments.shared.frames import SAMPLE_RATE
 from tests.support.paths import AUDIO
@@ -49,8 +52,26 @@ FORMATS: dict[str, Format] = {
     "webm with video": ("webm", "libopus", 48_000, "mono", {}, "libvpx"),
     "matroska": ("matroska", "pcm_s16le", 16_000, "mono", {}, None),
 }
+MORE: dict[str, Format] = {
+    "matroska/e-ac-3": ("matroska", "eac3", 48_000, "stereo", {}, None),
+    "mov": ("mov", "adpcm_ima_qt", 44_100, "mono", {}, "mpeg4"),
+    "3gp": ("3gp", "aac", 16_000, "mono", {}, None),
+    "aiff": ("aiff", "pcm_s16be", 44_100, "stereo", {}, None),
+    "caf": ("caf", "pcm_s16le", 44_100, "mono", {}, None),
+    "au": ("au", "pcm_mulaw", 8_000, "mono", {}, None),
+    "w64": ("w64", "pcm_s24le", 48_000, "mono", {}, None),
+    "wav/adpcm": ("wav", "adpcm_ms", 16_000, "mono", {}, None),
+    "wav/g.722": ("wav", "g722", 16_000, "mono", {}, None),
+    "asf": ("asf", "libmp3lame", 44_100, "stereo", {}, "msmpeg4v3"),
+    "ac-3": ("ac3", "ac3", 48_000, "stereo", {}, None),
+    "avi": ("avi", "libmp3lame", 44_100, "stereo", {}, "mpeg4"),
+    "flv": ("flv", "libmp3lame", 44_100, "mono", {}, None),
+    "mpeg-ts": ("mpegts", "aac", 44_100, "stereo", {}, "mpeg2video"),
+    "mpeg-ps": ("mpeg", "mp2", 44_100, "stereo", {}, "mpeg2video"),
+}
 # Formats without a length of their own: a cut between two frames cannot be seen.
 UNMEASURED = {"mp3 without a frame count", "webm, live"}
+INDEX_LAST = {"m4a", "mp4 with video"}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def uploads(folder: Path) -> dict[str, bytes]:
     """The clip in every format."""
-    return {name: encoded(folder / "clip", FORMATS[name]) for name in FORMATS}
+    return {name: encoded(folder / "clip", upload_format) for name, upload_format in (FORMATS | MORE).items()}
 
 
 def encoded(path: Path, upload_format: Format) -> bytes:
@@ -99,7 +120,25 @@ def wav(pcm: bytes, *, encoding: int = 1, channels: int = 1, rate: int = 16_000,
 
 
 def decoded(upload: bytes, limits: AudioLimits = LIMITS) -> NDArray[np.int16]:
-    return decode(io.BytesIO(upload), limits)
+    return decode(io.BytesIO(upload), limits).mono
+
+
+def warned(upload: bytes) -> tuple[NDArray[np.int16], str]:
+    """What is read of a damaged file, and what is told of it; where it is to be whole, it is refused with that."""
+    recording = decode(io.BytesIO(upload), LIMITS)
+    warnings = " ".join(recording.warnings)
+    if warnings:
+        with pytest.raises(InvalidAudioError) as refused:
+            decode(io.BytesIO(upload), LIMITS, options=AudioOptions(strict=True))
+        assert refused.value.message.startswith(warnings)
+    return recording.mono, warnings
+
+
+def lag_s(part: NDArray[np.int16], whole: NDArray[np.int16]) -> float:
+    """Return where ``part`` is found in ``whole``, in seconds."""
+    size = len(whole) + len(part)
+    products = np.fft.irfft(np.fft.rfft(whole.astype(float), size) * np.fft.rfft(part.astype(float), size).conj())
+    return float(products[: len(whole)].argmax()) / SAMPLE_RATE
 
 
 def with_hole(upload: bytes) -> bytes:
@@ -113,18 +152,18 @@ def with_hole(upload: bytes) -> bytes:
 @pytest.mark.parametrize("clip", CLIPS, ids=lambda path: path.stem)
 def test_bundled_clips_equal_faster_whisper(clip: Path) -> None:
     with clip.open("rb") as file:
-        pcm = decode(file, LIMITS)
+        pcm = decode(file, LIMITS).mono
     assert pcm.dtype == np.int16
     np.testing.assert_array_equal(pcm / np.float32(32_768), decode_audio(str(clip)))
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", FORMATS | MORE)
 def test_every_format_equals_faster_whisper(name: str, uploads: dict[str, bytes]) -> None:
     pcm = decoded(uploads[name])
     np.testing.assert_array_equal(pcm / np.float32(32_768), decode_audio(io.BytesIO(uploads[name])))
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", FORMATS | MORE)
 def test_every_format_sounds_like_the_original(name: str, uploads: dict[str, bytes]) -> None:
     pcm, original = decoded(uploads[name]).astype(np.float64), pcm_of(CLIP).astype(np.float64)
     assert abs(len(pcm) - len(original)) < 0.15 * SAMPLE_RATE
@@ -163,24 +202,42 @@ def test_large_cover_art_in_front_of_an_mp3(uploads: dict[str, bytes]) -> None:
 
 def test_the_same_file_can_be_decoded_again() -> None:
     with CLIP.open("rb") as file:
-        np.testing.assert_array_equal(decode(file, LIMITS), decode(file, LIMITS))
+        np.testing.assert_array_equal(decode(file, LIMITS).mono, decode(file, LIMITS).mono)
 
 
 # Files that are cut off or damaged
 
 
-@pytest.mark.parametrize("kept", [0.02, 0.3, 0.601, 0.97])
+@pytest.mark.parametrize("kept", [0.3, 0.601, 0.97])
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in UNMEASURED])
-def test_a_cut_off_file_is_rejected(name: str, kept: float, uploads: dict[str, bytes]) -> None:
-    upload = uploads[name]
-    with pytest.raises(InvalidAudioError):
-        decoded(upload[: int(kept * len(upload))])
+def test_of_a_cut_off_file_the_rest_is_read(name: str, kept: float, uploads: dict[str, bytes]) -> None:
+    upload = uploads[name][: int(kept * len(uploads[name]))]
+    if name in INDEX_LAST:
+        with pytest.raises(InvalidAudioError, match=r"whose index .* is missing"):
+            decoded(upload)
+        return
+    pcm, warnings = warned(upload)
+    assert "cut off" in warnings
+    if name != "webm with video":
+        assert len(pcm) / len(pcm_of(CLIP)) == pytest.approx(kept, abs=0.1)
+    assert f"ends at {len(pcm) / SAMPLE_RATE:.1f} s" in warnings
 
 
-@pytest.mark.parametrize("missing", [1, 2, 1000])
-def test_a_cut_off_plain_wav_is_rejected(missing: int) -> None:
-    with pytest.raises(InvalidAudioError, match="cut off"):
-        decoded(CLIP.read_bytes()[:-missing])
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in UNMEASURED])
+def test_of_headers_alone_nothing_is_read_without_a_word(name: str, uploads: dict[str, bytes]) -> None:
+    try:
+        _, warnings = warned(uploads[name][: len(uploads[name]) // 50])
+    except InvalidAudioError as error:
+        warnings = error.message
+    assert warnings
+
+
+@pytest.mark.parametrize(("missing", "is_told"), [(1, False), (2, True), (1000, True)])
+def test_a_cut_off_plain_wav_is_read_to_its_end(missing: int, *, is_told: bool) -> None:
+    pcm, warnings = warned(CLIP.read_bytes()[:-missing])
+    np.testing.assert_array_equal(pcm, pcm_of(CLIP)[: len(pcm)])
+    assert len(pcm) == len(pcm_of(CLIP)) - -(-missing // 2)
+    assert ("cut off" in warnings) is is_told
 
 
 @pytest.mark.parametrize("name", ["flac", "flac stereo 44.1 kHz", "mp3", "m4a, index first"])
@@ -189,8 +246,10 @@ def test_a_cut_between_two_frames_is_seen_where_the_file_declares_its_length(
 ) -> None:
     with av.open(io.BytesIO(uploads[name])) as container:
         positions = [packet.pos for packet in container.demux(audio=0) if packet.size]
-    with pytest.raises(InvalidAudioError):
-        decoded(uploads[name][: positions[len(positions) // 2]])
+    pcm, warnings = warned(uploads[name][: positions[len(positions) // 2]])
+    seconds = len(pcm_of(CLIP)) / SAMPLE_RATE
+    assert len(pcm) / SAMPLE_RATE == pytest.approx(seconds / 2, abs=0.2)
+    assert re.search(rf"ends at {len(pcm) / SAMPLE_RATE:.1f} s of {seconds:.0f}\.\d s", warnings)
 
 
 @pytest.mark.parametrize("name", sorted(UNMEASURED))
@@ -208,9 +267,14 @@ def test_an_ogg_stream_may_lack_its_last_page(uploads: dict[str, bytes]) -> None
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if not name.startswith("wav") and name != "webm, live"])
-def test_a_hole_in_the_middle_is_rejected(name: str, uploads: dict[str, bytes]) -> None:
-    with pytest.raises(InvalidAudioError):
-        decoded(with_hole(uploads[name]))
+def test_a_hole_in_the_middle_is_told_and_moves_nothing(name: str, uploads: dict[str, bytes]) -> None:
+    pcm, warnings = warned(with_hole(uploads[name]))
+    whole = decoded(uploads[name])
+    assert re.search(r"There is no sound from|A moment of sound is damaged near|cut off or damaged", warnings)
+    if "cut off" not in warnings and name != "aac":  # whose demuxer does not say how much it skipped
+        assert len(pcm) == pytest.approx(len(whole), abs=0.1 * SAMPLE_RATE)
+        end = slice(-2 * SAMPLE_RATE, -SAMPLE_RATE)
+        assert lag_s(pcm[end], whole[-3 * SAMPLE_RATE :]) == pytest.approx(1.0, abs=0.1)
 
 
 def test_joined_mp3_files_are_one_recording(uploads: dict[str, bytes]) -> None:
@@ -237,8 +301,6 @@ NO_AUDIO = {
     "wav: no data": wav(b""),
     "wav: no data, 44.1 kHz": wav(b"", rate=44_100),
     "wav: a million chunks": b"RIFF\xff\xff\xff\xffWAVE" + b"junk\0\0\0\0" * 1_000_000,
-    "wav: 1 GB declared": wav(SECOND, data=1 << 30),
-    "wav: 1 GB declared, 44.1 kHz": wav(SECOND, rate=44_100, data=1 << 30),
     "wav: 32 channels": wav(SECOND * 32, channels=32),
     "wav: no channel": wav(SECOND, channels=0),
     "wav: rate 0": wav(SECOND, rate=0),
@@ -277,17 +339,17 @@ def test_a_video_without_sound_is_rejected(folder: Path) -> None:
     path = folder / "silent.mp4"
     with av.open(str(path), "w") as container:
         add_video(container, "mpeg4")
-    with pytest.raises(InvalidAudioError, match="no audio track"):
+    with pytest.raises(InvalidAudioError, match="without an audio track"):
         decoded(path.read_bytes())
 
 
-@pytest.mark.parametrize(("container_format", "codec"), [("aiff", "pcm_s16be"), ("matroska", "ac3")])
+@pytest.mark.parametrize(("container_format", "codec"), [("voc", "pcm_u8"), ("matroska", "tta")])
 def test_other_formats_and_codecs_are_not_even_tried(container_format: str, codec: str, folder: Path) -> None:
     path = folder / codec
     path.write_bytes(encoded(path, (container_format, codec, 48_000, "mono", {}, None)))
     with av.open(str(path)) as container:  # PyAV on its own reads it
         assert next(container.decode(audio=0)).samples
-    with pytest.raises(InvalidAudioError, match="Upload wav, flac, mp3"):
+    with pytest.raises(InvalidAudioError, match=r"Upload wav, mp3"):
         decoded(path.read_bytes())
 
 
@@ -341,7 +403,7 @@ def test_the_longest_allowed_recording_passes() -> None:
     pcm = pcm_of(CLIP)
     exact = AudioLimits(max_seconds=len(pcm) / SAMPLE_RATE, max_channels=1, max_cpu_s=60)
     with CLIP.open("rb") as file:
-        assert len(decode(file, exact)) == len(pcm)
+        assert len(decode(file, exact).mono) == len(pcm)
     with pytest.raises(AudioTooLongError, match="16 seconds"):
         decoded(CLIP.read_bytes(), AudioLimits(max_seconds=16, max_channels=1, max_cpu_s=60))
 
@@ -377,7 +439,7 @@ def test_the_time_to_decode_grows_with_the_audio_and_each_second_is_a_step(uploa
     upload = uploads["flac stereo 44.1 kHz"]
     steps: list[None] = []
     limits = AudioLimits(max_seconds=600, max_channels=8, max_cpu_s=0.01)
-    pcm = decode(io.BytesIO(upload), limits, lambda: steps.append(None))
+    pcm = decode(io.BytesIO(upload), limits, lambda: steps.append(None)).mono
     assert len(steps) == len(pcm) // SAMPLE_RATE > 0
 
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deployments.mel import speech
-from deployments.mel.decoding import AudioLimits, decode
+from deployments.mel.decoding import decode
 from deployments.mel.speech import MIN_SPEECH_CHUNKS, SPEECH_THRESHOLD
+from deployments.mel.track_decoding import AudioLimits
 from deployments.mel.voice_detection import CHUNK
 from deployments.mel.windows import MIN_AUDIO, PADDING, find_windows
 from deployments.shared.contracts import SpeechOptions, Window
@@ -34,7 +35,7 @@ needs_corpus = pytest.mark.skipif(
 
 def decoded(path: Path) -> NDArray[np.int16]:
     with path.open("rb") as file:
-        return decode(file, AudioLimits(3600, 8, 60))
+        return decode(file, AudioLimits(3600, 8, 60)).mono
 
 
 def windows_of(pcm: NDArray[np.int16], max_window_s: float = 10.0) -> tuple[Window, ...]:
