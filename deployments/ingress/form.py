@@ -58,6 +58,16 @@ class TranscriptionForm(BaseModel):
         True,
         description="transcribe only where speech is found; false transcribes all of the audio, cut at quiet places",
     )
+    audio_track: int | None = Field(
+        None, ge=1, le=256, description="number of the audio track, from 1; default: the one marked as the default"
+    )
+    channels: Literal["mix", "separate"] = Field(
+        "mix",
+        description="`separate` transcribes each channel by itself, as of a call, and names its number as the speaker",
+    )
+    strict: bool = Field(
+        False, description="refuse a recording that is damaged or cut off, instead of a warning beside what can be read"
+    )
     hotwords: str | None = Field(
         None,
         description="the same as `keywords`, in one field, separated by commas; "
@@ -76,6 +86,8 @@ class TranscriptionForm(BaseModel):
             raise ValueError(
                 f"stream=true needs response_format json, text or verbose_json, not {self.response_format}"
             )
+        if self.stream and self.channels == "separate":
+            raise ValueError("stream=true needs channels=mix: separate channels are put in order at the end")
         if self.beam_size and self.temperature:
             raise ValueError("beam_size needs temperature 0: a beam does not sample")
         if self.chunking_strategy == "auto" and not self.vad_filter:
@@ -97,5 +109,5 @@ class TranscriptionForm(BaseModel):
 
     @property
     def needs_word_times(self) -> bool:
-        """Subtitles and segments are cut at sentence ends, which only word times can place."""
-        return self.response_format in {"srt", "vtt", "verbose_json"}
+        """Subtitles and segments are cut at sentence ends, which only word times can place; so is who speaks."""
+        return self.channels == "separate" or self.response_format in {"srt", "vtt", "verbose_json"}

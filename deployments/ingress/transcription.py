@@ -10,7 +10,7 @@ from deployments.ingress.scheduling.pipeline import AudioReady, WindowDone
 from deployments.ingress.transcript.joining import join_texts
 from deployments.ingress.transcript.segments import Segment, split_segments
 from deployments.ingress.work import answer_language
-from deployments.shared.contracts import Task
+from deployments.shared.contracts import Task, Word
 from deployments.shared.model.description import Model
 
 
@@ -49,5 +49,19 @@ class Transcription:
 
     @property
     def text(self) -> str:
-        """The texts of all windows, joined."""
+        """The texts of all windows, joined; of separate channels, what is said, in its order."""
+        if self.has_speakers:
+            return join_texts(segment.text for segment in self.segments)
         return join_texts(window.transcript.text for window in self.windows)
+
+    @property
+    def has_speakers(self) -> bool:
+        """Whether it is known who says what."""
+        return any(segment.speaker for segment in self.segments)
+
+    @property
+    def words(self) -> list[tuple[Word, str | None]]:
+        """All words in their order, and who says each."""
+        if self.has_speakers:
+            return [(word, segment.speaker) for segment in self.segments for word in segment.words]
+        return [(word, None) for window in self.windows for word in window.transcript.words]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deployments.ingress.request import Request
 from deployments.ingress.transcript.language_choice import spoken_language
-from deployments.shared.contracts import BlobRef, DecodeOptions, SpeechOptions, Transcript, Window
+from deployments.shared.contracts import AudioOptions, BlobRef, DecodeOptions, SpeechOptions, Transcript, Window
 from deployments.shared.errors import UnsupportedLanguageError
 from deployments.shared.languages import language_code
 from deployments.shared.model.description import Model
@@ -32,7 +32,9 @@ class Work:
 
 def speech_options(request: Request, model: Model) -> SpeechOptions:
     """Return how the audio of a request is cut into windows."""
-    return SpeechOptions(vad_filter=request.form.vad_filter, max_window_s=model.max_window_s)
+    form = request.form
+    audio = AudioOptions(form.audio_track, separate_channels=form.channels == "separate", strict=form.strict)
+    return SpeechOptions(vad_filter=form.vad_filter, max_window_s=model.max_window_s, audio=audio)
 
 
 def decode_options(request: Request, model: Model, beam_size: int) -> DecodeOptions:

@@ -13,7 +13,7 @@ from deployments.mel.decoding import decode
 from deployments.mel.lanes import Lanes
 from deployments.mel.log_mel import log_mel
 from deployments.mel.track_decoding import AudioLimits
-from deployments.mel.windows import find_windows
+from deployments.mel.windows import find_windows, windows_of_channels
 from deployments.shared.contracts import (
     Area,
     ArrayRef,
@@ -112,15 +112,16 @@ class MelPreprocessor:
         self._handoff.check_ticket(ticket)
         with self._watch.work() as work:
             with open_upload(upload) as file:
-                recording = decode(file, limits, work.progressed)
-            pcm = recording.mono
+                recording = decode(file, limits, work.progressed, options.audio)
+            pcm = recording.pcm.reshape(-1)
             work.progressed(allowance_s=LISTENING_PER_SECOND * len(pcm) / SAMPLE_RATE)
-            windows = find_windows(pcm, options)
+            windows = windows_of_channels(recording.pcm, options)
             work.progressed()
             first = self._write(ticket, pcm[windows[0].samples], self._buckets) if windows else None
             kept = self._handoff.store_pcm(ticket, upload, pcm) if windows else None
         timing = self._timing(began - asked, began)
-        return PreparedAudio(len(pcm) / SAMPLE_RATE, windows, kept, first, timing, recording.warnings)
+        channels = len(recording.pcm)
+        return PreparedAudio(recording.seconds, windows, kept, first, timing, recording.warnings, channels)
 
     def _later(self, ticket: Ticket, pcm: BlobRef, window: Window, asked: float) -> WindowMel:
         began = time.monotonic()

@@ -6,6 +6,7 @@ Neighbouring stretches of speech share a window as long as it holds them: the me
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -43,6 +44,24 @@ def find_windows(pcm: NDArray[np.int16], options: SpeechOptions) -> tuple[Window
     heard = Heard.listen(pcm)
     spans = _speech_windows(heard, longest) if options.vad_filter else list(_cut((0, len(pcm)), longest, heard))
     return tuple(_window(index, span, heard.stretches) for index, span in enumerate(spans))
+
+
+def windows_of_channels(pcm: NDArray[np.int16], options: SpeechOptions) -> tuple[Window, ...]:
+    """Return the windows of a recording by their start, each of one channel.
+
+    Args:
+        pcm: ``[n_channels, n_samples]``, 16 kHz; one channel, unless they are kept separate.
+        options: as for ``find_windows``.
+    """
+    if not options.audio.separate_channels:
+        return find_windows(pcm.reshape(-1), options)
+    windows = [
+        replace(window, channel=number, first_sample=(number - 1) * pcm.shape[1])
+        for number, channel in enumerate(pcm, start=1)
+        for window in find_windows(channel, options)
+    ]
+    windows.sort(key=lambda window: window.start_s)
+    return tuple(replace(window, index=index) for index, window in enumerate(windows))
 
 
 def _window(index: int, span: Span, stretches: Sequence[Span]) -> Window:

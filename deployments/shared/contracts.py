@@ -108,6 +108,8 @@ class Window:
         speech: start and end of each stretch of speech that the voice detection heard inside, in order, in seconds from
             the start of the audio; empty if it heard none; None if it did not run.
         in_full: whether all of the 30 s are encoded, also where the audio context is trimmed to the speech.
+        channel: number of the channel that is heard, from 1, where each is a recording of its own; None for their mix.
+        first_sample: where that channel begins in the decoded audio.
     """
 
     index: int
@@ -115,6 +117,8 @@ class Window:
     end_s: float
     speech: tuple[tuple[float, float], ...] | None = None
     in_full: bool = False
+    channel: int | None = None
+    first_sample: int = 0
 
     @property
     def duration_s(self) -> float:
@@ -124,7 +128,8 @@ class Window:
     @property
     def samples(self) -> slice:
         """Where the window lies in the decoded audio, in samples."""
-        return slice(round(self.start_s * SAMPLE_RATE), round(self.end_s * SAMPLE_RATE))
+        start, end = round(self.start_s * SAMPLE_RATE), round(self.end_s * SAMPLE_RATE)
+        return slice(self.first_sample + start, self.first_sample + end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +168,17 @@ class AudioOptions:
 
 @dataclass(frozen=True, slots=True)
 class SpeechOptions:
-    """How audio is cut into windows.
+    """What is heard of an upload, and how it is cut into windows.
 
     Attributes:
         vad_filter: whether windows hold only the speech that Silero VAD finds; otherwise they cover all of the audio.
         max_window_s: seconds of the longest window, at most 30.
+        audio: what is read of the upload.
     """
 
     vad_filter: bool
     max_window_s: float
+    audio: AudioOptions = AudioOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +263,14 @@ class PreparedAudio:
     """What the first mel call of a request finds out.
 
     Attributes:
-        duration_s: length of the decoded audio in seconds.
+        duration_s: length of the recording in seconds.
         windows: the windows in order; empty for silence.
-        pcm: the decoded audio for later calls, 16 kHz mono int16; None where no later call needs it.
+        pcm: the decoded audio for later calls, 16 kHz int16, one channel behind the other; None where no later call
+            needs it.
         first: the log-mel of ``windows[0]``; None where there is no window.
         timing: what the whole call cost.
         warnings: what of the recording could not be read, in whole sentences for the client.
+        channels: recordings of ``duration_s`` in it: more than one where channels are kept separate.
     """
 
     duration_s: float
@@ -270,6 +279,7 @@ class PreparedAudio:
     first: ArrayRef | None
     timing: StageTiming
     warnings: tuple[str, ...] = ()
+    channels: int = 1
 
 
 @dataclass(frozen=True, slots=True)

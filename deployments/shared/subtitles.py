@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Cue(Protocol):
-    """A text, and from when to when it is shown, in seconds from the start of the audio."""
+    """A text, who says it if that is known, and when it is shown, in seconds from the start of the audio."""
 
     @property
     def start_s(self) -> float: ...
@@ -16,6 +16,8 @@ class Cue(Protocol):
     def end_s(self) -> float: ...
     @property
     def text(self) -> str: ...
+    @property
+    def speaker(self) -> str | None: ...
 
 
 def as_srt(cues: Iterable[Cue]) -> str:
@@ -23,7 +25,7 @@ def as_srt(cues: Iterable[Cue]) -> str:
     blocks = (
         # "-->" inside a cue's text would be read as the next cue's times.
         f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n"
-        f"{_one_line(cue.text).replace('-->', '->')}\n"
+        f"{_speaker(cue)}{_one_line(cue.text).replace('-->', '->')}\n"
         for number, cue in enumerate(cues, 1)
     )
     return "\n".join(blocks)
@@ -32,10 +34,22 @@ def as_srt(cues: Iterable[Cue]) -> str:
 def as_vtt(cues: Iterable[Cue]) -> str:
     """Return WebVTT: a header, point before the milliseconds, markup escaped."""
     blocks = (
-        f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{html.escape(_one_line(cue.text), quote=False)}\n"
-        for cue in cues
+        f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{_voice(cue)}{_escaped(cue.text)}\n" for cue in cues
     )
     return "\n".join(("WEBVTT\n", *blocks))
+
+
+def _speaker(cue: Cue) -> str:
+    return f"{_one_line(cue.speaker)}: " if cue.speaker else ""
+
+
+def _voice(cue: Cue) -> str:
+    """Return WebVTT's own mark for who speaks."""
+    return f"<v {_escaped(cue.speaker)}>" if cue.speaker else ""
+
+
+def _escaped(text: str) -> str:
+    return html.escape(_one_line(text), quote=False)
 
 
 def _one_line(text: str) -> str:

@@ -31,6 +31,7 @@ class Segment(BaseModel):
     start_s: float = Field(validation_alias="start")
     end_s: float = Field(validation_alias="end")
     text: str
+    speaker: str | None = None
 
 
 class Summary(BaseModel):

@@ -86,6 +86,8 @@ class TranscriptionSegment(Document):
     """Length of the text over its compressed length; above 2.4 it repeats itself."""
     no_speech_prob: float
     """Probability that the window holds no speech."""
+    speaker: NotRequired[str]
+    """Who speaks: with `channels=separate` the number of the channel, from 1."""
 
 
 class TranscriptionWord(Document):
@@ -96,6 +98,8 @@ class TranscriptionWord(Document):
     """Where the word begins, from the start of the audio."""
     end: float
     """Where it ends."""
+    speaker: NotRequired[str]
+    """As in segments."""
 
 
 class TranscriptionVerboseJson(Document):

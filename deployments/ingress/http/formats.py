@@ -6,6 +6,7 @@ from deployments.ingress.form import Granularity
 from deployments.ingress.http import answers
 from deployments.ingress.transcript.segments import Segment
 from deployments.ingress.transcription import Transcription
+from deployments.shared.contracts import Word
 from deployments.shared.languages import LANGUAGES
 
 
@@ -35,16 +36,23 @@ def as_verbose_json(
     if "segment" in granularities:
         document["segments"] = [_segment(segment) for segment in transcription.segments]
     if "word" in granularities:
-        document["words"] = [
-            {"word": word.text.strip(), "start": round(word.start_s, 3), "end": round(word.end_s, 3)}
-            for window in transcription.windows
-            for word in window.transcript.words
-        ]
+        document["words"] = [_word(word, speaker) for word, speaker in transcription.words]
+    return document
+
+
+def _word(word: Word, speaker: str | None) -> answers.TranscriptionWord:
+    document: answers.TranscriptionWord = {
+        "word": word.text.strip(),
+        "start": round(word.start_s, 3),
+        "end": round(word.end_s, 3),
+    }
+    if speaker:
+        document["speaker"] = speaker
     return document
 
 
 def _segment(segment: Segment) -> answers.TranscriptionSegment:
-    return {
+    document: answers.TranscriptionSegment = {
         "id": segment.id,
         "seek": 0,
         "start": round(segment.start_s, 3),
@@ -56,3 +64,6 @@ def _segment(segment: Segment) -> answers.TranscriptionSegment:
         "compression_ratio": segment.compression_ratio,
         "no_speech_prob": segment.no_speech_prob,
     }
+    if segment.speaker:
+        document["speaker"] = segment.speaker
+    return document

@@ -139,7 +139,7 @@ class _Passage:
         """
         windows = len(prepared.windows)
         self._record.audio_s, self._record.windows = prepared.duration_s, windows
-        self._deadline = self._request.time_limit.deadline(prepared.duration_s)
+        self._deadline = self._request.time_limit.deadline(prepared.channels * prepared.duration_s)
         turn = min(windows, self._turn)
         self._rest = self._admission.begin(self._request.priority, windows, turn, self._deadline)
         if self._work.detect_language and windows > 1:

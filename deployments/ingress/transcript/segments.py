@@ -7,8 +7,8 @@ its middle, until its parts fit.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -33,6 +33,7 @@ class Segment:
         tokens: of the text; empty where a window was split, since words do not tell their tokens.
         avg_logprob: this and the following, of the segment's window.
         words: of this segment; empty unless word times were asked for.
+        speaker: who speaks: the number of the channel, where each is a recording of its own; None where nobody knows.
     """
 
     id: int
@@ -45,6 +46,7 @@ class Segment:
     compression_ratio: float
     temperature: float
     words: tuple[Word, ...]
+    speaker: str | None = None
 
 
 def split_segments(windows: Iterable[tuple[Window, Transcript]], *, first_id: int = 0) -> list[Segment]:
@@ -69,9 +71,16 @@ def split_segments(windows: Iterable[tuple[Window, Transcript]], *, first_id: in
                     compression_ratio=transcript.compression_ratio,
                     temperature=transcript.temperature,
                     words=words,
+                    speaker=None if window.channel is None else str(window.channel),
                 )
             )
-    return segments
+    return _in_time(segments, first_id) if any(segment.speaker for segment in segments) else segments
+
+
+def _in_time(segments: Sequence[Segment], first_id: int) -> list[Segment]:
+    """Put what several speakers say in order: their windows overlap."""
+    ordered = sorted(segments, key=lambda segment: segment.start_s)
+    return [replace(segment, id=id_) for id_, segment in enumerate(ordered, start=first_id)]
 
 
 def _split(transcript: Transcript) -> list[tuple[str, tuple[Word, ...]]]:

@@ -11,6 +11,7 @@ class Shown(NamedTuple):
     start_s: float
     end_s: float
     text: str
+    speaker: str | None = None
 
 
 CUES = [Shown(0.5, 1.25, "Good day."), Shown(3661.5, 3662.0, "Sit.")]
@@ -49,3 +50,13 @@ def test_an_empty_line_does_not_end_a_cue() -> None:
 )
 def test_clocks_carry_what_rounding_adds(seconds: float, clock: str) -> None:
     assert f"--> {clock}\n" in as_srt([Shown(0.0, seconds, "Now.")])
+
+
+def test_who_speaks_is_told_as_each_format_does() -> None:
+    said = [Shown(0.0, 1.0, "Good day.", "1"), Shown(1.0, 2.0, "Hi.", "A & B"), Shown(2.0, 3.0, "So.")]
+    assert [block.splitlines()[-1] for block in as_srt(said).split("\n\n")] == ["1: Good day.", "A & B: Hi.", "So."]
+    assert [block.splitlines()[-1] for block in as_vtt(said).split("\n\n")[1:]] == [
+        "<v 1>Good day.",
+        "<v A &amp; B>Hi.",
+        "So.",
+    ]

@@ -67,6 +67,28 @@ def test_warnings_are_told_in_a_header_of_ascii_and_in_verbose_json(response_for
     assert WARNINGS_HEADER not in well.headers
 
 
+def spoken(channel: int, start_s: float, text: str) -> WindowDone:
+    words = tuple(Word(f" {word}", start_s + i, start_s + i + 0.5, 0.9) for i, word in enumerate(text.split()))
+    window = Window(channel, start_s, start_s + 25, channel=channel, first_sample=0)
+    return WindowDone(window, replace(TRANSCRIPT, text=text, words=words), "cpu:test")
+
+
+def test_what_is_said_on_separate_channels_is_in_order_and_names_who_says_it() -> None:
+    windows = [spoken(2, 0.0, "Hello. Fine."), spoken(1, 0.5, "Hi. How are you?")]
+    segments = split_segments([(done.window, done.transcript) for done in windows])
+    call = Transcription("transcribe", 30.0, "en", windows, segments, "cpu:test")
+    verbose = as_verbose_json(call, frozenset({"word", "segment"}))
+    said = [(segment["id"], segment["speaker"], segment["text"]) for segment in verbose["segments"]]
+    assert said == [(0, "2", "Hello."), (1, "1", "Hi."), (2, "2", "Fine."), (3, "1", "How are you?")]
+    assert verbose["text"] == "Hello. Hi. Fine. How are you?"
+    assert [(word["speaker"], word["word"]) for word in verbose["words"]][:3] == [
+        ("2", "Hello."),
+        ("1", "Hi."),
+        ("2", "Fine."),
+    ]
+    assert "speaker" not in as_verbose_json(TRANSCRIPTION, frozenset({"segment"}))["segments"][0]
+
+
 CLOCK = re.compile(r"(\d\d):(\d\d):(\d\d)[,.](\d\d\d)")
 
 
