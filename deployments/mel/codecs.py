@@ -29,7 +29,7 @@ MUSIC = (
     *("aac", "aac_latm", "alac", "flac", "opus", "libopus", "vorbis", "libvorbis"),
     *("mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float", "wmav1", "wmav2", "wmapro", "wmavoice"),
 )
-FILMS = ("ac3", "eac3", "dca", "truehd", "adpcm_swf", "nellymoser")
+FILMS = ("ac3", "eac3", "dca", "adpcm_swf", "nellymoser")
 """Dolby and DTS: discs and television. The last two: Flash."""
 
 DECODERS = (*PCM, *TELEPHONY, *MUSIC, *FILMS)

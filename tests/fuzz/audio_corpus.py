@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import os
 import wave
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.shared.frames import SAMPLE_RATE
+from loadtests.common.speech import CORPUS_VARIABLE, MANIFEST
 from tests.support.paths import AUDIO
 
 CLIP = AUDIO / "01_espeak-plain.wav"
@@ -55,16 +58,49 @@ KINDS = {
     "matroska pcm": Kind("matroska", "pcm_s16le", 16_000, "mono", {}),
     "matroska mp3": Kind("matroska", "libmp3lame", 44_100, "stereo", {}),
     "matroska aac": Kind("matroska", "aac", 44_100, "stereo", {}),
+    "mov adpcm": Kind("mov", "adpcm_ima_qt", 44_100, "mono", {}),
+    "wav g.722": Kind("wav", "g722", 16_000, "mono", {}),
+    "wav ima adpcm": Kind("wav", "adpcm_ima_wav", 16_000, "mono", {}),
+    "aiff": Kind("aiff", "pcm_s16be", 44_100, "stereo", {}),
+    "caf": Kind("caf", "pcm_s16le", 44_100, "mono", {}),
+    "caf alac": Kind("caf", "alac", 44_100, "stereo", {}),
+    "au": Kind("au", "pcm_mulaw", 8_000, "mono", {}),
+    "w64": Kind("w64", "pcm_s24le", 48_000, "mono", {}),
+    "ac-3": Kind("ac3", "ac3", 48_000, "stereo", {}),
+    "e-ac-3": Kind("eac3", "eac3", 48_000, "stereo", {}),
+    "asf": Kind("asf", "libmp3lame", 44_100, "stereo", {}, "msmpeg4v3"),
+    "avi": Kind("avi", "libmp3lame", 44_100, "stereo", {}, "mpeg4"),
+    "flv": Kind("flv", "libmp3lame", 44_100, "mono", {}),
+    "flv nellymoser": Kind("flv", "nellymoser", 44_100, "mono", {}),
+    "mpeg-ts": Kind("mpegts", "aac", 44_100, "stereo", {}, "mpeg2video"),
+    "mpeg-ps": Kind("mpeg", "mp2", 44_100, "stereo", {}, "mpeg2video"),
+    "latm": Kind("latm", "aac", 44_100, "mono", {}),
 }
+UNENCODABLE = ("dca", "amrnb", "amrwb", "gsm_ms", "speex", "wmav2", "nistsphere")
+"""Codecs and formats for which FFmpeg has no encoder: files of the corpus that ``SPEECH_CORPUS`` names, if any."""
+
+SMALL = 60_000
+"""Bytes of a file that is taken from there."""
 
 
 def corpus() -> dict[str, bytes]:
-    """Every kind, and two of them with a picture of the cover."""
+    """Every kind, two of them with a picture of the cover, and what only others can make."""
     with TemporaryDirectory() as directory:  # a muxer that puts its index first has to read what it wrote
         files = {name: _encoded(kind, Path(directory) / "clip") for name, kind in KINDS.items()}
     files["mp3 with cover art"] = _id3_picture(_noise(20_000)) + files["mp3"]
     files["flac with cover art"] = _flac_picture(files["flac"], _noise(20_000))
-    return files
+    return files | _made_by_others()
+
+
+def _made_by_others() -> dict[str, bytes]:
+    if CORPUS_VARIABLE not in os.environ:
+        return {}
+    directory = Path(os.environ[CORPUS_VARIABLE])
+    with (directory / MANIFEST).open(encoding="utf-8", newline="") as manifest:
+        rows = list(csv.DictReader(manifest, delimiter="\t", quoting=csv.QUOTE_NONE))
+    wanted = [row["file"] for row in rows if row["codec"] in UNENCODABLE or row["container"] in UNENCODABLE]
+    files = {name: (directory / name).read_bytes() for name in wanted}
+    return {name: content for name, content in files.items() if len(content) <= SMALL}
 
 
 def _encoded(kind: Kind, path: Path) -> bytes:

@@ -83,11 +83,12 @@ def fuzz(seed: int, *, inputs: int | None = None, seconds: float = float("inf"))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--inputs", type=int, help="end after so many")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--keep", type=Path, default=Path("results/fuzz"), help="directory for files that are findings")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    report = fuzz(arguments.seed, seconds=60 * arguments.minutes)
+    report = fuzz(arguments.seed, inputs=arguments.inputs, seconds=60 * arguments.minutes)
     print(report)
     for upload in report.findings:
         arguments.keep.mkdir(parents=True, exist_ok=True)
