@@ -162,6 +162,8 @@ class TrackDecoder:
             except av.FFmpegError:
                 self._damage.cut(self._timeline.end_s)
                 return
+            except IndexError:  # PyAV at the very end of a file in which another track began late, as in flv and mpeg
+                return
             if packet is None:
                 return
             if time.thread_time() - began_s > self._limits.max_cpu_s + CPU_PER_SECOND * self._seconds:

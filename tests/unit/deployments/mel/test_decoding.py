@@ -282,6 +282,13 @@ def test_joined_mp3_files_are_one_recording(uploads: dict[str, bytes]) -> None:
     assert len(decoded(upload + upload)) > 1.99 * len(decoded(upload))
 
 
+def test_a_track_that_begins_late_does_no_harm_to_the_one_that_is_heard(uploads: dict[str, bytes]) -> None:
+    picture = b"\x12" + bytes(20)
+    tag = b"\x09" + len(picture).to_bytes(3) + (5000).to_bytes(3) + bytes(4) + picture
+    upload = uploads["flv"] + tag + len(tag).to_bytes(4)
+    np.testing.assert_array_equal(decoded(upload), decoded(uploads["flv"]))
+
+
 # Files that are no audio, or hostile
 
 
