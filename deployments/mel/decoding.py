@@ -14,12 +14,13 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from deployments.mel.containers import WavHeader, joined_wav, read_wav_header
+from deployments.mel.cpu_budget import CpuBudget, within
 from deployments.mel.damage import cut_off
 from deployments.mel.declared import Declared
 from deployments.mel.file_tail import file_tail
 from deployments.mel.opening import open_container
 from deployments.mel.resampling import Channels
-from deployments.mel.track_decoding import AudioLimits, Recording, TrackDecoder
+from deployments.mel.track_decoding import Allowance, AudioLimits, Recording, TrackDecoder
 from deployments.mel.tracks import chosen_track, readable_tracks
 from deployments.shared.contracts import AudioOptions
 from deployments.shared.errors import InvalidAudioError
@@ -30,8 +31,6 @@ ODD_PARTS = "The parts of the file have different numbers of channels: leave `ch
 STRICT = "Upload the whole file, or leave `strict` out to get the text of what is there."
 
 AS_IT_IS: Final = AudioOptions()
-MAX_JOINED: Final = 10_000
-"""RIFF waves in one file."""
 
 
 def decode(
@@ -58,45 +57,38 @@ def decode(
     size = source.seek(0, io.SEEK_END)
     if not size:
         raise InvalidAudioError.empty_file()
-    parts: list[Recording] = []
-    for part in _parts(source, size, lambda file, header: _decode_part(file, header, limits, progressed, options)):
-        parts.append(part)
-        limits.check_length(sum(each.seconds for each in parts))
+    allowance = Allowance(limits, CpuBudget(limits.max_cpu_s), progressed)
+    seconds, parts = 0.0, list[Recording]()
+    for file, header in _files(within(allowance.budget, source), size):
+        parts.append(_decode_part(file, header, allowance, options))
+        seconds += parts[-1].seconds
+        limits.check_length(seconds)
     recording = _joined(parts)
     if recording.warnings and options.strict:
         raise InvalidAudioError(f"{' '.join(recording.warnings)} {STRICT}", param="file")
     return recording
 
 
-DecodePart = Callable[[BinaryIO, WavHeader | None], Recording]
+def _files(source: BinaryIO, size: int) -> Iterator[tuple[BinaryIO, WavHeader | None]]:
+    """Yield the files in an upload, and their headers: one, but where RIFF waves are joined."""
+    start: int | None = 0
+    while start is not None:
+        file = file_tail(source, start) if start else source
+        header = read_wav_header(file, size - start)
+        following = joined_wav(file, header) if header else None
+        yield file, header
+        start = None if following is None else start + following
 
 
-def _parts(source: BinaryIO, size: int, decode_part: DecodePart) -> Iterator[Recording]:
-    """Yield the recordings of a file: one, but where RIFF waves are joined."""
-    for _ in range(MAX_JOINED):
-        header = read_wav_header(source, size)
-        start = joined_wav(source, header) if header else None
-        yield decode_part(source, header)
-        if start is None:
-            return
-        source, size = file_tail(source, start), size - start
-
-
-def _decode_part(
-    source: BinaryIO,
-    header: WavHeader | None,
-    limits: AudioLimits,
-    progressed: Callable[[], None],
-    options: AudioOptions,
-) -> Recording:
+def _decode_part(source: BinaryIO, header: WavHeader | None, allowance: Allowance, options: AudioOptions) -> Recording:
     if header and header.is_decoded:
-        return _read_samples(source, header, limits)
+        return _read_samples(source, header, allowance.limits)
     channels: Channels = "all" if options.separate_channels else "mix"
     tried = 0
     while True:
         with open_container(source) as container:
             tracks = _tracks(container, options)
-            decoder = TrackDecoder(source, container, tracks[tried], limits, progressed, channels)
+            decoder = TrackDecoder(source, container, tracks[tried], allowance, channels)
             recording = decoder.decode(Declared(source, container, tracks[tried]))
             alone, has_more = decoder.meter.channel, tried + 1 < len(tracks)
         if not recording.pcm.size and has_more:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -17,22 +16,18 @@ from numpy.typing import NDArray
 
 from deployments.mel.byte_clock import CLOCKLESS, ByteClock
 from deployments.mel.channels import StereoMeter
+from deployments.mel.cpu_budget import CpuBudget
 from deployments.mel.damage import Damage, decoded_frames, finite
 from deployments.mel.declared import Declared
 from deployments.mel.resampling import Channels, resampled
 from deployments.mel.timeline import SHORTEST_HOLE_S, Timeline
-from deployments.shared.errors import AudioTooLongError, AudioTooSlowError, InvalidAudioError
+from deployments.shared.errors import AudioTooLongError, InvalidAudioError
 from deployments.shared.frames import SAMPLE_RATE
 
 ODD_RATE = "The sample rate is not usual for audio. Export it with 16000 Hz."
-TOO_SLOW = "The audio takes too long to decode. Split it, or export it as mono with 16000 Hz."
 CHANGES = "The number of channels changes within the file: leave `channels` out, or export the file again."
 
 SAMPLE_RATES = range(4_000, 384_001)
-CPU_PER_SECOND = 0.05
-"""CPU seconds that decoding may take per second of audio. An mp3 needs a hundredth of that, eight channels at 96 kHz a
-third."""
-
 MOST_SEPARATE = 2
 """Channels of the longest recording that may be kept apart; a shorter one may have more."""
 
@@ -44,8 +39,7 @@ class AudioLimits:
     Attributes:
         max_seconds: longest decoded audio.
         max_channels: channels of the track.
-        max_cpu_s: CPU seconds that decoding may take beyond ``CPU_PER_SECOND``: a small file may hold very many tiny
-            packets, or channels at a very high sample rate.
+        max_cpu_s: CPU seconds that decoding may take beyond what the length of the audio explains.
     """
 
     max_seconds: float
@@ -61,6 +55,21 @@ class AudioLimits:
         if seconds > self.max_seconds:
             message = f"The audio is longer than {self.max_seconds:g} seconds. Split it into shorter files."
             raise AudioTooLongError(message, param="file")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one upload may take, and who hears how far it has come.
+
+    Attributes:
+        limits: enforced while decoding, so a small file never grows into a large array.
+        budget: CPU time.
+        progressed: called after each second of audio.
+    """
+
+    limits: AudioLimits
+    budget: CpuBudget
+    progressed: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +102,7 @@ class TrackDecoder:
         source: the upload.
         container: the same, opened, at its start.
         stream: the track.
-        limits: enforced while decoding, so a small file never grows into a large array.
-        progressed: called after each second of audio.
+        allowance: of the upload.
         channels: which are heard.
 
     Attributes:
@@ -106,8 +114,7 @@ class TrackDecoder:
         source: BinaryIO,
         container: InputContainer,
         stream: AudioStream,
-        limits: AudioLimits,
-        progressed: Callable[[], None],
+        allowance: Allowance,
         channels: Channels,
     ) -> None:
         stream.codec_context.thread_count = 1
@@ -115,10 +122,11 @@ class TrackDecoder:
         self._source = source
         self._container = container
         self._stream = stream
-        self._limits = limits
-        self._progressed = progressed
+        self._limits = allowance.limits
+        self._budget = allowance.budget
+        self._progressed = allowance.progressed
         self._channels = channels
-        self._timeline = Timeline.of(container, limits.max_seconds)
+        self._timeline = Timeline.of(container, allowance.limits.max_seconds)
         self._damage = Damage()
         self._seconds = 0.0
         self._n_channels = 0
@@ -154,7 +162,6 @@ class TrackDecoder:
 
         Packets of other tracks, for example of a video, are read too, so their time counts.
         """
-        began_s = time.thread_time()
         packets = self._container.demux()
         while True:
             try:
@@ -166,8 +173,7 @@ class TrackDecoder:
                 return
             if packet is None:
                 return
-            if time.thread_time() - began_s > self._limits.max_cpu_s + CPU_PER_SECOND * self._seconds:
-                raise AudioTooSlowError(TOO_SLOW, param="file")
+            self._budget.check()
             if packet.stream.index == self._stream.index:
                 yield cast("Packet[AudioStream]", packet)
 
@@ -176,6 +182,7 @@ class TrackDecoder:
             self._check(frame)
             before = int(self._seconds)
             self._seconds += frame.samples / frame.sample_rate
+            self._budget.audio_s += frame.samples / frame.sample_rate
             self._limits.check_length(self._seconds)
             if int(self._seconds) > before:
                 self._progressed()

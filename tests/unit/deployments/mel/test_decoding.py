@@ -289,6 +289,16 @@ def test_a_track_that_begins_late_does_no_harm_to_the_one_that_is_heard(uploads:
     np.testing.assert_array_equal(decoded(upload), decoded(uploads["flv"]))
 
 
+@pytest.mark.parametrize("rate", [SAMPLE_RATE, 44_100])
+def test_joined_waves_are_one_recording(rate: int) -> None:
+    speech = pcm_of(CLIP)[:SAMPLE_RATE]
+    one = wav(speech.tobytes(), rate=rate)
+    assert len(decoded(one + one + one)) == pytest.approx(3 * len(decoded(one)), abs=3)
+    pcm, warnings = warned(one + one[:-10_000])
+    assert len(pcm) == pytest.approx(2 * len(decoded(one)) - 5000 * SAMPLE_RATE / rate, abs=3)
+    assert "cut off" in warnings
+
+
 # Files that are no audio, or hostile
 
 
@@ -448,6 +458,22 @@ def test_the_time_to_decode_grows_with_the_audio_and_each_second_is_a_step(uploa
     limits = AudioLimits(max_seconds=600, max_channels=8, max_cpu_s=0.01)
     pcm = decode(io.BytesIO(upload), limits, lambda: steps.append(None)).mono
     assert len(steps) == len(pcm) // SAMPLE_RATE > 0
+
+
+@pytest.mark.parametrize(
+    "upload",
+    [
+        wav(b"\0\0") * 200_000,
+        b"FLV\x01\x05\0\0\0\x09\0\0\0\0" + (b"\x12\0\0\x01" + bytes(11) + b"\x0c") * 1_000_000,
+        b"RIFF\xff\xff\xff\xffAVI LIST\xff\xff\xff\x7fhdrl" + b"JUNK\0\0\0\0" * 2_000_000,
+    ],
+    ids=["joined waves", "flv", "avi"],
+)
+def test_many_tiny_pieces_cannot_keep_a_thread_busy_before_there_is_a_packet(upload: bytes) -> None:
+    began = time.thread_time()
+    with pytest.raises(AudioTooSlowError):
+        decoded(upload, AudioLimits(max_seconds=600, max_channels=8, max_cpu_s=0.2))
+    assert time.thread_time() - began < 1
 
 
 def test_packets_of_other_tracks_take_time_too(folder: Path) -> None:
