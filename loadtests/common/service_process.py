@@ -77,6 +77,18 @@ def running(applications: Sequence[Application]) -> Iterator[str]:
         yield service.url
 
 
+def write_config(directory: Path, port: int, applications: Sequence[Application], *, host: str = "127.0.0.1") -> Path:
+    """Write the file that `amanuensis serve` reads, and return its path."""
+    config = {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": host, "port": port},
+        "applications": [application.as_config() for application in applications],
+    }
+    path = directory / "serve_config.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
 @contextmanager
 def started(applications: Sequence[Application], checkout: Checkout = HERE) -> Iterator[Service]:
     """Do as ``running`` does, and give what it takes to watch the service or to do it harm.
@@ -86,14 +98,9 @@ def started(applications: Sequence[Application], checkout: Checkout = HERE) -> I
     """
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
-    config = {
-        "proxy_location": "HeadOnly",
-        "http_options": {"host": "127.0.0.1", "port": port},
-        "applications": [application.as_config() for application in applications],
-    }
     with tempfile.TemporaryDirectory() as directory:
-        config_path, log_path = Path(directory) / "serve_config.yaml", Path(directory) / "service.log"
-        config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        config_path = write_config(Path(directory), port, applications)
+        log_path = Path(directory) / "service.log"
         environment = _environment(checkout)
 
         def start() -> psutil.Popen:

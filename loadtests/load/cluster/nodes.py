@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-import yaml
 
 from deployments.commands.launch.environment import command, service_environment
 from deployments.commands.launch.ports import inner_ports
@@ -22,7 +21,7 @@ from deployments.shared.resources import ENCODER_RESOURCE
 from loadtests.common.cpu_time import REPLICA, cpu_s_of
 from loadtests.common.paths import ROOT
 from loadtests.common.readiness import comes_up
-from loadtests.common.service_process import MODEL_VARIABLE, Application
+from loadtests.common.service_process import MODEL_VARIABLE, Application, write_config
 from loadtests.load.cluster.network import Host
 
 HTTP_HOST, HTTP_PORT, GCS_PORT = "127.0.0.1", 9000, 6379
@@ -70,7 +69,8 @@ def running(hosts: Sequence[Host], model: str) -> Iterator[Running]:
     ):
         directory, log = Path(home), Path(home) / "log"
         environment = _environment(directory)
-        config = _write_config(directory, model, memory)
+        application = Application("amanuensis", "/", {**SETTINGS, "shared_memory_dir": memory}, model=model)
+        config = write_config(directory, HTTP_PORT, [application], host=HTTP_HOST)
         hosts[0].enter()
         try:
             for host in hosts:
@@ -92,18 +92,6 @@ def _environment(directory: Path) -> dict[str, str]:
     serves = service_environment(HTTP_HOST, inner_ports(HTTP_PORT, {}), directory)
     path = os.pathsep.join(filter(None, (str(ROOT), ours.get("PYTHONPATH"))))
     return {**ours, **serves, "PYTHONPATH": path, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-
-
-def _write_config(directory: Path, model: str, memory: str) -> Path:
-    application = Application("amanuensis", "/", {**SETTINGS, "shared_memory_dir": memory}, model=model)
-    config = {
-        "proxy_location": "HeadOnly",
-        "http_options": {"host": HTTP_HOST, "port": HTTP_PORT},
-        "applications": [application.as_config()],
-    }
-    path = directory / "serve_config.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return path
 
 
 def _start_node(host: Host, head: Host, nodes: int, directory: Path, environment: Mapping[str, str]) -> None:

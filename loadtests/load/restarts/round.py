@@ -19,7 +19,6 @@ from pathlib import Path
 
 import aiohttp
 import psutil
-import yaml
 
 from deployments.commands.errors import CommandError
 from deployments.commands.launch.addresses import LOOPBACK
@@ -28,7 +27,7 @@ from deployments.commands.launch.runtime_directory import RUNNING_SERVICE, runti
 from loadtests.common.client import Upload, send
 from loadtests.common.readiness import comes_up
 from loadtests.common.replies import Reply
-from loadtests.common.service_process import Application, free_port
+from loadtests.common.service_process import Application, free_port, write_config
 from loadtests.load.processes import GONE, Family
 from loadtests.load.restarts.ways import Subject, Way, open_terminal
 
@@ -110,7 +109,8 @@ def live(way: Way, model: str, uploads: Sequence[Upload], moment_s: float, clien
     life, port = Life(way.name), free_port()
     before = _running_services()
     with tempfile.TemporaryDirectory(dir="/dev/shm") as memory, tempfile.TemporaryDirectory() as directory:
-        config = _write_config(Path(directory), port, model, memory)
+        application = Application("amanuensis", "/", {"shared_memory_dir": memory}, model=model)
+        config = write_config(Path(directory), port, [application])
         with _started(config, Path(directory) / "log") as subject, _followed(subject.family):
             began = time.monotonic()
             url = f"http://127.0.0.1:{port}"
@@ -136,14 +136,6 @@ def live(way: Way, model: str, uploads: Sequence[Upload], moment_s: float, clien
 
 def _running_services() -> set[Path]:
     return set(runtime_base().glob(RUNNING_SERVICE.prefix + "*"))
-
-
-def _write_config(directory: Path, port: int, model: str, memory: str) -> Path:
-    application = Application("amanuensis", "/", {"shared_memory_dir": memory}, model=model)
-    config = {"http_options": {"host": "127.0.0.1", "port": port}, "applications": [application.as_config()]}
-    path = directory / "serve_config.yaml"
-    path.write_text(yaml.safe_dump({"proxy_location": "HeadOnly", **config}), encoding="utf-8")
-    return path
 
 
 @contextmanager
