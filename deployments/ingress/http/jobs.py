@@ -64,8 +64,9 @@ async def submit_job(http: HttpRequest, task: Task) -> Response:
     require_multipart(http.headers)
     priority_of(None, http.headers)
     _reject_timeout(http)
+    size = declared_length(http.headers) or service.settings.max_upload_bytes
     with room_needed():
-        async with jobs.uploading(declared_length(http.headers)), http.form(**FORM_LIMITS) as fields:
+        async with jobs.uploading(size), http.form(**FORM_LIMITS) as fields:
             form, upload = parse_form(fields)
             stored = _new_job(http, task, form, upload)
             _check(service, jobs, stored, upload)

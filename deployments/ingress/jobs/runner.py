@@ -89,7 +89,7 @@ class JobRunner:
         """Keep room for one more job while it is uploaded.
 
         Args:
-            size: bytes that it will have, as far as it is known.
+            size: most bytes that it will have.
 
         Raises:
             JobsFullError: there is no room.
@@ -123,7 +123,10 @@ class JobRunner:
             task.cancel()
         await asyncio.gather(*stopped.values(), return_exceptions=True)
         for job_id in stopped:
-            await asyncio.to_thread(self.store.change, job_id, StoredJob.put_back)
+            try:
+                await asyncio.to_thread(self.store.change, job_id, StoredJob.put_back)
+            except OSError as error:
+                logger.error("The run of job %s counts as lost: %s", job_id, error.strerror)  # noqa: TRY400  (no fault)
 
     async def _wait(self) -> None:
         with suppress(TimeoutError):
@@ -191,19 +194,24 @@ class JobRunner:
         self.wake()
 
     async def _run(self, work: Work, stored: StoredJob) -> None:
-        def report(progress: JobProgress) -> None:
-            self._progress[stored.id] = progress
-
         try:
-            audio = await asyncio.to_thread(self.store.audio, stored.id)
-            response = await work(stored, audio, report)
-            await asyncio.to_thread(self._saved, stored.id, self._progress.pop(stored.id, None))
-            await asyncio.to_thread(self.store.finish, stored.id, "done", response)
-        except AmanuensisError as error:
-            await self._end_run(stored, error)
+            await self._answer(work, stored)
         except Exception:
             # It still runs according to the disk, so that the next turn finds it lost.
             logger.exception("Job %s was interrupted in an unforeseen way", stored.id)
+
+    async def _answer(self, work: Work, stored: StoredJob) -> None:
+        def report(progress: JobProgress) -> None:
+            self._progress[stored.id] = progress
+
+        audio = await asyncio.to_thread(self.store.audio, stored.id)
+        try:
+            response = await work(stored, audio, report)
+        except AmanuensisError as error:
+            await self._end_run(stored, error)
+            return
+        await asyncio.to_thread(self._saved, stored.id, self._progress.pop(stored.id, None))
+        await asyncio.to_thread(self.store.finish, stored.id, "done", response)
 
     async def _end_run(self, stored: StoredJob, error: AmanuensisError) -> None:
         """Have a job wait, try it again, or fail it, as its error says."""

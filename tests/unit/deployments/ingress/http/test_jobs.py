@@ -286,6 +286,16 @@ class TestRefusals:
             large = {"file": ("a.wav", bytes(2**20))}
             assert code(client.post(LATER, files=large)) == (503, "jobs_full")
 
+    def test_an_upload_that_declares_nothing_counts_as_the_largest_that_may_be(self, tmp_path: Path) -> None:
+        form = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\naudio\r\n--x--\r\n'
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        for most, expected in ((2**20, 202), (2**21, 503)):
+            with running(tmp_path, max_jobs_bytes=2**20 + 1000, max_upload_bytes=most) as client:
+                answer = client.post(LATER, content=iter([form]), headers=headers)
+                assert answer.status_code == expected
+                tmp_path = tmp_path / "next"
+                tmp_path.mkdir()
+
     def test_a_full_queue_refuses_no_job(self, tmp_path: Path) -> None:
         gate = Gate()
         settings: dict[str, Any] = {"slots": 1, "max_windows_in_flight": 1, "max_queue_size": 0}

@@ -1,6 +1,7 @@
 """Jobs run in order, so many at once, and survive whatever happens to the process that runs them."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -302,6 +303,27 @@ class TestStops:
 
         run(scenario)
         assert job_of(store, job_id).lost_runs == 0
+
+    def test_a_disk_that_takes_nothing_holds_up_no_stop(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = store_in(tmp_path)
+        job_id = added(store)
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        async def scenario() -> None:
+            async with runs(runner_of(store), hangs):
+                await until(lambda: has_status(store, job_id, "running"))
+                monkeypatch.setattr(store, "change", full)
+            monkeypatch.undo()
+            assert "counts as lost: No space left" in caplog.text
+            async with runs(runner_of(store)):
+                await until(lambda: has_status(store, job_id, "done"))
+            assert job_of(store, job_id).lost_runs == 1
+
+        run(scenario)
 
     def test_an_orderly_end_costs_no_run_and_the_next_start_goes_on(self, tmp_path: Path) -> None:
         store = store_in(tmp_path)
