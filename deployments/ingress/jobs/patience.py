@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from deployments.ingress.telemetry.record import REFUSALS
-from deployments.shared.errors import AmanuensisError, CircuitOpenError, StageTimeoutError
+from deployments.shared.errors import AmanuensisError, CircuitOpenError, InternalError
 
 PASSING: Final = (*REFUSALS, CircuitOpenError)
 """Nothing was done for the job: it waits for as long as it takes."""
@@ -21,7 +21,7 @@ def is_refused(error: AmanuensisError) -> bool:
 
 def is_lost(error: AmanuensisError) -> bool:
     """Return whether the service failed under the job: it may go well the next time, or be the recording's doing."""
-    return error.retryable or isinstance(error, StageTimeoutError)
+    return error.status >= InternalError.status and not is_refused(error)
 
 
 def wait_s(error: AmanuensisError) -> float:

@@ -30,6 +30,7 @@ from deployments.ingress.jobs.private_files import (
     write_part,
     write_whole,
 )
+from deployments.ingress.jobs.turns import next_job
 from deployments.shared.errors import AmanuensisError, ConfigurationError, JobAbandonedError, JobsFullError
 from deployments.shared.memory.spool import FULL
 from deployments.shared.settings import Settings
@@ -162,12 +163,12 @@ class JobStore:
             return None
 
     def begin_next(self) -> StoredJob | None:
-        """Begin the next job, by priority and age, and return it; None where none waits."""
+        """Begin the job whose turn it is, and return it; None where none waits."""
         with self._exclusive():
-            waiting = [stored for stored in self.all() if stored.job.status == "queued"]
-            if not waiting:
+            waiting = next_job(self.all())
+            if waiting is None:
                 return None
-            begun = min(waiting, key=lambda stored: stored.request.priority).begun(self.now())
+            begun = waiting.begun(self.now())
             self._write(begun)
             return begun
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -306,6 +307,17 @@ class TestRefusals:
             second = submit(client)["id"]
             gate.is_open.set()
             assert ended(client, first)["status"] == ended(client, second)["status"] == "done"
+
+
+def test_a_large_upload_lies_on_disk_bit_by_bit_until_its_job_has_ended(tmp_path: Path) -> None:
+    gate, audio = Gate(), os.urandom(3 * 2**20)
+    with running(tmp_path, ScriptedStages(1, gate.pass_window)) as client:
+        job_id = client.post(LATER, files={"file": ("a.wav", audio)}).json()["id"]
+        kept = tmp_path / "jobs" / f"{job_id}.audio"
+        assert kept.read_bytes() == audio
+        gate.is_open.set()
+        ended(client, job_id)
+        wait_until(lambda: not kept.exists())
 
 
 class TestStops:

@@ -1,5 +1,6 @@
 """Callbacks reach only the hosts that are named, tell the whole job, and are tried a few times."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -112,6 +113,29 @@ def test_the_job_is_told_once_as_its_client_would_see_it(tmp_path: Path) -> None
     told = Job.model_validate_json(body)
     assert (told.id, told.status) == (job_id, "done")
     assert callback_of(store, job_id) == JobCallback(url=f"{hook.url}/done?key=1", status="delivered", attempts=1)
+
+
+def test_the_end_of_a_job_that_was_cancelled_is_told_too(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    with hooked() as hook:
+        store.cancel(added(store, new_job(callback=JobCallback(url=hook.url))))
+        deliver(store, [hook.host])
+    assert [json.loads(body)["status"] for _, _, body in hook.taken] == ["cancelled"]
+
+
+def test_nobody_is_called_before_the_end(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    with hooked() as hook:
+        added(store, new_job(callback=JobCallback(url=hook.url)))
+
+        async def scenario() -> None:
+            callbacks = Callbacks(store, [hook.host], None, SOON)
+            callbacks.send_all(store.all())
+            await asyncio.sleep(0.05)
+            await callbacks.close()
+
+        run(scenario)
+    assert not hook.taken
 
 
 def test_the_body_is_signed_where_there_is_a_secret(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from deployments.ingress.request import Priority
 from deployments.shared.errors import (
     AmanuensisError,
     CircuitOpenError,
-    DeviceUnreliableError,
+    InternalError,
     InvalidAudioError,
     JobsFullError,
     OverloadedError,
@@ -178,9 +178,7 @@ class TestErrors:
 
         run(scenario)
 
-    @pytest.mark.parametrize(
-        "error", [StageLostError("gone"), DeviceUnreliableError("gone"), StageTimeoutError("late")]
-    )
+    @pytest.mark.parametrize("error", [StageLostError("gone"), InternalError("unforeseen"), StageTimeoutError("late")])
     def test_a_run_that_the_service_lost_is_tried_again_a_few_times(
         self, tmp_path: Path, error: AmanuensisError
     ) -> None:
