@@ -117,16 +117,19 @@ class JobRunner:
     async def pause(self) -> None:
         """Begin no more jobs, and have those that run wait for the next start."""
         self._paused = True
-        async with self._turning:  # what it begins is known then
+        async with self._turning:  # or else a turn would take for lost what is not put back yet
             stopped = dict(self._running)
-        for task in stopped.values():
-            task.cancel()
-        await asyncio.gather(*stopped.values(), return_exceptions=True)
-        for job_id in stopped:
-            try:
-                await asyncio.to_thread(self.store.change, job_id, StoredJob.put_back)
-            except OSError as error:
-                logger.error("The run of job %s counts as lost: %s", job_id, error.strerror)  # noqa: TRY400  (no fault)
+            for task in stopped.values():
+                task.cancel()
+            await asyncio.gather(*stopped.values(), return_exceptions=True)
+            for job_id in stopped:
+                await self._put_back(job_id)
+
+    async def _put_back(self, job_id: str) -> None:
+        try:
+            await asyncio.to_thread(self.store.change, job_id, StoredJob.put_back)
+        except OSError as error:  # which must not hold up a stop
+            logger.error("The run of job %s counts as lost: %s", job_id, error.strerror)  # noqa: TRY400
 
     async def _wait(self) -> None:
         with suppress(TimeoutError):

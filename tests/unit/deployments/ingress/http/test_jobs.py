@@ -19,7 +19,7 @@ from deployments.ingress.service import TranscriptionService
 from deployments.shared.contracts import BlobRef, PreparedAudio, SpeechOptions, Ticket
 from deployments.shared.errors import InvalidAudioError
 from tests.support.asgi import AUDIO, bearer
-from tests.support.http_service import FILE, service, wait_until
+from tests.support.http_service import FILE, service, wait_for_work, wait_until
 from tests.support.scripted_stages import ScriptedStages
 from tests.support.threaded_server import answering
 
@@ -181,7 +181,7 @@ class TestDeletion:
         made = service_of(tmp_path, ScriptedStages(3, gate.pass_window))
         with TestClient(create_app(made)) as client:
             job_id = submit(client)["id"]
-            wait_until(lambda: made.admission.in_use > 0)
+            wait_for_work(made)
             cancelled = client.delete(f"/v1/jobs/{job_id}").json()
             assert (cancelled["id"], cancelled["status"]) == (job_id, "cancelled")
             wait_until(lambda: made.statistics.pending_responses == 0)
@@ -300,9 +300,10 @@ class TestRefusals:
     def test_a_full_queue_refuses_no_job(self, tmp_path: Path) -> None:
         gate = Gate()
         settings: dict[str, Any] = {"slots": 1, "max_windows_in_flight": 1, "max_queue_size": 0}
-        with running(tmp_path, ScriptedStages(1, gate.pass_window), **settings) as client:
+        made = service_of(tmp_path, ScriptedStages(1, gate.pass_window), **settings)
+        with TestClient(create_app(made)) as client:
             first = submit(client)["id"]
-            wait_for_status(client, first, "running")
+            wait_for_work(made)
             assert client.post(AUDIO, files=FILE).status_code == 503
             second = submit(client)["id"]
             gate.is_open.set()

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -94,14 +96,14 @@ def test_a_job_is_answered_with_its_own_audio(tmp_path: Path) -> None:
 
 
 def test_so_many_run_at_once_by_priority_and_age(tmp_path: Path) -> None:
-    store, running, most, order = store_in(tmp_path), set[str](), list[int](), list[str]()
+    store, running, most, pairs = store_in(tmp_path), set[str](), list[int](), asyncio.Barrier(2)
     given = [(Priority.LOW, 0), (Priority.LOW, 1), (Priority.NORMAL, 2), (Priority.HIGH, 3)]
     ids = [added(store, new_job(priority, second)) for priority, second in given]
 
     async def work(job: StoredJob, _audio: bytes, _report: Report) -> KeptResponse:
         running.add(job.id)
-        order.append(job.id)
         most.append(len(running))
+        await pairs.wait()
         await asyncio.sleep(SOON)
         running.remove(job.id)
         return ANSWER
@@ -110,7 +112,8 @@ def test_so_many_run_at_once_by_priority_and_age(tmp_path: Path) -> None:
         async with runs(runner_of(store, at_once=2), work):
             await until(lambda: all(has_status(store, job_id, "done") for job_id in ids))
         assert max(most) == 2
-        assert order == [ids[3], ids[2], ids[0], ids[1]]
+        begun = sorted(store.all(), key=lambda stored: str(stored.job.started_at))
+        assert [stored.id for stored in begun] == [ids[3], ids[2], ids[0], ids[1]]
 
     run(scenario)
 
@@ -301,6 +304,29 @@ class TestStops:
 
         run(scenario)
         assert job_of(store, job_id).lost_runs == 0
+
+    def test_a_slow_disk_does_not_make_a_pause_look_like_a_loss(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = store_in(tmp_path)
+        job_id = added(store)
+        change = store.change
+
+        def slow(changed: str, how: Callable[[StoredJob], StoredJob], *, durable: bool = True) -> StoredJob | None:
+            if how is StoredJob.put_back:
+                time.sleep(10 * SOON)
+            return change(changed, how, durable=durable)
+
+        monkeypatch.setattr(store, "change", slow)
+
+        async def scenario() -> None:
+            runner = runner_of(store)
+            async with runs(runner, hangs):
+                await until(lambda: has_status(store, job_id, "running"))
+                await runner.pause()
+                assert (job_of(store, job_id).job.status, job_of(store, job_id).lost_runs) == ("queued", 0)
+
+        run(scenario)
 
     def test_a_disk_that_takes_nothing_holds_up_no_stop(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
