@@ -107,10 +107,11 @@ class JobRunner:
 
     async def cancel(self, job_id: str) -> StoredJob | None:
         """End a job without an answer, at once where it runs here; return it, None where there is none."""
-        cancelled = await asyncio.to_thread(self.store.cancel, job_id)
-        running = self._running.get(job_id)
-        if running is not None:
-            running.cancel()
+        async with self._turning:  # or else a run that is just begun would miss it
+            cancelled = await asyncio.to_thread(self.store.cancel, job_id)
+            running = self._running.get(job_id)
+            if running is not None:
+                running.cancel()
         self.wake()
         return cancelled
 
