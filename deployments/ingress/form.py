@@ -14,6 +14,7 @@ PriorityName = Literal["high", "normal", "low"]
 
 MAX_NAME = 256  # characters, of a model or a language: errors repeat it
 MAX_HOTWORDS = 2000  # characters: the model takes a few hundred tokens
+MAX_URL = 2048  # characters
 STREAMABLE = frozenset({"json", "text", "verbose_json"})
 
 
@@ -74,6 +75,11 @@ class TranscriptionForm(BaseModel):
         f"both together have {MAX_HOTWORDS} characters at most",
     )
     beam_size: int | None = Field(None, ge=1, le=10, description="beams at temperature 0; default: as configured")
+    callback_url: str | None = Field(
+        None,
+        max_length=MAX_URL,
+        description="needs `async=true`: where to POST the job when it has ended; a host that the service allows",
+    )
     priority: PriorityName | None = Field(None, description=f"overrides the header `{PRIORITY_HEADER}`")
     diarize: NoSpeakers = Field(False, description="only false: speakers are not told apart by this version")
     enable_diarization: NoSpeakers = Field(False, description="the same as `diarize`")

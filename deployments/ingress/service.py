@@ -10,6 +10,9 @@ from pathlib import Path
 from deployments.ingress.encoder_watch import EncoderWatch
 from deployments.ingress.failures.log import FailureLog, state_directory
 from deployments.ingress.failures.recorder import FailureRecorder
+from deployments.ingress.jobs.callback import Callbacks
+from deployments.ingress.jobs.runner import JobRunner
+from deployments.ingress.jobs.store import JobStore
 from deployments.ingress.replica_watch import ReplicaWatch
 from deployments.ingress.request import Request
 from deployments.ingress.scheduling.admission import Admission
@@ -22,7 +25,7 @@ from deployments.ingress.telemetry.sinks import Sinks
 from deployments.ingress.telemetry.statistics import Statistics
 from deployments.ingress.uploads import Uploads
 from deployments.ingress.work import Work, decode_options, speech_options
-from deployments.shared.contracts import EncoderHealth, Stages
+from deployments.shared.contracts import DecodeOptions, EncoderHealth, Stages
 from deployments.shared.errors import ConfigurationError, InvalidAudioError, ModelNotFoundError
 from deployments.shared.memory.directory import SLAB, create_directory
 from deployments.shared.memory.slab import Slab, SlabLayout
@@ -37,7 +40,11 @@ NO_DIRECTORY = Path("/nonexistent")
 
 
 class TranscriptionService:
-    """One per ingress replica. Owns the shared directory, the slots, the statistics and the failure log."""
+    """One per ingress replica. Owns the shared directory, the slots, the statistics, the failure log and the jobs.
+
+    Attributes:
+        jobs: runs what clients will ask for later; None where no jobs are kept.
+    """
 
     def __init__(self, settings: Settings, model: Model, stages: Stages, *, shared_memory: bool) -> None:
         self.settings = settings
@@ -46,6 +53,7 @@ class TranscriptionService:
         self.shared_memory = shared_memory
         self.sinks = Sinks(settings.otlp_endpoint)
         self.failures = _failure_recorder(settings)
+        self.jobs = self._job_runner()
         self.encoder = EncoderWatch(stages.encoder_health)
         self._replica_watch = ReplicaWatch(stages.replicas)
         self._directory = create_directory(settings.shared_memory_dir) if shared_memory else None
@@ -85,6 +93,15 @@ class TranscriptionService:
         if name is not None and name not in self.names:
             raise ModelNotFoundError(f"The model {name!r} is not served here; use {self.model.name!r}", param="model")
 
+    def decode_options(self, request: Request) -> DecodeOptions:
+        """Return how the text of each window is generated.
+
+        Raises:
+            InvalidRequestError: the model cannot do what was asked.
+        """
+        self.require_model(request.form.model)
+        return decode_options(request, self.model, self.settings.beam_size)
+
     async def transcribe(self, request: Request, record: RequestRecord, entry: Entry) -> Events:
         """Yield ``AudioReady``, then the text window by window.
 
@@ -116,8 +133,10 @@ class TranscriptionService:
         self.graph.set_budgets(_budgets(settings))
 
     async def drain(self) -> bool:
-        """Take nothing new; return whether all that was accepted was answered in time."""
+        """Take nothing new; return whether all that was accepted was answered in time. Jobs wait for the next start."""
         self.admission.close()
+        if self.jobs is not None:
+            await self.jobs.pause()
         try:
             async with asyncio.timeout(self.settings.drain_timeout_s):
                 await self.admission.drained()
@@ -181,6 +200,13 @@ class TranscriptionService:
             await asyncio.to_thread(self.failures.close)
             await self.sinks.close()
 
+    def _job_runner(self) -> JobRunner | None:
+        store = JobStore.of(self.settings)
+        if store is None:
+            return None
+        callbacks = Callbacks.of(self.settings, store)
+        return JobRunner(store, self.settings.jobs_at_once, callbacks, lambda: self.ready)
+
     def _foresee(self, health: EncoderHealth) -> None:
         if health.window_s is not None:
             self.admission.foresee(health.window_s)
@@ -192,8 +218,7 @@ class TranscriptionService:
         return Slab.create(self._directory.path / SLAB, layout)
 
     async def _plan(self, request: Request) -> Work:
-        self.require_model(request.form.model)
-        decode = decode_options(request, self.model, self.settings.beam_size)
+        decode = self.decode_options(request)
         if not request.audio:
             raise InvalidAudioError.empty_file()
         upload = await self._uploads.store(request.audio)

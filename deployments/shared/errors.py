@@ -14,6 +14,9 @@ from typing_extensions import TypedDict
 AUDIO_FORMATS: Final = "wav, mp3, m4a/aac, flac, ogg/opus, webm, mp4 or another usual audio or video format"
 """The formats that an upload may have, as messages name them."""
 
+JOBS_RETRY_AFTER_S: Final = 60.0
+"""Jobs make room when they are deleted or forgotten: nobody knows when."""
+
 
 class ErrorDetails(TypedDict):
     """What went wrong, in OpenAI's words."""
@@ -134,6 +137,23 @@ class TimeoutTooShortError(InvalidRequestError):
     code = "timeout_too_short"
 
 
+class JobsDisabledError(InvalidRequestError):
+    """The service keeps no jobs."""
+
+    code = "jobs_disabled"
+
+    @classmethod
+    def without_directory(cls) -> Self:
+        """Say which setting is missing."""
+        return cls("This service keeps no jobs; leave out async=true, or ask its operator to set jobs_dir")
+
+
+class CallbackNotAllowedError(InvalidRequestError):
+    """Nobody is called back at this address."""
+
+    code = "callback_not_allowed"
+
+
 class AuthenticationError(AmanuensisError):
     """The service has API keys, and the request carries none of them."""
 
@@ -170,10 +190,33 @@ class ModelNotFoundError(NotFoundError):
     code = "model_not_found"
 
 
+class JobNotFoundError(NotFoundError):
+    """There is no such job, or it is another client's: nobody learns which."""
+
+    code = "job_not_found"
+
+    @classmethod
+    def of(cls, job_id: str) -> Self:
+        """Say that a client has no such job."""
+        return cls(f"There is no job {job_id}; GET /v1/jobs lists yours")
+
+
 class MethodNotAllowedError(AmanuensisError):
     """The route exists, with another method."""
 
     status, type, code = 405, "invalid_request_error", "method_not_allowed"
+
+
+class JobNotDoneError(AmanuensisError):
+    """The job has no result yet."""
+
+    status, type, code = 409, "invalid_request_error", "job_not_done"
+
+
+class JobCancelledError(AmanuensisError):
+    """The job was cancelled, so it will never have a result."""
+
+    status, type, code = 409, "invalid_request_error", "job_cancelled"
 
 
 class UploadTimeoutError(AmanuensisError):
@@ -210,6 +253,20 @@ class InternalError(AmanuensisError):
     """An error nobody foresaw; the log has it under the request id."""
 
 
+class JobAbandonedError(InternalError):
+    """The service failed again and again while it worked on a job."""
+
+    code = "job_abandoned"
+
+    @classmethod
+    def after_lost_runs(cls) -> Self:
+        """Say that the job is not tried again."""
+        return cls(
+            "The service stopped several times while it worked on this job, so it is not tried again; send the "
+            "recording in another format or in parts, and tell the operator the id of the job"
+        )
+
+
 class QueueFullError(AmanuensisError):
     """The admission queue is full."""
 
@@ -232,6 +289,29 @@ class OutOfSpaceError(AmanuensisError):
     """The uploads in flight fill the spool, or the directory that large ones pass through."""
 
     status, type, code = 503, "overloaded_error", "out_of_space"
+
+
+class JobsFullError(AmanuensisError):
+    """The jobs that are kept leave no room for another one."""
+
+    status, type, code = 503, "overloaded_error", "jobs_full"
+
+    @classmethod
+    def too_many(cls, limit: int) -> Self:
+        """Say that as many jobs are kept as may be."""
+        return cls(
+            f"The service keeps {limit} jobs, and no more; delete those whose results you have, or try again later",
+            retry_after_s=JOBS_RETRY_AFTER_S,
+        )
+
+    @classmethod
+    def too_large(cls) -> Self:
+        """Say that the jobs fill the room they may take."""
+        return cls(
+            "The jobs of the service leave no room for this recording; delete those whose results you have, or try "
+            "again later",
+            retry_after_s=JOBS_RETRY_AFTER_S,
+        )
 
 
 class ServiceUnavailableError(AmanuensisError):

@@ -17,3 +17,7 @@ SHOULD_RETRY_HEADER = "x-should-retry"
 LIMIT_HEADER = "x-ratelimit-limit-requests"
 REMAINING_HEADER = "x-ratelimit-remaining-requests"
 RESET_HEADER = "x-ratelimit-reset-requests"
+
+LOCATION_HEADER = "location"
+SIGNATURE_HEADER = "x-callback-signature"
+"""``sha256=`` and the HMAC-SHA256 of a callback's body in hexadecimal digits."""

@@ -40,7 +40,7 @@ from deployments.shared.setting_values import (
     Seconds,
 )
 from deployments.shared.spelling import unknown
-from deployments.shared.web_names import HostName, Origin
+from deployments.shared.web_names import CallbackHost, HostName, Origin
 
 ENV_PREFIX: Final = "AMANUENSIS_"
 
@@ -293,6 +293,27 @@ class Settings(BaseSettings):
         (),
         description="origins of the web pages whose scripts may call the service and read its answers, such as "
         "`https://app.example.org`; `*` allows every page",
+    )
+
+    # Jobs
+    jobs_dir: AbsolutePath | None = Field(
+        None,
+        description="directory of its own for the recordings and results of jobs (`async=true`), on the machine of the "
+        "Ingress; none: no jobs are taken",
+    )
+    jobs_at_once: Positive = Field(1, description="jobs that are worked on at the same time")
+    max_jobs: Positive = Field(1000, description="jobs that are kept, those that have ended too")
+    max_jobs_bytes: Annotated[int, Field(ge=2**20)] = Field(
+        10 * 2**30, description="size of all recordings and results up to which jobs are taken"
+    )
+    jobs_kept_s: Seconds = Field(86400.0, description="time after which a job that has ended is deleted")
+    callback_hosts: Listed[CallbackHost] = Field(
+        (),
+        description="hosts that a `callback_url` may name, such as `hooks.example.org` or `hooks.example.org:8443`; "
+        "`https` only, unless `http://` stands before the host",
+    )
+    callback_secret: SecretStr | None = Field(
+        None, description="key of the HMAC-SHA256 that callbacks are signed with; none: they are not signed"
     )
 
     # Traces

@@ -128,6 +128,15 @@ THEMES = (
         ("api_keys_file", "requests_per_minute", "max_concurrent_requests", "allowed_hosts", "cors_origins"),
     ),
     Theme(
+        "Jobs",
+        "Where long recordings wait, how many may, and who is told of their end:"
+        " see [clients](clients.md#long-recordings).",
+        (
+            *("jobs_dir", "jobs_at_once", "max_jobs", "max_jobs_bytes", "jobs_kept_s"),
+            *("callback_hosts", "callback_secret"),
+        ),
+    ),
+    Theme(
         "Traces and failures",
         "Where traces go and what is kept of failed requests: see [operations](operations.md).",
         (

@@ -38,7 +38,7 @@ FORBIDDEN = [
     (f"{INGRESS}.scheduling", folders(INGRESS, "http", "service", "deployment")),
     *(
         (f"{INGRESS}.{leaf}", folders(INGRESS, "http", "service", "scheduling", "deployment"))
-        for leaf in ("transcript", "telemetry", "failures", "clients")
+        for leaf in ("transcript", "telemetry", "failures", "clients", "jobs")
     ),
     *((f"{INGRESS}.{leaf}", folders(INGRESS, "http", "service", "scheduling")) for leaf in ("request", "form")),
     ("loadtests", ("tests",)),

@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.ingress.clients.key_file import ANONYMOUS, KeyFile
+from deployments.ingress.clients.key_file import ANONYMOUS, Client, KeyFile
 from deployments.ingress.clients.limits import ClientLimits, Quota
 from deployments.ingress.http.errors import error_response
 from deployments.ingress.http.state import service_of, state_of
@@ -30,7 +30,7 @@ SCHEME = "Bearer"
 
 
 class Authentication:
-    """ASGI middleware around the router: leaves the client's name in the request's state.
+    """ASGI middleware around the router: leaves who calls in the request's state.
 
     Args:
         app: what it protects.
@@ -52,21 +52,23 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         try:
-            state_of(HTTPConnection(scope)).client = self._client(scope)
+            client = self._client(scope)
         except (AuthenticationError, PermissionDeniedError) as error:
             await refuse(error, scope, receive, send)
             return
+        state = state_of(HTTPConnection(scope))
+        state.client, state.operator = client.name, client.operator
         await self._app(scope, receive, send)
 
-    def _client(self, scope: Scope) -> str:
+    def _client(self, scope: Scope) -> Client:
         if self._keys is None or _leads_to(self._public, scope):
-            return ANONYMOUS
+            return Client(ANONYMOUS, operator=self._keys is None)
         client = self._keys.client_of(_bearer_token(Headers(scope=scope)))
         if client is None:
             raise AuthenticationError("This API key is not known here; ask the operator of the service for one")
         if not client.operator and _leads_to(self._operator, scope):
             raise PermissionDeniedError("This needs the key of an operator")
-        return client.name
+        return client
 
 
 class RateLimiting:

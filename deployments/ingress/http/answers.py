@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from deployments.ingress.jobs.job import Job
 from deployments.shared.contracts import Task
 from deployments.shared.errors import ErrorBody
 
@@ -159,6 +160,23 @@ class StreamError(Document, ErrorBody):
     type: Literal["error"]
 
 
+# Jobs
+
+
+class JobList(Document):
+    """The jobs of the caller, newest first."""
+
+    object: Literal["list"]
+    data: list[Job]
+
+
+class JobDeleted(Document):
+    """What is left of a job that was forgotten."""
+
+    id: str
+    deleted: Literal[True]
+
+
 # Models
 
 
@@ -207,6 +225,9 @@ TEXT_DELTA = JsonAnswer(TextDelta)
 TEXT_DONE = JsonAnswer(TextDone)
 VERBOSE_TEXT_DONE = JsonAnswer(VerboseTextDone)
 STREAM_ERROR = JsonAnswer(StreamError)
+JOB = JsonAnswer(Job)
+JOB_LIST = JsonAnswer(JobList)
+JOB_DELETED = JsonAnswer(JobDeleted)
 MODEL = JsonAnswer(Model)
 MODEL_LIST = JsonAnswer(ModelList)
 OPENAPI = JsonAnswer(OpenApiDocument)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
 from deployments.shared.errors import PayloadTooLargeError, UploadTimeoutError
+
+FORM_LIMITS: Final = {"max_files": 1, "max_fields": 64, "max_part_size": 64 * 1024}
+"""What a form may have beside its file; sizes in bytes."""
 
 LINGER_S = 2.0
 SMALL_BODY = 2**20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal, get_args
@@ -20,6 +20,7 @@ from deployments.ingress.http.forms import REJECTED
 from deployments.shared.headers import (
     DEVICE_HEADER,
     LIMIT_HEADER,
+    LOCATION_HEADER,
     PRIORITY_HEADER,
     REMAINING_HEADER,
     REPLAY_HEADER,
@@ -40,6 +41,9 @@ ANSWERS: tuple[Answer, ...] = (
     answers.TEXT_DONE,
     answers.VERBOSE_TEXT_DONE,
     answers.STREAM_ERROR,
+    answers.JOB,
+    answers.JOB_LIST,
+    answers.JOB_DELETED,
     answers.MODEL,
     answers.MODEL_LIST,
     operator_answers.FAILURE,
@@ -59,9 +63,10 @@ ERRORS: dict[str, str] = {
     "400": "a parameter or the audio is at fault",
     "401": "no API key, or one that is not known here",
     "403": "the key is not an operator's",
-    "404": "no such model, record or route",
+    "404": "no such model, job, record or route",
     "405": "another method is needed",
     "408": "the upload took too long",
+    "409": "the job has no result, or none yet",
     "413": "the upload is larger than the limit",
     "429": "more requests in a minute, or at a time, than one client may send (with `Retry-After`)",
     "500": "an error nobody foresaw",
@@ -123,6 +128,16 @@ def openapi() -> answers.OpenApiDocument:
         "paths": {
             "/v1/audio/transcriptions": {"post": _audio_operation("transcribe", "Audio to text in its own language")},
             "/v1/audio/translations": {"post": _audio_operation("translate", "Audio to English text")},
+            "/v1/jobs": {"get": _operation("listJobs", "Your jobs, newest first", _json(answers.JOB_LIST))},
+            "/v1/jobs/{job}": {
+                "get": _one_job("retrieveJob", "One job: how far it is", _json(answers.JOB)),
+                "delete": _one_job(
+                    "deleteJob",
+                    "Cancels a job that waits or runs, forgets one that has ended",
+                    _json(answers.JOB, answers.JOB_DELETED),
+                ),
+            },
+            "/v1/jobs/{job}/result": {"get": _job_result()},
             "/v1/models": {"get": _operation("listModels", "The models that are served", _json(answers.MODEL_LIST))},
             "/v1/models/{model}": {
                 "get": _operation(
@@ -193,6 +208,12 @@ def _audio_operation(operation: str, summary: str) -> Json:
         "summary": summary,
         "description": f"Known parameters of OpenAI's API that are refused with 400: {refused}.",
         "parameters": [
+            _query(
+                "async",
+                "true: answer with a job at once; `/v1/jobs` has its progress and result. Without `stream` and "
+                f"`{TIMEOUT_HEADER}`; the priority is low unless one is named",
+                {"type": "boolean", "default": False},
+            ),
             _header(PRIORITY_HEADER, "who gets the next free slot", PRIORITY),
             _header(TIMEOUT_HEADER, TIMEOUT_MEANING, TIMEOUT),
             _header(
@@ -207,14 +228,13 @@ def _audio_operation(operation: str, summary: str) -> Json:
         "responses": {
             "200": {
                 "description": "the text, in the format asked for",
-                "headers": {name: {"description": text, "schema": STRING} for name, text in QUOTA.items()},
-                "content": {
-                    **_json(answers.TRANSCRIPTION, answers.VERBOSE_TRANSCRIPTION),
-                    **_text("text/plain"),
-                    **_text("application/x-subrip"),
-                    **_text("text/vtt"),
-                    **_text("text/event-stream", EVENTS),
-                },
+                "headers": _headers(QUOTA),
+                "content": {**_transcriptions(), **_text("text/event-stream", EVENTS)},
+            },
+            "202": {
+                "description": "the job, with `async=true`",
+                "headers": _headers({**QUOTA, LOCATION_HEADER: "path of the job"}),
+                "content": _json(answers.JOB),
             },
             **_errors("400", "401", "404", "408", "413", "429", "500", "503", "504"),
         },
@@ -262,6 +282,31 @@ def _list_failures() -> Json:
 
 def _one_failure(operation: str, summary: str, content: Json) -> Json:
     return _operation(operation, summary, content, "404", parameters=[_path("failure")])
+
+
+def _one_job(operation: str, summary: str, content: Json) -> Json:
+    return _operation(operation, summary, content, "404", parameters=[_path("job")])
+
+
+def _job_result() -> Json:
+    summary = "The answer that the request would have got at once, an error too"
+    described = _one_job("retrieveJobResult", summary, _transcriptions())
+    described["responses"] |= _errors("409", "500", "503", "504")
+    return described
+
+
+def _transcriptions() -> Json:
+    """Return the content of an answer that comes as a whole, in each format."""
+    return {
+        **_json(answers.TRANSCRIPTION, answers.VERBOSE_TRANSCRIPTION),
+        **_text("text/plain"),
+        **_text("application/x-subrip"),
+        **_text("text/vtt"),
+    }
+
+
+def _headers(meanings: Mapping[str, str]) -> Json:
+    return {name: {"description": text, "schema": STRING} for name, text in meanings.items()}
 
 
 def _errors(*statuses: str) -> Json:

@@ -12,6 +12,9 @@ from starlette.types import ExceptionHandler
 
 from deployments.ingress.failures.record import Failure
 from deployments.ingress.http.state import service_of, state_of
+from deployments.ingress.request import Request as TranscriptionRequest
+from deployments.ingress.service import TranscriptionService
+from deployments.ingress.telemetry.record import RequestRecord
 from deployments.shared.errors import (
     AmanuensisError,
     ClientDisconnectedError,
@@ -31,10 +34,18 @@ def note_failure(request: Request, error: AmanuensisError) -> None:
     Do nothing if the end of the request was told already: it has one.
     """
     service, state = service_of(request), state_of(request)
-    if state.record is not None and state.record.ended:
-        return
-    service.sinks.failed(error, state.record)
-    accepted, record = state.request, state.record
+    if state.record is None or not state.record.ended:
+        tell_failure(service, error, state.record, state.request)
+
+
+def tell_failure(
+    service: TranscriptionService,
+    error: AmanuensisError,
+    record: RequestRecord | None,
+    accepted: TranscriptionRequest | None,
+) -> None:
+    """Count an error by its code; record it where the service failed a request that it had accepted."""
+    service.sinks.failed(error, record)
     if accepted is not None and record is not None and error.status >= InternalError.status:
         service.failures.record(Failure.of(accepted, record, error, datetime.now(UTC)), accepted.audio)
 
@@ -69,7 +80,12 @@ def as_amanuensis_error(request: Request, error: Exception) -> AmanuensisError:
         return ClientDisconnectedError("The client closed the connection before its request was complete")
     if isinstance(error, HTTPException):
         return _from_starlette(request, error)
-    logger.error("Request %s failed", state_of(request).id, exc_info=error)
+    return hidden_error(error, state_of(request).id)
+
+
+def hidden_error(error: Exception, request_id: str) -> AmanuensisError:
+    """Log what nobody foresaw, and return what may be shown of it."""
+    logger.error("Request %s failed", request_id, exc_info=error)
     return InternalError("An internal error occurred; tell the operator this request's x-request-id")
 
 

@@ -80,6 +80,12 @@ def priority_of(form: TranscriptionForm | None, headers: Headers) -> Priority:
     return Priority[form.priority.upper() if form and form.priority else header]
 
 
+def job_priority_of(form: TranscriptionForm, headers: Headers) -> Priority:
+    """Return the priority of a job: low, unless the form or the header names another one."""
+    is_named = form.priority is not None or PRIORITY_HEADER in headers
+    return priority_of(form, headers) if is_named else Priority.LOW
+
+
 def timeout_of(headers: Headers, longest_s: float) -> float | None:
     """Return the seconds that the client gives this request; None where it leaves that to the service.
 

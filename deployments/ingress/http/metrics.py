@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -10,6 +11,7 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from deployments.ingress.jobs.job import End, Status
 from deployments.ingress.scheduling.breaker import CircuitBreaker
 from deployments.ingress.service import TranscriptionService
 from deployments.ingress.telemetry import series
@@ -101,6 +103,16 @@ def _encoder_recoveries(service: TranscriptionService) -> Mapping[Labels, float]
     return {} if health is None else {(): health.recoveries}
 
 
+def _jobs(service: TranscriptionService) -> Mapping[Labels, float]:
+    counts = service.jobs.counts if service.jobs is not None else {}
+    return {(status,): counts.get(status, 0) for status in get_args(Status)}
+
+
+def _jobs_ended(service: TranscriptionService) -> Mapping[Labels, float]:
+    ended = service.jobs.store.ended if service.jobs is not None else {}
+    return {(status,): ended.get(status, 0) for status in get_args(End)}
+
+
 READINGS: Mapping[CounterSeries | GaugeSeries, Read] = {
     series.PENDING_RESPONSES: _one(lambda service: service.statistics.pending_responses),
     series.QUEUE_WAIT_MIN_SECONDS: _one(lambda service: service.statistics.queue.recent_waits.min_s),
@@ -126,6 +138,8 @@ READINGS: Mapping[CounterSeries | GaugeSeries, Read] = {
     series.START_TIME_SECONDS: _one(lambda service: service.statistics.started_at.timestamp()),
     series.READY: _one(lambda service: service.ready),
     series.PIPELINED: _one(lambda service: service.settings.enable_pipeline),
+    series.JOBS: _jobs,
+    series.JOBS_ENDED: _jobs_ended,
     series.FAILURES_RECORDED: _one(lambda service: service.failures.recorded),
     series.FAILURES_DROPPED: _one(lambda service: service.failures.dropped),
     series.FAILURES_ERRORS: _one(lambda service: service.failures.errors),

@@ -18,6 +18,7 @@ from deployments.ingress.http import (
     documentation,
     failures,
     health,
+    jobs,
     metrics,
     models,
     statistics,
@@ -26,6 +27,7 @@ from deployments.ingress.http import (
 from deployments.ingress.http.access import Authentication, RateLimiting
 from deployments.ingress.http.context import RequestContext
 from deployments.ingress.http.errors import EXCEPTION_HANDLERS
+from deployments.ingress.http.job_runs import running_jobs
 from deployments.ingress.http.web_pages import ForeignPageGuard, with_cors
 from deployments.ingress.service import TranscriptionService
 
@@ -50,6 +52,9 @@ OPERATOR = [
 CLIENT = [
     Route("/v1/audio/transcriptions", transcriptions.transcriptions, methods=["POST"], middleware=LIMITED),
     Route("/v1/audio/translations", transcriptions.translations, methods=["POST"], middleware=LIMITED),
+    Route("/v1/jobs", jobs.list_jobs),
+    Route("/v1/jobs/{job}", jobs.one_job, methods=["GET", "DELETE"]),
+    Route("/v1/jobs/{job}/result", jobs.job_result),
     Route("/v1/models", models.list_models),
     Route("/v1/models/{model:path}", models.retrieve_model),
     Route("/health", health.health),
@@ -68,7 +73,7 @@ def create_app(service: TranscriptionService) -> ASGIApp:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with suppress(FileNotFoundError):  # where no directory can be written to: large uploads meet that error again
             tempfile.gettempdir()  # looks for it once, by writing a file: not when it is full already
-        async with service.running():
+        async with service.running(), running_jobs(service):
             yield
 
     settings = service.settings

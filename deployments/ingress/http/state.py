@@ -23,12 +23,14 @@ class RequestState:
     Attributes:
         id: as in the response's ``x-request-id``.
         client: name of the API key; ``anonymous`` where there is none, or before it is looked up.
+        operator: the key is an operator's, or everybody may do everything because there are no keys.
         record: what becomes of it; None if it is not for audio, or was refused before its route.
         request: the request once its form has been read; from then on it is answered or its failure is recorded.
     """
 
     id: str
     client: str = ANONYMOUS
+    operator: bool = False
     record: RequestRecord | None = None
     request: Request | None = None
 

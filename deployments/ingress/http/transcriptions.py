@@ -9,9 +9,10 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from deployments.ingress.form import TranscriptionForm
-from deployments.ingress.http.body import reject_declared_length
+from deployments.ingress.http.body import FORM_LIMITS, reject_declared_length
 from deployments.ingress.http.errors import note_abandoned
 from deployments.ingress.http.forms import parse_form, priority_of, require_multipart, timeout_of
+from deployments.ingress.http.jobs import is_async, reject_callback, submit_job
 from deployments.ingress.http.responses import transcription_response
 from deployments.ingress.http.state import RequestState, service_of, state_of
 from deployments.ingress.http.streaming import stream
@@ -26,9 +27,6 @@ from deployments.shared.headers import REPLAY_HEADER
 from deployments.shared.memory.spool import room_needed
 from deployments.shared.settings import Settings
 
-MAX_FIELDS = 64
-MAX_FIELD_BYTES = 64 * 1024
-
 
 async def transcriptions(http: HttpRequest) -> Response:
     """Answer with the text of the audio, in its own language."""
@@ -41,6 +39,8 @@ async def translations(http: HttpRequest) -> Response:
 
 
 async def _answer(http: HttpRequest, task: Task) -> Response:
+    if is_async(http):
+        return await submit_job(http, task)
     state = state_of(http)
     state.record = RequestRecord(state.id, state.client, http.headers.get("traceparent"))
     try:
@@ -60,6 +60,7 @@ async def _transcribe(http: HttpRequest, task: Task, state: RequestState, record
     service.refuse_if_broken()
     with service.admission.enter(priority, time_limit.deadline()) as entry:
         form, filename, audio = await _read(http)
+        reject_callback(form)
         request = Request(
             id=state.id,
             client=state.client,
@@ -91,9 +92,8 @@ def _time_limit(http: HttpRequest, began: float, settings: Settings) -> TimeLimi
 
 async def _read(http: HttpRequest) -> tuple[TranscriptionForm, str, bytes]:
     """Return the form, the name of the uploaded file, its bytes."""
-    limits = {"max_files": 1, "max_fields": MAX_FIELDS, "max_part_size": MAX_FIELD_BYTES}
     with room_needed():  # a large upload passes through the temporary directory
-        async with http.form(**limits) as fields:
+        async with http.form(**FORM_LIMITS) as fields:
             form, upload = parse_form(fields)
             return form, upload.filename or "", await upload.read()
 

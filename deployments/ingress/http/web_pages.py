@@ -14,6 +14,7 @@ from deployments.shared.errors import HostNotAllowedError, OriginNotAllowedError
 from deployments.shared.headers import (
     DEVICE_HEADER,
     LIMIT_HEADER,
+    LOCATION_HEADER,
     REMAINING_HEADER,
     REQUEST_ID_HEADER,
     RESET_HEADER,
@@ -26,7 +27,7 @@ from deployments.shared.web_names import ANY, host_of
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 METHODS = ("GET", "POST", "DELETE")
 SHOWN = (
-    *(REQUEST_ID_HEADER, DEVICE_HEADER, WARNINGS_HEADER, RETRY_AFTER_HEADER, SHOULD_RETRY_HEADER),
+    *(REQUEST_ID_HEADER, DEVICE_HEADER, WARNINGS_HEADER, RETRY_AFTER_HEADER, SHOULD_RETRY_HEADER, LOCATION_HEADER),
     *(LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER),
 )
 """The headers of an answer that scripts of an allowed page can read."""

@@ -88,6 +88,15 @@ class Admission:
         """Let nobody in any more. What is inside goes on and still gets its slots."""
         self._closed = True
 
+    def refuse_if_closed(self) -> None:
+        """Refuse everybody once the service is stopping.
+
+        Raises:
+            DrainingError: it is.
+        """
+        if self._closed:
+            raise DrainingError("The service is stopping; try again", retry_after_s=DRAINING_RETRY_AFTER_S)
+
     async def drained(self) -> None:
         """Return when no request waits for its first slot and no window has one.
 
@@ -110,8 +119,7 @@ class Admission:
             OverloadedError: the deadline cannot be met, or, later, a request of higher priority took the place.
             QueueFullError: no place is free.
         """
-        if self._closed:
-            raise DrainingError("The service is stopping; try again", retry_after_s=DRAINING_RETRY_AFTER_S)
+        self.refuse_if_closed()
         self._overload.refuse_newcomer(priority, deadline)
         entry = self._take_place(priority, deadline)
         try:

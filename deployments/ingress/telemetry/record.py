@@ -12,6 +12,7 @@ from deployments.shared.errors import (
     AmanuensisError,
     DrainingError,
     InternalError,
+    JobsFullError,
     OutOfSpaceError,
     OverloadedError,
     QueueFullError,
@@ -23,7 +24,7 @@ Outcome = Literal["answered", "rejected", "refused", "failed"]
 
 QUEUE = "queue"
 
-REFUSALS = (QueueFullError, OverloadedError, QueueTimeoutError, OutOfSpaceError, DrainingError)
+REFUSALS = (QueueFullError, OverloadedError, QueueTimeoutError, OutOfSpaceError, JobsFullError, DrainingError)
 
 
 def outcome_of(error: type[AmanuensisError]) -> Outcome:

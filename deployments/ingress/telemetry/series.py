@@ -181,6 +181,10 @@ START_TIME_SECONDS = GaugeSeries(
 READY = GaugeSeries("amanuensis_ready", "1 while requests will be served.")
 PIPELINED = GaugeSeries("amanuensis_pipelined", "0 in sequential mode.")
 
+# Jobs
+JOBS = GaugeSeries("amanuensis_jobs", "Jobs on disk, by status.", ("status",))
+JOBS_ENDED = CounterSeries("amanuensis_jobs_ended_total", "Jobs that ended, by status.", ("status",))
+
 # Failure log
 FAILURES_RECORDED = CounterSeries("amanuensis_failure_log_recorded_total", "Failures on disk.")
 FAILURES_DROPPED = CounterSeries("amanuensis_failure_log_dropped_total", "Failures that found its backlog full.")

@@ -36,13 +36,13 @@ def test_the_prototypes_variables_stay_valid(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("BATCH_SIZE", "5")
     monkeypatch.setenv("COMPUTE_TYPE", "float32")
     monkeypatch.setenv("DEVICE", "cpu")
-    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("HF_TOKEN", "sesame")
     settings = Settings.resolve({"whisper_model": "small"})
     assert settings.whisper_model == "base"
     assert (settings.mel_replicas, settings.decoder_replicas) == (3, 2)
     assert (settings.max_queue_size, settings.decoder_batch_size) == (7, 5)
     assert settings.compute_type == "float32"
-    assert "secret" not in repr(settings)
+    assert "sesame" not in repr(settings)
 
 
 @pytest.mark.parametrize("field", Settings.model_fields)
@@ -180,7 +180,10 @@ def test_arguments_that_are_left_empty_are_none() -> None:
         Settings.resolve({True: 1})  # type: ignore[dict-item]  # YAML has keys that are no text
 
 
-PATHS = ("shared_memory_dir", "failure_log_dir", "npu_kernels", "npu_scenario", "api_keys_file", "align_model")
+PATHS = (
+    *("shared_memory_dir", "failure_log_dir", "jobs_dir", "npu_kernels", "npu_scenario", "api_keys_file"),
+    "align_model",
+)
 
 
 def test_relative_paths_are_seen_from_where_the_service_is_started(
@@ -194,6 +197,22 @@ def test_relative_paths_are_seen_from_where_the_service_is_started(
         paths = {field: getattr(settings, field) for field in PATHS}
         assert paths.pop("align_model") == (str(there) if name == "place" else name), "a directory, or a hub id"
         assert set(paths.values()) == {Path(there)}
+
+
+def test_hosts_of_callbacks_are_kept_as_the_origins_of_their_urls() -> None:
+    written = "Hooks.example.org, hooks.example.org:8443, http://127.0.0.1:8080, https://a.example.org:443, [::1]:9"
+    assert Settings.resolve({"callback_hosts": written}).callback_hosts == (
+        *("https://hooks.example.org", "https://hooks.example.org:8443", "http://127.0.0.1:8080"),
+        *("https://a.example.org", "https://[::1]:9"),
+    )
+
+
+@pytest.mark.parametrize(
+    "host", ["*", "a.org/done", "https://a.org/", "a.org:", "a.org:x", "user@a.org", "ftp://a.org", "a.org?x", "a b"]
+)
+def test_what_is_no_host_of_callbacks_stops_the_start(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no host"):
+        Settings.resolve({"callback_hosts": [host]})
 
 
 def test_every_path_is_made_absolute() -> None:

@@ -25,7 +25,8 @@ JSON = "application/json"
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(create_app(service(ScriptedStages(3), tmp_path))) as running:
+    made = service(ScriptedStages(3), tmp_path, jobs_dir=str(tmp_path / "jobs"))
+    with TestClient(create_app(made)) as running:
         yield running
 
 
@@ -60,6 +61,7 @@ GETS = [route.path for route in ROUTES if "GET" in (route.methods or ()) and "{"
 @pytest.mark.parametrize("path", [path for path in GETS if path not in {"/docs", "/metrics"}])
 def test_a_document_has_the_fields_that_are_documented(client: TestClient, path: str) -> None:
     client.post("/v1/audio/transcriptions", files=FILE)
+    client.post("/v1/audio/transcriptions?async=true", files=FILE)
     assert not list(differences(client.get(path).json(), schema_of(path)))
 
 
@@ -86,6 +88,13 @@ def test_so_has_that_of_a_service_that_is_not_well(tmp_path: Path, path: str) ->
 def test_so_has_a_transcription(client: TestClient, fields: Json, answer: JsonAnswer[Any]) -> None:
     document = client.post("/v1/audio/transcriptions", files=FILE, data=fields).json()
     assert not list(differences(document, {"$ref": f"#/{answer.name}"}))
+
+
+def test_so_has_a_job(client: TestClient) -> None:
+    document = client.post("/v1/audio/transcriptions?async=true", files=FILE).json()
+    cancelled = client.delete(f"/v1/jobs/{document['id']}").json()
+    assert not list(differences(document, {"$ref": f"#/{answers.JOB.name}"}))
+    assert cancelled.keys() in ({"id", "deleted"}, document.keys()), "it may have ended by then"
 
 
 def test_so_has_an_error(client: TestClient) -> None:
