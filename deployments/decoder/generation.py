@@ -133,7 +133,9 @@ class TextGenerator:
         if speech_s(decoding.item.window) == 0.0:
             # In noise the model hears the words of the prompt.
             options = replace(options, prompt=None, hotwords=None)
-        self._set_searches(decoding, ladder(options, codes, self._fallback_temperatures))
+        asked = options.fallback_temperatures
+        temperatures = self._fallback_temperatures if asked is None else asked
+        self._set_searches(decoding, ladder(options, codes, temperatures))
 
     def _set_searches(self, decoding: Decoding, searches: tuple[Search, ...]) -> None:
         decoding.searches = searches

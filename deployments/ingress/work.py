@@ -9,7 +9,7 @@ from deployments.ingress.request import Request
 from deployments.ingress.transcript.language_choice import spoken_language
 from deployments.shared.contracts import BlobRef, DecodeOptions, SpeechOptions, Transcript, Window
 from deployments.shared.errors import UnsupportedLanguageError
-from deployments.shared.languages import language_code
+from deployments.shared.languages import WIDER, language_code
 from deployments.shared.model.description import Model
 
 ENGLISH = "en"
@@ -55,6 +55,7 @@ def decode_options(request: Request, model: Model, beam_size: int) -> DecodeOpti
         temperature=form.temperature,
         beam_size=form.beam_size or (1 if form.temperature else beam_size),
         word_times=form.needs_word_times,
+        fallback_temperatures=form.fallback_temperatures,
     )
 
 
@@ -69,6 +70,8 @@ def asked_language(asked: str | None, model: Model) -> str | None:
     code = language_code(asked)
     if code is None:
         raise UnsupportedLanguageError(f"{asked!r} is not a language; use an ISO-639-1 code", param="language")
+    if code not in model.languages:
+        code = WIDER.get(code, code)
     if code not in model.languages:
         raise UnsupportedLanguageError.unknown_to_model(code, model.languages)
     return code

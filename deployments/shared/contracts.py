@@ -173,6 +173,8 @@ class DecodeOptions:
         temperature: 0 takes the likeliest text; above 0 it is sampled.
         beam_size: hypotheses kept; 1 is greedy.
         word_times: whether each word is aligned with the audio.
+        fallback_temperatures: temperatures to sample at, in turn, where no deterministic search finds a good text; None
+            stands for those that are configured.
     """
 
     task: Task = "transcribe"
@@ -183,6 +185,7 @@ class DecodeOptions:
     temperature: float = 0.0
     beam_size: int = 1
     word_times: bool = False
+    fallback_temperatures: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from contextlib import aclosing
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from deployments.ingress.form import TranscriptionForm
+from deployments.ingress.http.advice import advice
 from deployments.ingress.http.body import reject_declared_length
 from deployments.ingress.http.errors import note_abandoned
-from deployments.ingress.http.forms import parse_form, priority_of, require_multipart, timeout_of
+from deployments.ingress.http.forms import ReceivedForm, parse_form, priority_of, require_multipart, timeout_of
 from deployments.ingress.http.responses import transcription_response
 from deployments.ingress.http.state import RequestState, service_of, state_of
 from deployments.ingress.http.streaming import stream
@@ -59,22 +59,24 @@ async def _transcribe(http: HttpRequest, task: Task, state: RequestState, record
     record.priority = priority.label
     service.refuse_if_broken()
     with service.admission.enter(priority, time_limit.deadline()) as entry:
-        form, filename, audio = await _read(http)
+        received, audio = await _read(http)
+        form = received.form
         request = Request(
             id=state.id,
             client=state.client,
             task=task,
             form=form,
             audio=audio,
-            filename=filename,
+            filename=received.upload.filename or "",
             priority=priority_of(form, http.headers),
             time_limit=time_limit,
             replay_of=http.headers.get(REPLAY_HEADER),
+            warnings=tuple(advice(form, received.unknown, service)),
         )
         state.request, record.priority = request, request.priority.label
         service.admission.move(entry, request.priority)
         events = service.transcribe(request, record, entry)
-        if form.stream:
+        if form.streams:
             return await stream(http, request, record, events)
         transcription = await _collect(events, service, request)
     response = transcription_response(transcription, form)
@@ -89,13 +91,13 @@ def _time_limit(http: HttpRequest, began: float, settings: Settings) -> TimeLimi
     return TimeLimit(began, settings.request_timeout_s, settings.timeout_per_audio_s)
 
 
-async def _read(http: HttpRequest) -> tuple[TranscriptionForm, str, bytes]:
-    """Return the form, the name of the uploaded file, its bytes."""
+async def _read(http: HttpRequest) -> tuple[ReceivedForm, bytes]:
+    """Return the form, and the bytes of the uploaded file."""
     limits = {"max_files": 1, "max_fields": MAX_FIELDS, "max_part_size": MAX_FIELD_BYTES}
     with room_needed():  # a large upload passes through the temporary directory
         async with http.form(**limits) as fields:
-            form, upload = parse_form(fields)
-            return form, upload.filename or "", await upload.read()
+            received = parse_form(fields)
+            return received, await received.upload.read()
 
 
 async def _collect(events: Events, service: TranscriptionService, request: Request) -> Transcription:

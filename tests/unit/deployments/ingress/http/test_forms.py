@@ -14,9 +14,10 @@ AUDIO = UploadFile(io.BytesIO(b"audio"), filename="a.wav")
 
 
 def parse(*fields: tuple[str, str]) -> TranscriptionForm:
-    form, upload = parse_form(FormData([("file", AUDIO), *fields]))
-    assert upload is AUDIO
-    return form
+    received = parse_form(FormData([("file", AUDIO), *fields]))
+    assert received.upload is AUDIO
+    assert received.unknown == ()
+    return received.form
 
 
 def test_nothing_but_a_file_is_enough() -> None:
@@ -27,10 +28,57 @@ def test_nothing_but_a_file_is_enough() -> None:
     assert not form.stream
 
 
-@pytest.mark.parametrize("name", ["timestamp_granularities", "timestamp_granularities[]"])
-def test_granularities_with_and_without_brackets(name: str) -> None:
-    form = parse((name, "word"), (name, "segment"), ("response_format", "verbose_json"))
-    assert form.granularities == {"word", "segment"}
+GRANULARITIES = "timestamp_granularities"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [(GRANULARITIES, "word"), (GRANULARITIES, "segment")],
+        [(f"{GRANULARITIES}[]", "word"), (f"{GRANULARITIES}[]", "segment")],
+        [(f"{GRANULARITIES}[0]", "word"), (f"{GRANULARITIES}[1]", "segment")],
+        [(GRANULARITIES, '["word", "segment"]')],
+        [(f"{GRANULARITIES}[]", '["word"]'), (GRANULARITIES, "segment")],
+        [(GRANULARITIES, "word,segment")],
+        [(GRANULARITIES, " word , segment ")],
+    ],
+)
+def test_granularities_in_every_spelling(fields: list[tuple[str, str]]) -> None:
+    assert parse(*fields, ("response_format", "verbose_json")).granularities == {"word", "segment"}
+
+
+@pytest.mark.parametrize("gap", ["", " ", "None", "null", "NULL", "undefined"])
+@pytest.mark.parametrize("name", [*TranscriptionForm.model_fields, *REJECTED, "timestamp_granularities[]"])
+def test_a_field_without_a_value_counts_as_absent(name: str, gap: str) -> None:
+    assert parse((name, gap)) == parse()
+
+
+def test_a_field_without_a_value_is_not_given_twice() -> None:
+    assert parse(("language", ""), ("language", "en")).language == "en"
+
+
+@pytest.mark.parametrize("name", ["auto", "Auto", " AUTO "])
+def test_auto_detects_the_language(name: str) -> None:
+    assert parse(("language", name)).language is None
+
+
+@pytest.mark.parametrize(
+    ("step", "temperature", "expected"),
+    [
+        (None, "0", None),
+        ("0", "0", ()),
+        ("0.2", "0", (0.2, 0.4, 0.6, 0.8, 1.0)),
+        ("0.3", "0", (0.3, 0.6, 0.9)),
+        ("0.4", "0.5", (0.9,)),
+        ("1", "0", (1.0,)),
+        ("0.2", "1", ()),
+    ],
+)
+def test_the_step_of_whisper_cpp_leads_through_temperatures(
+    step: str | None, temperature: str, expected: tuple[float, ...] | None
+) -> None:
+    fields = [("temperature", temperature), *([("temperature_inc", step)] if step else [])]
+    assert parse(*fields).fallback_temperatures == expected
 
 
 def test_words_alone_give_no_segments() -> None:
@@ -58,7 +106,8 @@ def test_segments_are_the_default() -> None:
         ([("diarize", "true")], "diarize"),
         ([("enable_diarization", "1")], "enable_diarization"),
         ([("language", "en"), ("language", "de")], "language"),
-        ([("colour", "blue")], "colour"),
+        ([("temperature_inc", "0.1")], "temperature_inc"),
+        ([("temperature_inc", "-1")], "temperature_inc"),
         ([("timestamp_granularities[]", "letter"), ("response_format", "verbose_json")], "timestamp_granularities"),
     ],
 )
@@ -73,9 +122,6 @@ def test_a_bad_value_is_refused_and_named(fields: list[tuple[str, str]], param: 
 @pytest.mark.parametrize(
     "fields",
     [
-        [("timestamp_granularities[]", "word")],
-        [("timestamp_granularities[]", "word"), ("response_format", "json")],
-        [("stream", "true"), ("response_format", "srt")],
         [("beam_size", "5"), ("temperature", "0.5")],
         [("chunking_strategy", "auto"), ("vad_filter", "false")],
     ],
@@ -83,6 +129,17 @@ def test_a_bad_value_is_refused_and_named(fields: list[tuple[str, str]], param: 
 def test_contradictions_are_refused(fields: list[tuple[str, str]]) -> None:
     with pytest.raises(InvalidRequestError, match=r"needs|contradicts"):
         parse(*fields)
+
+
+def test_what_means_nothing_here_is_named_once() -> None:
+    fields = [("colour", "blue"), ("colour", "red"), ("user", "ann"), ("size[]", "")]
+    assert parse_form(FormData([("file", AUDIO), *fields])).unknown == ("colour", "user", "size")
+
+
+@pytest.mark.parametrize("response_format", ["srt", "vtt"])
+def test_subtitles_do_not_stream(response_format: str) -> None:
+    assert not parse(("stream", "true"), ("response_format", response_format)).streams
+    assert parse(("stream", "true"), ("response_format", "text")).streams
 
 
 def test_hotwords_come_as_openai_and_as_faster_whisper_send_them() -> None:
