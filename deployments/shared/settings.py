@@ -140,7 +140,13 @@ class Settings(BaseSettings):
         "base",
         description="the model: a size name such as `base`, a hub id, or the directory of a CTranslate2 Whisper model",
     )
-    model_aliases: Listed[str] = Field(("whisper-1",), description="further names that clients may ask for")
+    model_aliases: Listed[str] = Field(
+        ("whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"),
+        description="further names that clients may ask for, also with a date behind them as OpenAI's have",
+    )
+    accept_any_model: bool = Field(
+        False, description="answer a request for any other model too, with a warning that names the one that is served"
+    )
     hf_token: SecretStr | None = Field(None, description="token for hub repositories that ask for one")
     audio_context: Literal["auto", "full", "trimmed"] = Field(
         "auto",

@@ -75,7 +75,10 @@ THEMES = (
     Theme(
         "Model",
         "Which model is served, under which names, and how much of each window it sees.",
-        ("whisper_model", "model_aliases", "hf_token", "audio_context", "align_model", "align_language"),
+        (
+            *("whisper_model", "model_aliases", "accept_any_model", "hf_token", "audio_context"),
+            *("align_model", "align_language"),
+        ),
     ),
     Theme(
         "Text",

@@ -24,6 +24,8 @@ FOREIGN: Final[dict[str, str]] = {
 def advice(form: TranscriptionForm, unknown_fields: Iterable[str], service: TranscriptionService) -> Iterator[str]:
     """Yield the warnings for a request."""
     yield from map(_unknown_field, unknown_fields)
+    if form.model is not None and not service.is_own_name(form.model):
+        yield f"The model {form.model} is not served here; {service.model.name} answered."
     if form.timestamp_granularities and form.response_format != "verbose_json":
         yield (
             f"timestamp_granularities changes nothing in response_format={form.response_format}; "
