@@ -84,7 +84,8 @@ FILE: Json = {
 EVENTS: Json = {
     "type": "string",
     "description": f"server-sent events: `{answers.TEXT_DELTA.name}` for each part of the text, then "
-    f"`{answers.TEXT_DONE.name}` (or `{answers.VERBOSE_TEXT_DONE.name}`), or `{answers.STREAM_ERROR.name}`",
+    f"`{answers.TEXT_DONE.name}` (or `{answers.VERBOSE_TEXT_DONE.name}`) and `[DONE]`, or "
+    f"`{answers.STREAM_ERROR.name}`; the comment `: waiting` wherever nothing has happened for 10 s",
 }
 PRIORITY: Json = {"type": "string", "enum": list(get_args(PriorityName))}
 TIMEOUT: Json = {"type": "number", "exclusiveMinimum": 0}

@@ -77,7 +77,7 @@ async def _transcribe(http: HttpRequest, task: Task, state: RequestState, record
         service.admission.move(entry, request.priority)
         events = service.transcribe(request, record, entry)
         if form.streams:
-            return await stream(http, request, record, events)
+            return await stream(http, request, record, entry, events)
         transcription = await _collect(events, service, request)
     response = transcription_response(transcription, form)
     service.sinks.answered(record)
