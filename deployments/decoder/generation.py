@@ -120,7 +120,7 @@ class TextGenerator:
     def _detect(self, step: Detect, decodings: Sequence[Decoding]) -> None:
         rankings = self._model.detect(decoding.item.states[step.chosen] for decoding in decodings)
         for decoding, ranking in zip(decodings, rankings, strict=True):
-            candidates = likeliest(ranking, self.languages)
+            candidates = likeliest(ranking, self.languages, decoding.item.options.among)
             if not is_sure(candidates) and step.frames < len(decoding.item.states):
                 decoding.frames_heard = len(decoding.item.states)
             else:

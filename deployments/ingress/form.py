@@ -16,9 +16,13 @@ Granularity = Literal["word", "segment"]
 PriorityName = Literal["high", "normal", "low"]
 
 MAX_NAME = 256  # characters, of a model or a language: errors repeat it
+MAX_LANGUAGES = 100
 MAX_HOTWORDS = 2000  # characters: the model takes a few hundred tokens
 STREAMABLE = frozenset({"json", "text", "verbose_json"})
 ROUNDING = 1e-6
+NAMES_LANGUAGES = "gpt-transcribe"
+"""The model of OpenAI whose answers name the languages of the speech."""
+
 LEAST_TEMPERATURE_STEP = 0.2
 """Whisper's own. Each step may load the model once more, so that no more than five are allowed."""
 
@@ -59,6 +63,9 @@ class TranscriptionForm(BaseModel):
         description="ISO 639 code of two or three letters, with or without a region (`pt-BR`), or English name; "
         "default and `auto`: detected, in each window of a longer recording",
     )
+    languages: tuple[Annotated[str, Field(max_length=MAX_NAME)], ...] = Field(
+        (), max_length=MAX_LANGUAGES, description="as `language`, where it may be one of several: detected among these"
+    )
     prompt: str | None = Field(None, description="text the model should believe came before")
     keywords: tuple[Annotated[str, Field(max_length=MAX_NAME)], ...] = Field(
         (), description="words and names that are likely to be spoken, so that they are spelled like this"
@@ -97,6 +104,8 @@ class TranscriptionForm(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.language is not None and self.languages:
+            raise ValueError("languages contradicts language: send the one that is spoken, or those that it may be")
         if self.beam_size and self.temperature:
             raise ValueError("beam_size needs temperature 0: a beam does not sample")
         if self.chunking_strategy == "auto" and not self.vad_filter:
@@ -125,6 +134,11 @@ class TranscriptionForm(BaseModel):
             return ()
         steps = int((1 - self.temperature) / self.temperature_inc + ROUNDING)
         return tuple(round(self.temperature + step * self.temperature_inc, 3) for step in range(1, steps + 1))
+
+    @property
+    def asks_for_languages(self) -> bool:
+        """Whether plain answers name the languages that were spoken, as those of OpenAI's newer model do."""
+        return bool(self.languages) or (self.model or "").startswith(NAMES_LANGUAGES)
 
     @property
     def granularities(self) -> frozenset[Granularity]:

@@ -166,6 +166,7 @@ class DecodeOptions:
     Attributes:
         task: transcribe, or translate to English.
         language: ISO code; None detects it from the encoder states.
+        among: ISO codes of the languages that it may be; empty for all that the model knows.
         other_language: ISO code to try if the text in ``language`` is not good: the window's own likeliest language,
             where it was so doubtful that the window got the language of its neighbours; None elsewhere.
         prompt: text that the model takes for what was said before.
@@ -179,6 +180,7 @@ class DecodeOptions:
 
     task: Task = "transcribe"
     language: str | None = None
+    among: tuple[str, ...] = ()
     other_language: str | None = None
     prompt: str | None = None
     hotwords: str | None = None
@@ -338,8 +340,10 @@ class Stages(Protocol):
         """Run the encoder on the log-mel of one window."""
         ...
 
-    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
-        """Find the likeliest language of one window."""
+    async def detect_language(
+        self, ticket: Ticket, states: ArrayRef, window: Window, among: tuple[str, ...]
+    ) -> DetectedLanguage:
+        """Find the likeliest language of one window, of those in ``among``, or of all where that is empty."""
         ...
 
     async def decode(

@@ -45,6 +45,7 @@ class ScriptedStages:
         likeliest: the language of each window and its probability; German for sure where there is none.
         silent: windows in which the voice detection heard nobody.
         detected: windows that were asked for their language, in the order of the calls.
+        among: languages that each detected one had to be among, in the order of the calls.
         languages: that each window was decoded in, in the order of the calls.
         options: of each window's latest decoding.
         replica_counts: how many replicas of each stage answer.
@@ -56,6 +57,7 @@ class ScriptedStages:
     silent: frozenset[int] = frozenset()
     texts: list[str] = field(default_factory=list)
     detected: list[int] = field(default_factory=list)
+    among: list[tuple[str, ...]] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
     options: dict[int, DecodeOptions] = field(default_factory=dict)
     priorities: list[int] = field(default_factory=list)
@@ -77,9 +79,12 @@ class ScriptedStages:
         del log_mel
         return EncodedWindow(SlotArray(ticket.slot, ticket.generation, Area.ENCODER_STATES, (50, 4)), TIMING)
 
-    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+    async def detect_language(
+        self, ticket: Ticket, states: ArrayRef, window: Window, among: tuple[str, ...]
+    ) -> DetectedLanguage:
         del ticket, states
         self.detected.append(window.index)
+        self.among.append(among)
         return DetectedLanguage(*self.likeliest.get(window.index, ("de", 1.0)), TIMING)
 
     async def decode(

@@ -43,6 +43,8 @@ def _unknown_field(name: str) -> str:
 
 
 def _language(form: TranscriptionForm, service: TranscriptionService) -> Iterator[str]:
-    code, model = language_code(form.language or ""), service.model
-    if code in WIDER and code not in model.languages:
-        yield f"{model.name} does not know the language {code}; {WIDER[code]} was taken for it."
+    model = service.model
+    codes = map(language_code, [form.language] if form.language else form.languages)
+    for code in dict.fromkeys(codes):
+        if code in WIDER and code not in model.languages:
+            yield f"{model.name} does not know the language {code}; {WIDER[code]} was taken for it."

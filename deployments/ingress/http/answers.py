@@ -56,12 +56,21 @@ class Usage(Document):
     """Length of the audio in whole seconds, rounded up."""
 
 
+class TranscriptionLanguage(Document):
+    """A language that was spoken."""
+
+    code: str
+    """Its ISO code."""
+
+
 class TranscriptionJson(Document):
     """The answer to `response_format=json`."""
 
     text: str
     """The whole text."""
     usage: Usage
+    languages: NotRequired[list[TranscriptionLanguage]]
+    """There if the request names `languages[]` or the model `gpt-transcribe`."""
 
 
 class TranscriptionSegment(Document):
@@ -104,6 +113,8 @@ class TranscriptionVerboseJson(Document):
     task: Task
     language: str
     """English name of the text's language."""
+    languages: list[TranscriptionLanguage]
+    """What was spoken, the language of most of the speech first; empty where there is no text."""
     duration: float
     """Length of the audio."""
     text: str
@@ -139,6 +150,8 @@ class TextDone(Document):
     text: str
     """The whole text."""
     usage: Usage
+    languages: NotRequired[list[TranscriptionLanguage]]
+    """There if the request names `languages[]` or the model `gpt-transcribe`."""
     warnings: NotRequired[list[str]]
     """There if you should know something of this answer."""
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from deployments.ingress.form import Granularity
+from deployments.ingress.form import Granularity, TranscriptionForm
 from deployments.ingress.http import answers
 from deployments.ingress.transcript.segments import Segment
 from deployments.ingress.transcription import Transcription
 from deployments.shared.languages import LANGUAGES
 
 
-def as_json(transcription: Transcription) -> answers.TranscriptionJson:
-    return {"text": transcription.text, "usage": usage(transcription.duration_s)}
+def as_json(transcription: Transcription, form: TranscriptionForm) -> answers.TranscriptionJson:
+    """OpenAI's ``Transcription``, with what the form asks for beside the text."""
+    document: answers.TranscriptionJson = {"text": transcription.text, "usage": usage(transcription.duration_s)}
+    if form.asks_for_languages:
+        document["languages"] = languages(transcription)
+    return document
+
+
+def languages(transcription: Transcription) -> list[answers.TranscriptionLanguage]:
+    return [{"code": code} for code in transcription.languages]
 
 
 def usage(duration_s: float) -> answers.Usage:
@@ -25,6 +33,7 @@ def as_verbose_json(
     document: answers.TranscriptionVerboseJson = {
         "task": transcription.task,
         "language": LANGUAGES[transcription.language],
+        "languages": languages(transcription),
         "duration": round(transcription.duration_s, 3),
         "text": transcription.text,
         "segments": [],

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.http import answers
 from deployments.ingress.http.errors import as_amanuensis_error, note_abandoned, note_failure
-from deployments.ingress.http.formats import as_verbose_json, usage
+from deployments.ingress.http.formats import as_verbose_json, languages, usage
 from deployments.ingress.http.pauses import Event, EventsAndPauses, with_pauses
 from deployments.ingress.http.state import service_of
 from deployments.ingress.request import Request
@@ -118,6 +118,8 @@ def _done(
         "text": whole.text,
         "usage": usage(audio.duration_s),
     }
+    if request.form.asks_for_languages:
+        document["languages"] = languages(whole)
     if whole.warnings:
         document["warnings"] = list(whole.warnings)
     return document

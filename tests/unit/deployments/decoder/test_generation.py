@@ -336,6 +336,15 @@ def test_language_is_detected_from_the_states(
     assert len({transcript.language for transcript in detected}) > 1
 
 
+def test_a_language_is_detected_among_those_that_it_may_be(multilingual: TextGenerator) -> None:
+    items = random_items(12)
+    free = {transcript.language for transcript in multilingual.generate(items)}
+    among = ("en", "de")
+    held = multilingual.generate(with_options(items, DecodeOptions(among=among)))
+    assert free - set(among), "some would be in another language"
+    assert {transcript.language for transcript in held} <= set(among)
+
+
 def test_a_doubtful_language_competes_with_the_other_likely_ones() -> None:
     def tried(*probabilities: float, heard_s: float = 8.0) -> int:
         return len(competitors(tuple(Language("de", each) for each in probabilities), heard_s))

@@ -43,6 +43,7 @@ def client(tmp_path: Path, stages: ScriptedStages) -> Iterator[TestClient]:
             {"stream": "true", "response_format": "vtt"},
             "stream=true changes nothing in response_format=vtt: subtitles come as a whole.",
         ),
+        ({"languages": "yue,de"}, "model does not know the language yue; zh was taken for it."),
         ({"language": "zh-yue"}, "model does not know the language yue; zh was taken for it."),
     ],
 )
@@ -86,6 +87,30 @@ def test_no_language_is_detected(client: TestClient, stages: ScriptedStages, ask
 def test_a_language_that_the_model_does_not_know_is_rejected(client: TestClient) -> None:
     answer = client.post("/v1/audio/transcriptions", files=FILE, data={"language": "fr-CA"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unsupported_language")
+
+
+@pytest.mark.parametrize(("asked", "among"), [("en,de-AT", ("en", "de")), ("en,de,en,yue", ("en", "de", "zh"))])
+def test_several_hints_have_the_language_detected_among_them(
+    client: TestClient, stages: ScriptedStages, asked: str, among: tuple[str, ...]
+) -> None:
+    stages.likeliest = {0: ("en", 0.9)}
+    assert post(client, languages=asked).json()["languages"] == [{"code": "en"}, {"code": "de"}]
+    assert stages.among == [among, among]
+    assert stages.languages == ["en", "de"]
+    assert stages.options[0].among == among
+
+
+def test_one_hint_names_the_language(client: TestClient, stages: ScriptedStages) -> None:
+    answer = post(client, languages="German", response_format="verbose_json")
+    assert answer.json()["language"] == "german"
+    assert (stages.languages, stages.detected) == (["de", "de"], [])
+
+
+@pytest.mark.parametrize(("asked", "named"), [("en,klingon", "klingon"), ("en,fr", "fr")])
+def test_a_hint_that_is_no_language_of_the_model_is_rejected(client: TestClient, asked: str, named: str) -> None:
+    error = client.post("/v1/audio/transcriptions", files=FILE, data={"languages": asked}).json()["error"]
+    assert error["code"] == "unsupported_language"
+    assert named in error["message"]
 
 
 def test_temperatures_to_fall_back_to_reach_the_decoder(client: TestClient, stages: ScriptedStages) -> None:

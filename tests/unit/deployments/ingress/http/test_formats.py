@@ -25,12 +25,23 @@ DONE = WindowDone(Window(0, 0.0, 3663.0), TRANSCRIPT, "cpu:test")
 TRANSCRIPTION = Transcription(
     "transcribe", 3663.2, "en", [DONE], split_segments([(DONE.window, TRANSCRIPT)]), "cpu:test"
 )
+PLAIN = TranscriptionForm.model_validate({})
 SILENCE = Transcription("transcribe", 2.0, "en", [], [], None)
 
 
 def test_json() -> None:
-    assert as_json(TRANSCRIPTION) == {"text": "Good day. Sit.", "usage": {"type": "duration", "seconds": 3664}}
-    assert as_json(SILENCE)["text"] == ""
+    assert as_json(TRANSCRIPTION, PLAIN) == {"text": "Good day. Sit.", "usage": {"type": "duration", "seconds": 3664}}
+    assert as_json(SILENCE, PLAIN)["text"] == ""
+
+
+@pytest.mark.parametrize("fields", [{"languages": ("en", "de")}, {"model": "gpt-transcribe"}])
+def test_json_names_the_languages_to_those_who_know_that_it_may(fields: dict[str, object]) -> None:
+    form = TranscriptionForm.model_validate(fields)
+    bilingual = replace(TRANSCRIPTION, languages=("en", "de"))
+    assert as_json(bilingual, form)["languages"] == [{"code": "en"}, {"code": "de"}]
+    assert as_json(SILENCE, form)["languages"] == []
+    assert "languages" not in as_json(bilingual, PLAIN)
+    assert as_verbose_json(bilingual, frozenset())["languages"] == [{"code": "en"}, {"code": "de"}]
 
 
 def test_verbose_json_shows_what_was_asked_for() -> None:
@@ -49,7 +60,7 @@ def test_windows_in_scripts_without_spaces_are_joined_without_one() -> None:
         WindowDone(Window(i, i, i + 1), replace(TRANSCRIPT, text=text), "cpu")
         for i, text in enumerate(["今日は", "", "散歩"])
     ]
-    assert as_json(replace(TRANSCRIPTION, windows=windows))["text"] == "今日は散歩"
+    assert as_json(replace(TRANSCRIPTION, windows=windows), PLAIN)["text"] == "今日は散歩"
 
 
 FORMATS = ("json", "text", "srt", "vtt", "verbose_json")

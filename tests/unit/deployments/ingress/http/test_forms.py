@@ -47,6 +47,19 @@ def test_granularities_in_every_spelling(fields: list[tuple[str, str]]) -> None:
     assert parse(*fields, ("response_format", "verbose_json")).granularities == {"word", "segment"}
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("languages[]", "en"), ("languages[]", "de")],
+        [("languages", '["en", "de"]')],
+        [("languages", "en,de")],
+        [("languages[0]", "en"), ("languages[1]", "de")],
+    ],
+)
+def test_hints_of_languages_in_every_spelling(fields: list[tuple[str, str]]) -> None:
+    assert parse(*fields).languages == ("en", "de")
+
+
 @pytest.mark.parametrize("gap", ["", " ", "None", "null", "NULL", "undefined"])
 @pytest.mark.parametrize("name", [*TranscriptionForm.model_fields, *REJECTED, "timestamp_granularities[]"])
 def test_a_field_without_a_value_counts_as_absent(name: str, gap: str) -> None:
@@ -124,6 +137,7 @@ def test_a_bad_value_is_refused_and_named(fields: list[tuple[str, str]], param: 
     [
         [("beam_size", "5"), ("temperature", "0.5")],
         [("chunking_strategy", "auto"), ("vad_filter", "false")],
+        [("language", "en"), ("languages[]", "de")],
     ],
 )
 def test_contradictions_are_refused(fields: list[tuple[str, str]]) -> None:
