@@ -13,6 +13,7 @@ from deployments.shared.headers import PRIORITY_HEADER
 
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json"]
 Granularity = Literal["word", "segment"]
+Extra = Literal["logprobs"]
 PriorityName = Literal["high", "normal", "low"]
 
 MAX_NAME = 256  # characters, of a model or a language: errors repeat it
@@ -75,6 +76,9 @@ class TranscriptionForm(BaseModel):
     timestamp_granularities: tuple[Granularity, ...] = Field(
         (), description="what `response_format=verbose_json` shows; default: `segment`; also as `word,segment`"
     )
+    include: tuple[Extra, ...] = Field(
+        (), description="`logprobs`: the log probability of each token; needs `response_format=json`"
+    )
     stream: bool = Field(
         False,
         description="server-sent events, one delta per window; `srt` and `vtt` come as a whole all the same",
@@ -134,6 +138,11 @@ class TranscriptionForm(BaseModel):
             return ()
         steps = int((1 - self.temperature) / self.temperature_inc + ROUNDING)
         return tuple(round(self.temperature + step * self.temperature_inc, 3) for step in range(1, steps + 1))
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether the answer has log probabilities; OpenAI's has them in this format alone."""
+        return "logprobs" in self.include and self.response_format == "json"
 
     @property
     def asks_for_languages(self) -> bool:

@@ -57,6 +57,7 @@ def decode_options(request: Request, model: Model, beam_size: int) -> DecodeOpti
         temperature=form.temperature,
         beam_size=form.beam_size or (1 if form.temperature else beam_size),
         word_times=form.needs_word_times,
+        logprobs=form.wants_logprobs,
         fallback_temperatures=form.fallback_temperatures,
     )
 

@@ -174,6 +174,7 @@ class DecodeOptions:
         temperature: 0 takes the likeliest text; above 0 it is sampled.
         beam_size: hypotheses kept; 1 is greedy.
         word_times: whether each word is aligned with the audio.
+        logprobs: whether the log probability of each token is wanted.
         fallback_temperatures: temperatures to sample at, in turn, where no deterministic search finds a good text; None
             stands for those that are configured.
     """
@@ -187,6 +188,7 @@ class DecodeOptions:
     temperature: float = 0.0
     beam_size: int = 1
     word_times: bool = False
+    logprobs: bool = False
     fallback_temperatures: tuple[float, ...] | None = None
 
 
@@ -198,6 +200,14 @@ class Word:
     start_s: float
     end_s: float
     probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token, or the few that make one character together: text, and natural logarithm of the probability."""
+
+    text: str
+    logprob: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +228,7 @@ class Transcript:
             the rest has to be decoded as a window of its own. None where the text is complete.
         needs_full_window: the text is not good, and the encoder saw less than 30 s: the window has to be encoded again
             in full before anything else is tried.
+        logprobs: of the tokens, in order; empty unless these were asked for, or where the text could not be aligned.
     """
 
     text: str
@@ -231,6 +242,7 @@ class Transcript:
     words: tuple[Word, ...] = ()
     rest_from_s: float | None = None
     needs_full_window: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

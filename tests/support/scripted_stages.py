@@ -21,6 +21,7 @@ from deployments.shared.contracts import (
     StageProgress,
     StageTiming,
     Ticket,
+    TokenLogprob,
     Transcript,
     Window,
     WindowMel,
@@ -101,7 +102,9 @@ class ScriptedStages:
         finally:
             self.running -= 1
         text = self.texts[window.index] if self.texts else str(window.index)
-        transcript = Transcript(text, (1,), options.language or "de", 1.0, -0.1, 0.0, 1.0, 0.0)
+        logprobs = (TokenLogprob(f" {text}", -0.5),) if options.logprobs else ()
+        language = options.language or "de"
+        transcript = Transcript(text, (1,), language, 1.0, -0.1, 0.0, 1.0, 0.0, logprobs=logprobs)
         return DecodedWindow(transcript, TIMING)
 
     async def encoder_health(self) -> EncoderHealth:

@@ -31,6 +31,11 @@ def advice(form: TranscriptionForm, unknown_fields: Iterable[str], service: Tran
             f"timestamp_granularities changes nothing in response_format={form.response_format}; "
             "send response_format=verbose_json."
         )
+    if form.include and not form.wants_logprobs:
+        yield (
+            f"include[]=logprobs changes nothing in response_format={form.response_format}; send response_format=json, "
+            "or response_format=verbose_json with timestamp_granularities[]=word for the probability of each word."
+        )
     if form.stream and not form.streams:
         yield f"stream=true changes nothing in response_format={form.response_format}: subtitles come as a whole."
     yield from _language(form, service)

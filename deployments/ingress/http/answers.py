@@ -63,6 +63,16 @@ class TranscriptionLanguage(Document):
     """Its ISO code."""
 
 
+class TokenLogprob(Document):
+    """A token of the text, or the few that make one character together."""
+
+    token: str
+    bytes: list[int]
+    """The token in UTF-8."""
+    logprob: float
+    """Natural logarithm of its probability."""
+
+
 class TranscriptionJson(Document):
     """The answer to `response_format=json`."""
 
@@ -71,6 +81,8 @@ class TranscriptionJson(Document):
     usage: Usage
     languages: NotRequired[list[TranscriptionLanguage]]
     """There if the request names `languages[]` or the model `gpt-transcribe`."""
+    logprobs: NotRequired[list[TokenLogprob]]
+    """There if `include[]` has `logprobs`."""
 
 
 class TranscriptionSegment(Document):
@@ -105,6 +117,8 @@ class TranscriptionWord(Document):
     """Where the word begins, from the start of the audio."""
     end: float
     """Where it ends."""
+    probability: float
+    """How sure the model is of it, from 0 to 1; 0 too where the text could not be aligned with the audio."""
 
 
 class TranscriptionVerboseJson(Document):
@@ -141,6 +155,8 @@ class TextDelta(Document):
     """Where it ends."""
     duration: float
     """Length of the whole audio."""
+    logprobs: NotRequired[list[TokenLogprob]]
+    """There if `include[]` has `logprobs`."""
 
 
 class TextDone(Document):
@@ -152,6 +168,8 @@ class TextDone(Document):
     usage: Usage
     languages: NotRequired[list[TranscriptionLanguage]]
     """There if the request names `languages[]` or the model `gpt-transcribe`."""
+    logprobs: NotRequired[list[TokenLogprob]]
+    """There if `include[]` has `logprobs`."""
     warnings: NotRequired[list[str]]
     """There if you should know something of this answer."""
 

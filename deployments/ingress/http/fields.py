@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from deployments.shared.errors import InvalidRequestError
 
-LIST_FIELDS: Final = frozenset({"keywords", "languages", "timestamp_granularities"})
+LIST_FIELDS: Final = frozenset({"include", "keywords", "languages", "timestamp_granularities"})
 
-SPLIT_AT_COMMAS: Final = frozenset({"languages", "timestamp_granularities"})
+SPLIT_AT_COMMAS: Final = frozenset({"include", "languages", "timestamp_granularities"})
 """Lists whose items are single words."""
 
 INDEX: Final = re.compile(r"\[\d*\]$")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from deployments.ingress.form import Granularity, TranscriptionForm
 from deployments.ingress.http import answers
+from deployments.ingress.scheduling.pipeline import WindowDone
 from deployments.ingress.transcript.segments import Segment
 from deployments.ingress.transcription import Transcription
 from deployments.shared.languages import LANGUAGES
@@ -14,11 +17,21 @@ def as_json(transcription: Transcription, form: TranscriptionForm) -> answers.Tr
     document: answers.TranscriptionJson = {"text": transcription.text, "usage": usage(transcription.duration_s)}
     if form.asks_for_languages:
         document["languages"] = languages(transcription)
+    if form.wants_logprobs:
+        document["logprobs"] = logprobs(transcription.windows)
     return document
 
 
 def languages(transcription: Transcription) -> list[answers.TranscriptionLanguage]:
     return [{"code": code} for code in transcription.languages]
+
+
+def logprobs(windows: Iterable[WindowDone]) -> list[answers.TokenLogprob]:
+    return [
+        {"token": token.text, "bytes": list(token.text.encode()), "logprob": token.logprob}
+        for window in windows
+        for token in window.transcript.logprobs
+    ]
 
 
 def usage(duration_s: float) -> answers.Usage:
@@ -45,7 +58,12 @@ def as_verbose_json(
         document["segments"] = [_segment(segment) for segment in transcription.segments]
     if "word" in granularities:
         document["words"] = [
-            {"word": word.text.strip(), "start": round(word.start_s, 3), "end": round(word.end_s, 3)}
+            {
+                "word": word.text.strip(),
+                "start": round(word.start_s, 3),
+                "end": round(word.end_s, 3),
+                "probability": round(word.probability, 4),
+            }
             for window in transcription.windows
             for word in window.transcript.words
         ]

@@ -21,7 +21,6 @@ logging.getLogger("python_multipart").setLevel(logging.CRITICAL + 1)
 UTF_8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 
 REJECTED: dict[str, str] = {
-    "include": "log probabilities are not offered; verbose_json has avg_logprob for every segment",
     "known_speaker_names": "speakers are not told apart by this version",
     "known_speaker_references": "speakers are not told apart by this version",
     "min_speakers": "speakers are not told apart by this version",

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.http import answers
 from deployments.ingress.http.errors import as_amanuensis_error, note_abandoned, note_failure
-from deployments.ingress.http.formats import as_verbose_json, languages, usage
+from deployments.ingress.http.formats import as_verbose_json, languages, logprobs, usage
 from deployments.ingress.http.pauses import Event, EventsAndPauses, with_pauses
 from deployments.ingress.http.state import service_of
 from deployments.ingress.request import Request
@@ -84,7 +84,7 @@ async def _server_sent_events(
             else:
                 done.append(event)
                 if event.transcript.text:
-                    yield _event(_delta(before, event, audio.duration_s))
+                    yield _event(_delta(request, before, event, audio.duration_s))
                     before = event.transcript.text
         yield _event(_done(request, service.model, audio, done))
         service.sinks.answered(record)
@@ -95,16 +95,19 @@ async def _server_sent_events(
         yield _event(answers.StreamError(type="error", error=known.body()["error"]))
 
 
-def _delta(before: str, event: WindowDone, duration_s: float) -> answers.TextDelta:
+def _delta(request: Request, before: str, event: WindowDone, duration_s: float) -> answers.TextDelta:
     """Return a window's text, so that all deltas joined give the whole, and how far it reaches in the audio."""
     text = event.transcript.text
-    return {
+    document: answers.TextDelta = {
         "type": "transcript.text.delta",
         "delta": separator(before, text) + text if before else text,
         "start": round(event.window.start_s, 3),
         "end": round(event.window.end_s, 3),
         "duration": round(duration_s, 3),
     }
+    if request.form.wants_logprobs:
+        document["logprobs"] = logprobs([event])
+    return document
 
 
 def _done(
@@ -120,6 +123,8 @@ def _done(
     }
     if request.form.asks_for_languages:
         document["languages"] = languages(whole)
+    if request.form.wants_logprobs:
+        document["logprobs"] = logprobs(done)
     if whole.warnings:
         document["warnings"] = list(whole.warnings)
     return document

@@ -43,6 +43,11 @@ def client(tmp_path: Path, stages: ScriptedStages) -> Iterator[TestClient]:
             {"stream": "true", "response_format": "vtt"},
             "stream=true changes nothing in response_format=vtt: subtitles come as a whole.",
         ),
+        (
+            {"include[]": "logprobs", "response_format": "text"},
+            "include[]=logprobs changes nothing in response_format=text; send response_format=json, or "
+            "response_format=verbose_json with timestamp_granularities[]=word for the probability of each word.",
+        ),
         ({"languages": "yue,de"}, "model does not know the language yue; zh was taken for it."),
         ({"language": "zh-yue"}, "model does not know the language yue; zh was taken for it."),
     ],

@@ -47,6 +47,13 @@ def test_granularities_in_every_spelling(fields: list[tuple[str, str]]) -> None:
     assert parse(*fields, ("response_format", "verbose_json")).granularities == {"word", "segment"}
 
 
+@pytest.mark.parametrize("name", ["include", "include[]", "include[0]"])
+def test_log_probabilities_are_those_of_plain_json(name: str) -> None:
+    assert parse((name, "logprobs")).wants_logprobs
+    assert not parse((name, "logprobs"), ("response_format", "verbose_json")).wants_logprobs
+    assert not parse().wants_logprobs
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -119,6 +126,7 @@ def test_segments_are_the_default() -> None:
         ([("diarize", "true")], "diarize"),
         ([("enable_diarization", "1")], "enable_diarization"),
         ([("language", "en"), ("language", "de")], "language"),
+        ([("include[]", "words")], "include"),
         ([("temperature_inc", "0.1")], "temperature_inc"),
         ([("temperature_inc", "-1")], "temperature_inc"),
         ([("timestamp_granularities[]", "letter"), ("response_format", "verbose_json")], "timestamp_granularities"),
@@ -177,7 +185,7 @@ def test_hotwords_are_bounded(fields: list[tuple[str, str]]) -> None:
         parse(*fields)
 
 
-@pytest.mark.parametrize("name", [*REJECTED, "include[]", "known_speaker_names[]"])
+@pytest.mark.parametrize("name", [*REJECTED, "known_speaker_names[]"])
 def test_what_cannot_be_honoured_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(UnsupportedParameterError, match="not supported"):
         parse((name, "x"))

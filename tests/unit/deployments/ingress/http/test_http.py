@@ -18,6 +18,7 @@ from deployments.ingress.request import Priority
 from deployments.ingress.scheduling.breaker import FAILURES, FIRST_PAUSE_S, CircuitBreaker
 from deployments.shared.contracts import EncoderHealth
 from deployments.shared.errors import ServiceUnavailableError, StageTimeoutError
+from tests.support.asgi import AUDIO
 from tests.support.http_service import FILE, BrokenStages, events_of, post, service, wait_for_work, wait_until
 from tests.support.scripted_stages import ScriptedStages
 from tests.support.tiny_whisper import make_multilingual_model
@@ -113,6 +114,13 @@ def test_a_plain_stream_ends_with_what_openai_sends_and_no_more(client: TestClie
     assert done == {
         "type": "transcript.text.done", "text": "0 1 2", "usage": {"type": "duration", "seconds": 3},
     }  # fmt: skip
+
+
+def test_the_log_probabilities_of_a_stream_are_in_its_deltas_and_at_its_end(client: TestClient) -> None:
+    *deltas, done = events_of(client.post(AUDIO, files=FILE, data={"stream": "true", "include[]": "logprobs"}).text)
+    expected = [{"token": f" {i}", "bytes": [32, 48 + i], "logprob": -0.5} for i in range(3)]
+    assert [delta["logprobs"] for delta in deltas] == [[token] for token in expected]
+    assert done["logprobs"] == expected
 
 
 def test_an_error_in_the_middle_of_a_stream_is_told_in_the_stream(tmp_path: Path) -> None:
