@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from deployments.ingress.chunking import AnyStrategy
 from deployments.shared.headers import PRIORITY_HEADER
 
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json"]
@@ -83,7 +84,9 @@ class TranscriptionForm(BaseModel):
         False,
         description="server-sent events, one delta per window; `srt` and `vtt` come as a whole all the same",
     )
-    chunking_strategy: Literal["auto"] | None = Field(None, description="`auto` finds speech, as `vad_filter` does")
+    chunking_strategy: AnyStrategy = Field(
+        None, description="`auto`, which is what happens anyway, or what counts as speech, as a JSON object"
+    )
 
     vad_filter: bool = Field(
         True,
@@ -112,8 +115,8 @@ class TranscriptionForm(BaseModel):
             raise ValueError("languages contradicts language: send the one that is spoken, or those that it may be")
         if self.beam_size and self.temperature:
             raise ValueError("beam_size needs temperature 0: a beam does not sample")
-        if self.chunking_strategy == "auto" and not self.vad_filter:
-            raise ValueError("chunking_strategy=auto contradicts vad_filter=false")
+        if self.chunking_strategy and not self.vad_filter:
+            raise ValueError("chunking_strategy contradicts vad_filter=false")
         if len(self.all_hotwords or "") > MAX_HOTWORDS:
             raise ValueError(f"keywords and hotwords together must not exceed {MAX_HOTWORDS} characters")
         return self

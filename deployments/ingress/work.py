@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.request import Request
 from deployments.ingress.transcript.language_choice import spoken_languages
-from deployments.shared.contracts import BlobRef, DecodeOptions, SpeechOptions, Transcript, Window
+from deployments.shared.contracts import BlobRef, DecodeOptions, SpeechOptions, Transcript, VoiceOptions, Window
 from deployments.shared.errors import UnsupportedLanguageError
 from deployments.shared.languages import WIDER, language_code
 from deployments.shared.model.description import Model
@@ -33,7 +33,9 @@ class Work:
 
 def speech_options(request: Request, model: Model) -> SpeechOptions:
     """Return how the audio of a request is cut into windows."""
-    return SpeechOptions(vad_filter=request.form.vad_filter, max_window_s=model.max_window_s)
+    form = request.form
+    voice = VoiceOptions() if form.chunking_strategy is None else form.chunking_strategy.voice
+    return SpeechOptions(vad_filter=form.vad_filter, max_window_s=model.max_window_s, voice=voice)
 
 
 def decode_options(request: Request, model: Model, beam_size: int) -> DecodeOptions:

@@ -147,16 +147,33 @@ class StageTiming:
 
 
 @dataclass(frozen=True, slots=True)
+class VoiceOptions:
+    """What the voice detection takes for speech. None stands for what was found to be best.
+
+    Attributes:
+        threshold: probability in [0, 1] at which speech begins.
+        silence_s: seconds of the shortest pause that ends a stretch of speech.
+        padding_s: seconds of audio kept before a stretch of speech.
+    """
+
+    threshold: float | None = None
+    silence_s: float | None = None
+    padding_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechOptions:
     """How audio is cut into windows.
 
     Attributes:
         vad_filter: whether windows hold only the speech that Silero VAD finds; otherwise they cover all of the audio.
         max_window_s: seconds of the longest window, at most 30.
+        voice: what counts as speech.
     """
 
     vad_filter: bool
     max_window_s: float
+    voice: VoiceOptions = VoiceOptions()
 
 
 @dataclass(frozen=True, slots=True)

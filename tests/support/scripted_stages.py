@@ -48,6 +48,7 @@ class ScriptedStages:
         detected: windows that were asked for their language, in the order of the calls.
         among: languages that each detected one had to be among, in the order of the calls.
         languages: that each window was decoded in, in the order of the calls.
+        speech: options of the latest preparation.
         options: of each window's latest decoding.
         replica_counts: how many replicas of each stage answer.
     """
@@ -60,6 +61,7 @@ class ScriptedStages:
     detected: list[int] = field(default_factory=list)
     among: list[tuple[str, ...]] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
+    speech: SpeechOptions = field(init=False)
     options: dict[int, DecodeOptions] = field(default_factory=dict)
     priorities: list[int] = field(default_factory=list)
     replica_counts: dict[StageName, int] = field(default_factory=lambda: {"mel": 1, "encoder": 1, "decoder": 1})
@@ -67,7 +69,8 @@ class ScriptedStages:
     most_running: int = 0
 
     async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
-        del upload, options
+        del upload
+        self.speech = options
         windows = tuple(self._window(index) for index in range(self.windows))
         first = self._array(ticket) if windows else None
         return PreparedAudio(float(self.windows), windows, PCM if windows else None, first, TIMING)

@@ -14,6 +14,11 @@ LIST_FIELDS: Final = frozenset({"include", "keywords", "languages", "timestamp_g
 SPLIT_AT_COMMAS: Final = frozenset({"include", "languages", "timestamp_granularities"})
 """Lists whose items are single words."""
 
+OBJECT_FIELDS: Final = frozenset({"chunking_strategy"})
+"""Fields that hold a JSON object, or come as one field per member: ``chunking_strategy[threshold]``."""
+
+MEMBER: Final = re.compile(r"(\w+)\[([a-z]\w*)\]")
+
 INDEX: Final = re.compile(r"\[\d*\]$")
 """What stands behind the name of a list: nothing between the brackets, or the number of the item."""
 
@@ -43,18 +48,43 @@ def read_fields(fields: Iterable[tuple[str, str]], known: Collection[str]) -> tu
     """
     values: dict[str, Any] = {}
     unknown: dict[str, None] = {}
-    for name, value in fields:
+    for key, value in fields:
+        name, member = _object_and_member(key)
         if name not in known:
             unknown[name] = None
         elif is_absent(value):
             continue
         elif name in LIST_FIELDS:
             values.setdefault(name, []).extend(_items(name, value))
-        elif name in values:
-            raise InvalidRequestError(f"{name} is given twice", param=name)
+        elif member is not None:
+            _set(_members(values, name), member, value, f"{name}[{member}]")
         else:
-            values[name] = value
+            _set(values, name, _json_object(value) if name in OBJECT_FIELDS else value, name)
     return values, tuple(unknown)
+
+
+def _object_and_member(key: str) -> tuple[str, str | None]:
+    found = MEMBER.fullmatch(key)
+    return (found[1], found[2]) if found and found[1] in OBJECT_FIELDS else (key, None)
+
+
+def _members(values: dict[str, Any], name: str) -> dict[str, Any]:
+    members = values.setdefault(name, {})
+    if not isinstance(members, dict):
+        raise InvalidRequestError(f"{name} is given as a whole and member by member", param=name)
+    return members
+
+
+def _set(values: dict[str, Any], name: str, value: object, spelling: str) -> None:
+    if name in values:
+        raise InvalidRequestError(f"{spelling} is given twice", param=spelling.partition("[")[0])
+    values[name] = value
+
+
+def _json_object(value: str) -> object:
+    """Return the object that a field holds; its text where that is no JSON object."""
+    parsed = _json(value) if value.lstrip().startswith("{") else None
+    return value if parsed is None else parsed
 
 
 def _items(name: str, value: str) -> Iterator[str]:
@@ -65,10 +95,13 @@ def _items(name: str, value: str) -> Iterator[str]:
 
 
 def _json_list(value: str) -> list[str] | None:
-    if not value.lstrip().startswith("["):
-        return None
+    items = _json(value) if value.lstrip().startswith("[") else None
+    return None if items is None else [str(item) for item in items]
+
+
+def _json(value: str) -> Any:
+    """Return what JSON says; None where it is none."""
     try:
-        items = json.loads(value)
+        return json.loads(value)
     except (ValueError, RecursionError):
         return None
-    return [str(item) for item in items]

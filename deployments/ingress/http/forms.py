@@ -126,4 +126,5 @@ def _validate(values: dict[str, Any]) -> TranscriptionForm:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else None
         message = first["msg"].removeprefix("Value error, ")
-        raise InvalidRequestError(f"{name}: {message}" if name else message, param=name) from None
+        path = ".".join(part for part in first["loc"] if isinstance(part, str))
+        raise InvalidRequestError(f"{path}: {message}" if path else message, param=name) from None

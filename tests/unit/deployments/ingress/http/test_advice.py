@@ -7,6 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from deployments.ingress.http.routes import create_app
+from deployments.shared.contracts import VoiceOptions
 from deployments.shared.headers import WARNINGS_HEADER
 from tests.support.http_service import FILE, post, service
 from tests.support.scripted_stages import ScriptedStages
@@ -116,6 +117,13 @@ def test_a_hint_that_is_no_language_of_the_model_is_rejected(client: TestClient,
     error = client.post("/v1/audio/transcriptions", files=FILE, data={"languages": asked}).json()["error"]
     assert error["code"] == "unsupported_language"
     assert named in error["message"]
+
+
+def test_what_counts_as_speech_reaches_the_voice_detection(client: TestClient, stages: ScriptedStages) -> None:
+    assert post(client, chunking_strategy='{"type": "server_vad", "threshold": 0.7}').status_code == 200
+    assert stages.speech.voice == VoiceOptions(threshold=0.7)
+    assert post(client).status_code == 200
+    assert stages.speech.voice == VoiceOptions()
 
 
 def test_temperatures_to_fall_back_to_reach_the_decoder(client: TestClient, stages: ScriptedStages) -> None:

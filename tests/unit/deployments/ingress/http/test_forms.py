@@ -8,6 +8,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from deployments.ingress.form import MAX_HOTWORDS, TranscriptionForm
 from deployments.ingress.http.forms import REJECTED, parse_form, priority_of, timeout_of
 from deployments.ingress.request import Priority
+from deployments.shared.contracts import VoiceOptions
 from deployments.shared.errors import InvalidRequestError, UnsupportedParameterError
 
 AUDIO = UploadFile(io.BytesIO(b"audio"), filename="a.wav")
@@ -45,6 +46,50 @@ GRANULARITIES = "timestamp_granularities"
 )
 def test_granularities_in_every_spelling(fields: list[tuple[str, str]]) -> None:
     assert parse(*fields, ("response_format", "verbose_json")).granularities == {"word", "segment"}
+
+
+SERVER_VAD = '{"type":"server_vad","threshold":0.6,"prefix_padding_ms":300,"silence_duration_ms":200}'
+MEMBERS = {"type": "server_vad", "threshold": "0.6", "prefix_padding_ms": "300", "silence_duration_ms": "200"}
+
+
+@pytest.mark.parametrize(
+    "fields", [[("chunking_strategy", SERVER_VAD)], [(f"chunking_strategy[{k}]", v) for k, v in MEMBERS.items()]]
+)
+def test_what_counts_as_speech_comes_as_json_and_as_openais_client_sends_it(fields: list[tuple[str, str]]) -> None:
+    strategy = parse(*fields).chunking_strategy
+    assert strategy is not None
+    assert strategy.voice == VoiceOptions(threshold=0.6, silence_s=0.2, padding_s=0.3)
+
+
+@pytest.mark.parametrize("value", ["auto", '{"type": "auto"}', "server_vad", '{"type": "server_vad"}'])
+def test_a_type_alone_leaves_the_voice_detection_as_it_is(value: str) -> None:
+    strategy = parse(("chunking_strategy", value)).chunking_strategy
+    assert strategy is not None
+    assert strategy.voice == VoiceOptions()
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ([("chunking_strategy", "semantic_vad")], "chunking_strategy.type"),
+        ([("chunking_strategy", '{"threshold": 0.5}')], "chunking_strategy.type"),
+        ([("chunking_strategy", '{"type": "server_vad", "threshold": 1.5}')], "chunking_strategy.threshold"),
+        ([("chunking_strategy", '{"type": "server_vad", "threshold": NaN}')], "chunking_strategy.threshold"),
+        ([("chunking_strategy", '{"type": "server_vad", "size": 1}')], "chunking_strategy.size"),
+        ([("chunking_strategy", '{"type": "server_vad"')], "chunking_strategy.type"),
+        (
+            [("chunking_strategy[type]", "server_vad"), ("chunking_strategy[prefix_padding_ms]", "9000")],
+            "chunking_strategy.prefix_padding_ms",
+        ),
+        ([("chunking_strategy[type]", "auto"), ("chunking_strategy[type]", "auto")], "chunking_strategy[type]"),
+        ([("chunking_strategy", "auto"), ("chunking_strategy[type]", "auto")], "chunking_strategy"),
+    ],
+)
+def test_a_bad_strategy_is_rejected_by_the_name_of_its_member(fields: list[tuple[str, str]], named: str) -> None:
+    with pytest.raises(InvalidRequestError) as rejected:
+        parse(*fields)
+    assert rejected.value.param == "chunking_strategy"
+    assert named in rejected.value.message
 
 
 @pytest.mark.parametrize("name", ["include", "include[]", "include[0]"])
@@ -122,7 +167,6 @@ def test_segments_are_the_default() -> None:
         ([("beam_size", "0")], "beam_size"),
         ([("beam_size", "100")], "beam_size"),
         ([("priority", "urgent")], "priority"),
-        ([("chunking_strategy", "server_vad")], "chunking_strategy"),
         ([("diarize", "true")], "diarize"),
         ([("enable_diarization", "1")], "enable_diarization"),
         ([("language", "en"), ("language", "de")], "language"),
