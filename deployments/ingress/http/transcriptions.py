@@ -12,6 +12,7 @@ from deployments.ingress.http.advice import advice
 from deployments.ingress.http.body import reject_declared_length
 from deployments.ingress.http.errors import note_abandoned
 from deployments.ingress.http.forms import ReceivedForm, parse_form, priority_of, require_multipart, timeout_of
+from deployments.ingress.http.multipart import multipart_form
 from deployments.ingress.http.responses import transcription_response
 from deployments.ingress.http.state import RequestState, service_of, state_of
 from deployments.ingress.http.streaming import stream
@@ -25,9 +26,6 @@ from deployments.shared.contracts import Task
 from deployments.shared.headers import REPLAY_HEADER
 from deployments.shared.memory.spool import room_needed
 from deployments.shared.settings import Settings
-
-MAX_FIELDS = 64
-MAX_FIELD_BYTES = 64 * 1024
 
 
 async def transcriptions(http: HttpRequest) -> Response:
@@ -93,9 +91,8 @@ def _time_limit(http: HttpRequest, began: float, settings: Settings) -> TimeLimi
 
 async def _read(http: HttpRequest) -> tuple[ReceivedForm, bytes]:
     """Return the form, and the bytes of the uploaded file."""
-    limits = {"max_files": 1, "max_fields": MAX_FIELDS, "max_part_size": MAX_FIELD_BYTES}
     with room_needed():  # a large upload passes through the temporary directory
-        async with http.form(**limits) as fields:
+        async with multipart_form(http) as fields:
             received = parse_form(fields)
             return received, await received.upload.read()
 
