@@ -273,7 +273,14 @@ class Settings(BaseSettings):
 
     # Limits of an upload
     max_upload_bytes: Positive = Field(100 * 2**20, description="largest request body")
-    upload_timeout_s: Seconds = Field(30.0, description="time for a whole request body to arrive")
+    upload_timeout_s: Seconds = Field(
+        30.0, description="a request body of which too little arrives in this time is refused"
+    )
+    min_upload_bytes_per_s: NotNegative = Field(
+        8192,
+        description="what must arrive of a body that takes longer than `upload_timeout_s`, on the average of each such "
+        "time; 0: anything",
+    )
     max_audio_s: Seconds = Field(
         3660.0, description="longest decoded audio: an hour, and what audio formats add to it at the ends"
     )

@@ -123,7 +123,7 @@ THEMES = (
     Theme(
         "Limits of an upload",
         "What is refused before or while it is read: see [security](security.md).",
-        ("max_upload_bytes", "upload_timeout_s", "max_audio_s", "max_channels"),
+        ("max_upload_bytes", "upload_timeout_s", "min_upload_bytes_per_s", "max_audio_s", "max_channels"),
     ),
     Theme(
         "Clients",

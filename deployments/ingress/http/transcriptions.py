@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 
 from starlette.requests import Request as HttpRequest
@@ -57,8 +58,10 @@ async def _transcribe(http: HttpRequest, task: Task, state: RequestState, record
     record.priority = priority.label
     service.refuse_if_broken()
     with service.admission.enter(priority, time_limit.deadline()) as entry:
+        state.body.finish_by(time_limit.upload_deadline(service.settings.max_request_timeout_s))
         received, audio = await _read(http)
-        form = received.form
+        form, time_limit = received.form, time_limit.after_upload(time.monotonic())
+        entry.deadline = time_limit.deadline()
         request = Request(
             id=state.id,
             client=state.client,
