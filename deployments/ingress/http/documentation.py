@@ -26,6 +26,7 @@ from deployments.shared.headers import (
     REQUEST_ID_HEADER,
     RESET_HEADER,
     TIMEOUT_HEADER,
+    WARNINGS_HEADER,
 )
 
 Json = dict[str, Any]
@@ -73,6 +74,13 @@ QUOTA: dict[str, str] = {
     REMAINING_HEADER: "requests it may send at once now",
     RESET_HEADER: "time until it may send the full burst at once, such as `7s`",
 }
+SPECIAL_HEADERS = {WARNINGS_HEADER: "what changed nothing or could not be read, where there is such a thing", **QUOTA}
+SPELLINGS = (
+    "A field that is not named below changes nothing, which the answer says. One without a value, or with `None`, "
+    "`null` or `undefined`, counts as absent. A list may be sent as repeated fields, with or without `[]` or a number "
+    "behind their name, as a JSON list, and but for `keywords` with commas between its items; an object as JSON, or as "
+    "one field per member, such as `chunking_strategy[threshold]`."
+)
 STRING: Json = {"type": "string"}
 INTEGER: Json = {"type": "integer"}
 FILE: Json = {
@@ -192,7 +200,7 @@ def _audio_operation(operation: str, summary: str) -> Json:
     return {
         "operationId": operation,
         "summary": summary,
-        "description": f"Known parameters of OpenAI's API that are refused with 400: {refused}.",
+        "description": f"Known parameters of OpenAI's API that are refused with 400: {refused}. {SPELLINGS}",
         "parameters": [
             _header(PRIORITY_HEADER, "who gets the next free slot", PRIORITY),
             _header(TIMEOUT_HEADER, TIMEOUT_MEANING, TIMEOUT),
@@ -208,7 +216,7 @@ def _audio_operation(operation: str, summary: str) -> Json:
         "responses": {
             "200": {
                 "description": "the text, in the format asked for",
-                "headers": {name: {"description": text, "schema": STRING} for name, text in QUOTA.items()},
+                "headers": {name: {"description": text, "schema": STRING} for name, text in SPECIAL_HEADERS.items()},
                 "content": {
                     **_json(answers.TRANSCRIPTION, answers.VERBOSE_TRANSCRIPTION),
                     **_text("text/plain"),

@@ -16,7 +16,7 @@ them ``KEPT_SHARE`` of the queue each.
   begun work that nobody can wait for would take the slot of work that somebody can.
 - When the queue is full, a newcomer displaces the last request of lower priority that has no slot yet, if there is one
   beyond those kept. A displaced request may still be uploading: the place is what is bounded, so its upload is stopped,
-  not awaited. It is cancelled in its own task, as ``asyncio.timeout`` does, and meets the error where it entered.
+  not awaited. It is cancelled in the task it waits in, as ``asyncio.timeout`` does, and meets the error there.
 """
 
 from __future__ import annotations
