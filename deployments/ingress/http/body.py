@@ -11,7 +11,7 @@ from typing import NamedTuple
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
-from deployments.shared.errors import PayloadTooLargeError, UploadTimeoutError
+from deployments.shared.errors import DeadlineExceededError, PayloadTooLargeError, UploadTimeoutError
 
 LINGER_S = 2.0
 SMALL_BODY = 2**20
@@ -70,14 +70,17 @@ class BoundedBody:
 
         Raises:
             PayloadTooLargeError: the limit is passed.
-            UploadTimeoutError: too little of the body came in the last time, or it must be complete by now.
+            UploadTimeoutError: too little of the body came in the last time.
+            DeadlineExceededError: it must be complete by now, and is not.
         """
         try:
             async with asyncio.timeout_at(None if self.complete else min(self._until, self._last)):
                 message = await self._next()
         except TimeoutError:
             self._is_small = False  # whatever it declared, waiting for it has an end
-            raise (_too_late() if self._last < self._until else _too_slow(self._pace)) from None
+            if self._last < self._until:
+                raise DeadlineExceededError.before("the upload was complete") from None
+            raise _too_slow(self._pace) from None
         if self._received > self._limit:
             raise _too_large(self._limit)
         if self._received >= self._enough:
@@ -120,13 +123,5 @@ def _too_slow(pace: UploadPace) -> UploadTimeoutError:
     return UploadTimeoutError(
         f"The upload was too slow: less than {pace.least_bytes / 2**10:g} KiB of it came in {pace.seconds:g} s; "
         "send it over a faster connection, compress it (flac, mp3, ogg) or split it",
-        param="file",
-    )
-
-
-def _too_late() -> UploadTimeoutError:
-    return UploadTimeoutError(
-        "The upload took as long as the whole request may take; allow more time (x-timeout-seconds), "
-        "compress it (flac, mp3, ogg) or split it",
         param="file",
     )

@@ -90,7 +90,6 @@ FILE: Json = {
     "description": "the audio, with a file name",
 }
 EVENTS: Json = {
-    "type": "string",
     "description": f"server-sent events: `{answers.TEXT_DELTA.name}` for each part of the text, then "
     f"`{answers.TEXT_DONE.name}` (or `{answers.VERBOSE_TEXT_DONE.name}`) and `[DONE]`, or "
     f"`{answers.STREAM_ERROR.name}`; the comment `: waiting` wherever nothing has happened for 10 s",
@@ -311,6 +310,14 @@ def _schemas() -> Json:
     _, document = TypeAdapter.json_schemas([*written, ("form", "validation", form)], ref_template=REF)
     schemas: Json = document["$defs"]
     fields = schemas[TranscriptionForm.__name__]
-    fields["properties"] = {"file": FILE, **fields["properties"]}
+    fields["properties"] = {"file": FILE, **{name: _nullable(field) for name, field in fields["properties"].items()}}
     fields["required"] = ["file"]
     return schemas
+
+
+def _nullable(field: Json) -> Json:
+    """Return the schema of a field that counts as absent where it is null."""
+    if {"type": "null"} in field.get("anyOf", ()):
+        return field
+    about: Json = {name: field[name] for name in ("description", "default", "title") if name in field}
+    return {"anyOf": [{name: field[name] for name in field.keys() - about.keys()}, {"type": "null"}], **about}
