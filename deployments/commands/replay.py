@@ -123,7 +123,11 @@ def replay(log: FailureLog, failure_id: str, output: Path, *, keep: bool) -> Pat
 def _fields(parameters: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in parameters.items():
         if name != "stream":
-            yield from ((name, str(item)) for item in (value if isinstance(value, list) else [value]))
+            yield from ((name, _text(item)) for item in (value if isinstance(value, list) else [value]))
+
+
+def _text(value: object) -> str:
+    return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 def _path(failure_id: str) -> str:

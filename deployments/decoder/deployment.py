@@ -122,10 +122,12 @@ class Decoder:
             raise ValueError("The window left the batches without a transcript")
         return DecodedWindow(job.decoding.transcript, self._timing(job))
 
-    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+    async def detect_language(
+        self, ticket: Ticket, states: ArrayRef, window: Window, among: tuple[str, ...]
+    ) -> DetectedLanguage:
         """Detect the language of one window, together with other windows that wait for the same."""
-        asked = time.monotonic()
-        job = await self._batcher(_Job(ticket, states, window, DecodeOptions(), None, asked, detects=True))
+        asked, options = time.monotonic(), DecodeOptions(among=among)
+        job = await self._batcher(_Job(ticket, states, window, options, None, asked, detects=True))
         if job.language is None:
             raise ValueError("The window left the batches without a language")
         return DetectedLanguage(job.language.code, job.language.probability, self._timing(job))

@@ -18,7 +18,7 @@ from deployments.decoder.search import Search, ladder
 from deployments.decoder.steps import Align, DecodeItem, Decoding, Detect, Generate, States
 from deployments.decoder.vocabulary import Vocabulary
 from deployments.decoder.whisper_model import WhisperModel
-from deployments.decoder.word_times import Span, is_spaced, timed_words, word_spans
+from deployments.decoder.word_times import Span, align, is_spaced, timed_words
 from deployments.shared.contracts import Transcript, Window
 
 Value = TypeVar("Value")
@@ -120,7 +120,7 @@ class TextGenerator:
     def _detect(self, step: Detect, decodings: Sequence[Decoding]) -> None:
         rankings = self._model.detect(decoding.item.states[step.chosen] for decoding in decodings)
         for decoding, ranking in zip(decodings, rankings, strict=True):
-            candidates = likeliest(ranking, self.languages)
+            candidates = likeliest(ranking, self.languages, decoding.item.options.among)
             if not is_sure(candidates) and step.frames < len(decoding.item.states):
                 decoding.frames_heard = len(decoding.item.states)
             else:
@@ -133,7 +133,9 @@ class TextGenerator:
         if speech_s(decoding.item.window) == 0.0:
             # In noise the model hears the words of the prompt.
             options = replace(options, prompt=None, hotwords=None)
-        self._set_searches(decoding, ladder(options, codes, self._fallback_temperatures))
+        asked = options.fallback_temperatures
+        temperatures = self._fallback_temperatures if asked is None else asked
+        self._set_searches(decoding, ladder(options, codes, temperatures))
 
     def _set_searches(self, decoding: Decoding, searches: tuple[Search, ...]) -> None:
         decoding.searches = searches
@@ -200,13 +202,18 @@ class TextGenerator:
 
     def _needs_times(self, decoding: Decoding, attempt: Attempt) -> bool:
         item = decoding.item
-        return item.options.word_times or not attempt.ended or may_end_early(item.window, attempt.text)
+        return (
+            item.options.word_times
+            or item.options.logprobs
+            or not attempt.ended
+            or may_end_early(item.window, attempt.text)
+        )
 
     def _align(self, decoding: Decoding) -> None:
         attempt, item = decoding.chosen, decoding.item
         if attempt is None:
             raise ValueError("Only a chosen text can be aligned")
-        spans = word_spans(
+        spans, logprobs = align(
             self._model.whisper,
             self._tokenizer(decoding, attempt),
             item.states,
@@ -218,6 +225,8 @@ class TextGenerator:
         transcript = replace(_transcript(decoding, attempt), rest_from_s=rest_from_s)
         if item.options.word_times:
             transcript = replace(transcript, words=timed_words(spans, item.window))
+        if item.options.logprobs:
+            transcript = replace(transcript, logprobs=logprobs)
         decoding.transcript = transcript
 
     def _tokenizer(self, decoding: Decoding, attempt: Attempt) -> Any:

@@ -39,17 +39,24 @@ class Language:
     probability: float
 
 
-def likeliest(ranking: Iterable[tuple[str, float]], known: Collection[str]) -> tuple[Language, ...]:
+def likeliest(
+    ranking: Iterable[tuple[str, float]], known: Collection[str], among: Collection[str] = ()
+) -> tuple[Language, ...]:
     """Return the first candidates of a ranking that CTranslate2 made.
 
     Args:
         ranking: language tokens and probabilities, the likeliest first. Some conversions list tokens among them that
             are no language.
         known: codes of the model's languages.
+        among: codes of those that it may be, whose probabilities are 1 together then; empty for all.
     """
     codes = ((token.removeprefix("<|").removesuffix("|>"), probability) for token, probability in ranking)
     languages = (Language(code, probability) for code, probability in codes if code in known)
-    return tuple(islice(languages, CANDIDATES))
+    if not among:
+        return tuple(islice(languages, CANDIDATES))
+    possible = [language for language in languages if language.code in among]
+    whole = sum(language.probability for language in possible) or 1.0
+    return tuple(Language(language.code, language.probability / whole) for language in possible[:CANDIDATES])
 
 
 def is_sure(candidates: tuple[Language, ...]) -> bool:

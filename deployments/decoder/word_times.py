@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import ctranslate2
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.shared.contracts import Window, Word
+from deployments.shared.contracts import TokenLogprob, Window, Word
 from deployments.shared.languages import WITHOUT_SPACES
 from deployments.shared.punctuation import OPENING_MARKS, ends_sentence
 
@@ -32,17 +32,26 @@ LEAST_WORD_S: Final = 0.02
 SPEECH_MARGIN_S: Final = 0.2
 """Seconds around a stretch of speech that may belong to it: the voice detection misses quiet consonants."""
 
+LEAST_PROBABILITY: Final = 1e-9
+"""What a probability of 0 counts as where its logarithm is wanted."""
+
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Span:
-    """A run of tokens, or a whole word, with its times in seconds from the start of the window."""
+    """A run of tokens, or a whole word, with its times in seconds from the start of the window.
+
+    Attributes:
+        probability: mean of its tokens.
+        logprob: natural logarithm of the probability of a run; 0 for a word, where nobody asks for it.
+    """
 
     text: str
     start_s: float
     end_s: float
     probability: float
+    logprob: float = 0.0
 
     @property
     def is_spoken(self) -> bool:
@@ -50,14 +59,21 @@ class Span:
         return any(character.isalnum() for character in self.text)
 
 
-def word_spans(
+class Alignment(NamedTuple):
+    """The words of one window, in order, and the log probabilities of their tokens, if the text could be aligned."""
+
+    words: list[Span]
+    logprobs: tuple[TokenLogprob, ...]
+
+
+def align(
     model: Any,
     tokenizer: Any,
     states: NDArray[np.float16 | np.float32],
     tokens: tuple[int, ...],
     window: Window,
     kept: int | None = None,
-) -> list[Span]:
+) -> Alignment:
     """Return the words of one window with their times, before these are adjusted for people to read.
 
     Args:
@@ -70,18 +86,21 @@ def word_spans(
             or the last word would take their time.
 
     Returns:
-        Words in order, without surrounding white space, punctuation attached. Where the text cannot be aligned, they
-        share the window evenly, with probability 0.
+        Words without surrounding white space, punctuation attached. Where the text cannot be aligned, they share the
+        window evenly, with probability 0.
     """
     texts, runs = tokenizer.split_tokens_on_unicode(list(tokens))
+    is_aligned = True
     try:
         spans = _align(model, tokenizer, states, texts, runs, window.duration_s)
     except (RuntimeError, ValueError) as error:
         logger.warning("The words of a text of %d tokens could not be aligned: %s", len(tokens), error)
-        spans = _evenly(texts, window.duration_s)
+        spans, is_aligned = _evenly(texts, window.duration_s), False
     inside = np.cumsum([0, *map(len, runs)])[:-1] < (len(tokens) if kept is None else kept)
     spans = [span for span, wanted in zip(spans, inside, strict=True) if wanted]
-    return [word for word in join_words(spans, spaced=is_spaced(tokenizer)) if word.text]
+    words = [word for word in join_words(spans, spaced=is_spaced(tokenizer)) if word.text]
+    logprobs = tuple(TokenLogprob(span.text, span.logprob) for span in spans)
+    return Alignment(words, logprobs if is_aligned else ())
 
 
 def is_spaced(tokenizer: Any) -> bool:
@@ -154,9 +173,11 @@ def _align(
     path_tokens, path_frames = np.array(result.alignments).T
     bounds = np.cumsum([0, *map(len, runs)])
     times = path_frames[np.searchsorted(path_tokens, bounds)] / FRAMES_PER_S
-    probabilities = np.add.reduceat(result.text_token_probs, bounds[:-1]) / np.diff(bounds)
-    spans = zip(texts, times[:-1].tolist(), times[1:].tolist(), probabilities.tolist(), strict=True)
-    return [Span(*span) for span in spans]
+    of_tokens = np.array(result.text_token_probs)
+    probabilities = np.add.reduceat(of_tokens, bounds[:-1]) / np.diff(bounds)
+    logprobs = np.add.reduceat(np.log(np.clip(of_tokens, LEAST_PROBABILITY, 1.0)), bounds[:-1])
+    columns = (times[:-1].tolist(), times[1:].tolist(), probabilities.tolist(), logprobs.tolist())
+    return [Span(*span) for span in zip(texts, *columns, strict=True)]
 
 
 def _evenly(texts: list[str], duration_s: float) -> list[Span]:

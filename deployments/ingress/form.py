@@ -1,21 +1,33 @@
-"""What a client may send with a transcription: one validated form. A known parameter is honoured or rejected."""
+"""What a client may send with a transcription: one validated form. A known parameter is honoured or rejected.
+
+How the fields are written in a multipart form is the business of ``deployments.ingress.http.fields``.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from deployments.ingress.chunking import AnyStrategy
 from deployments.shared.headers import PRIORITY_HEADER
 
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json"]
 Granularity = Literal["word", "segment"]
+Extra = Literal["logprobs"]
 PriorityName = Literal["high", "normal", "low"]
 
 MAX_NAME = 256  # characters, of a model or a language: errors repeat it
+MAX_LANGUAGES = 100
 MAX_HOTWORDS = 2000  # characters: the model takes a few hundred tokens
 MAX_URL = 2048  # characters
 STREAMABLE = frozenset({"json", "text", "verbose_json"})
+ROUNDING = 1e-6
+NAMES_LANGUAGES = "gpt-transcribe"
+"""The model of OpenAI whose answers name the languages of the speech."""
+
+LEAST_TEMPERATURE_STEP = 0.2
+"""Whisper's own. Each step may load the model once more, so that no more than five are allowed."""
 
 
 def reject_speakers(value: object) -> object:
@@ -23,6 +35,18 @@ def reject_speakers(value: object) -> object:
     if str(value).lower() in {"false", "0", "no", "off", ""}:
         return False
     raise ValueError("speakers are not told apart by this version; leave it out or send false")
+
+
+def detect_if_auto(value: object) -> object:
+    """Return None, which has the language detected, for the word that other services have for it."""
+    return None if isinstance(value, str) and value.strip().lower() == "auto" else value
+
+
+def require_temperature_step(value: float) -> float:
+    """Reject a step that leads through too many temperatures."""
+    if 0 < value < LEAST_TEMPERATURE_STEP:
+        raise ValueError(f"send 0, or a step from {LEAST_TEMPERATURE_STEP:g} to 1")
+    return value
 
 
 NoSpeakers = Annotated[Literal[False], BeforeValidator(reject_speakers)]
@@ -36,10 +60,14 @@ class TranscriptionForm(BaseModel):
     model: str | None = Field(
         None, max_length=MAX_NAME, description="a name from `GET /v1/models`; default: the one model that is served"
     )
-    language: str | None = Field(
+    language: Annotated[str | None, BeforeValidator(detect_if_auto)] = Field(
         None,
         max_length=MAX_NAME,
-        description="ISO-639-1 code or English name; default: detected, in each window of a longer recording",
+        description="ISO 639 code of two or three letters, with or without a region (`pt-BR`), or English name; "
+        "default and `auto`: detected, in each window of a longer recording",
+    )
+    languages: tuple[Annotated[str, Field(max_length=MAX_NAME)], ...] = Field(
+        (), max_length=MAX_LANGUAGES, description="as `language`, where it may be one of several: detected among these"
     )
     prompt: str | None = Field(None, description="text the model should believe came before")
     keywords: tuple[Annotated[str, Field(max_length=MAX_NAME)], ...] = Field(
@@ -48,12 +76,18 @@ class TranscriptionForm(BaseModel):
     temperature: float = Field(0.0, ge=0, le=1, allow_inf_nan=False, description="0 is deterministic")
     response_format: ResponseFormat = "json"
     timestamp_granularities: tuple[Granularity, ...] = Field(
-        (), description="needs `response_format=verbose_json`; default: `segment`"
+        (), description="what `response_format=verbose_json` shows; default: `segment`; also as `word,segment`"
+    )
+    include: tuple[Extra, ...] = Field(
+        (), description="`logprobs`: the log probability of each token; needs `response_format=json`"
     )
     stream: bool = Field(
-        False, description="server-sent events, one delta per window; needs `json`, `text` or `verbose_json`"
+        False,
+        description="server-sent events, one delta per window; `srt` and `vtt` come as a whole all the same",
     )
-    chunking_strategy: Literal["auto"] | None = Field(None, description="`auto` finds speech, as `vad_filter` does")
+    chunking_strategy: AnyStrategy = Field(
+        None, description="`auto`, which is what happens anyway, or what counts as speech, as a JSON object"
+    )
 
     vad_filter: bool = Field(
         True,
@@ -80,24 +114,27 @@ class TranscriptionForm(BaseModel):
         max_length=MAX_URL,
         description="needs `async=true`: where to POST the job when it has ended; a host that the service allows",
     )
+    temperature_inc: Annotated[float, AfterValidator(require_temperature_step)] | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="as whisper.cpp's: a text that is not good is searched for again at temperatures that grow by "
+        f"this step, {LEAST_TEMPERATURE_STEP:g} at least; 0: at no other temperature; default: as configured",
+    )
     priority: PriorityName | None = Field(None, description=f"overrides the header `{PRIORITY_HEADER}`")
     diarize: NoSpeakers = Field(False, description="only false: speakers are not told apart by this version")
     enable_diarization: NoSpeakers = Field(False, description="the same as `diarize`")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.timestamp_granularities and self.response_format != "verbose_json":
-            raise ValueError("timestamp_granularities needs response_format=verbose_json")
-        if self.stream and self.response_format not in STREAMABLE:
-            raise ValueError(
-                f"stream=true needs response_format json, text or verbose_json, not {self.response_format}"
-            )
-        if self.stream and self.channels == "separate":
+        if self.streams and self.channels == "separate":
             raise ValueError("stream=true needs channels=mix: separate channels are put in order at the end")
+        if self.language is not None and self.languages:
+            raise ValueError("languages contradicts language: send the one that is spoken, or those that it may be")
         if self.beam_size and self.temperature:
             raise ValueError("beam_size needs temperature 0: a beam does not sample")
-        if self.chunking_strategy == "auto" and not self.vad_filter:
-            raise ValueError("chunking_strategy=auto contradicts vad_filter=false")
+        if self.chunking_strategy and not self.vad_filter:
+            raise ValueError("chunking_strategy contradicts vad_filter=false")
         if len(self.all_hotwords or "") > MAX_HOTWORDS:
             raise ValueError(f"keywords and hotwords together must not exceed {MAX_HOTWORDS} characters")
         return self
@@ -107,6 +144,31 @@ class TranscriptionForm(BaseModel):
         """``keywords`` and ``hotwords`` in one, separated by commas; None where there is no word."""
         words = (word.strip() for word in (*self.keywords, self.hotwords or ""))
         return ", ".join(word for word in words if word) or None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is a stream of events: subtitles have none, and come as a whole as OpenAI's do."""
+        return self.stream and self.response_format in STREAMABLE
+
+    @property
+    def fallback_temperatures(self) -> tuple[float, ...] | None:
+        """The temperatures that ``temperature_inc`` leads through, up to 1; None where the service decides."""
+        if self.temperature_inc is None:
+            return None
+        if self.temperature_inc == 0:
+            return ()
+        steps = int((1 - self.temperature) / self.temperature_inc + ROUNDING)
+        return tuple(round(self.temperature + step * self.temperature_inc, 3) for step in range(1, steps + 1))
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether the answer has log probabilities; OpenAI's has them in this format alone."""
+        return "logprobs" in self.include and self.response_format == "json"
+
+    @property
+    def asks_for_languages(self) -> bool:
+        """Whether plain answers name the languages that were spoken, as those of OpenAI's newer model do."""
+        return bool(self.languages) or (self.model or "").startswith(NAMES_LANGUAGES)
 
     @property
     def granularities(self) -> frozenset[Granularity]:

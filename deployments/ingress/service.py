@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -34,6 +35,8 @@ from deployments.shared.model.description import Model
 from deployments.shared.settings import Settings
 
 DRAIN_POLL_S = 0.05
+DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+"""What OpenAI appends to a model's name for one state of the model."""
 
 NO_DIRECTORY = Path("/nonexistent")
 """The home of users that have none, as Debian calls it: the failure log is there if it is off and nobody has a home."""
@@ -84,13 +87,17 @@ class TranscriptionService:
         """The model names clients may use, the real one first."""
         return (self.model.name, *self.settings.model_aliases)
 
+    def is_own_name(self, name: str) -> bool:
+        """Return whether a name is one of the served model, with or without a date."""
+        return name in self.names or DATE.sub("", name) in self.names
+
     def require_model(self, name: str | None) -> None:
-        """Reject the name of another model.
+        """Reject the name of another model, unless any is accepted.
 
         Raises:
             ModelNotFoundError: another model is served.
         """
-        if name is not None and name not in self.names:
+        if name is not None and not self.settings.accept_any_model and not self.is_own_name(name):
             raise ModelNotFoundError(f"The model {name!r} is not served here; use {self.model.name!r}", param="model")
 
     def decode_options(self, request: Request) -> DecodeOptions:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from deployments.ingress.request import Request
 from deployments.ingress.scheduling.pipeline import AudioReady, WindowDone
 from deployments.ingress.transcript.joining import join_texts
+from deployments.ingress.transcript.language_choice import spoken_languages
 from deployments.ingress.transcript.segments import Segment, split_segments
 from deployments.ingress.work import answer_language
 from deployments.shared.contracts import Task, Word
@@ -21,6 +22,7 @@ class Transcription:
     Attributes:
         duration_s: length of the audio in seconds.
         language: ISO code of the text.
+        languages: ISO codes of the speech, that of most of it first.
         device: ran the encoder; None where there was nothing to encode.
         warnings: what the client should know of this answer, in whole sentences.
     """
@@ -32,6 +34,7 @@ class Transcription:
     segments: Sequence[Segment]
     device: str | None
     warnings: Sequence[str] = ()
+    languages: Sequence[str] = ()
 
     @classmethod
     def of(cls, request: Request, model: Model, audio: AudioReady, windows: Sequence[WindowDone]) -> Transcription:
@@ -44,6 +47,7 @@ class Transcription:
             windows=windows,
             segments=split_segments(texts),
             device=windows[0].encoder_device if windows else None,
+            languages=spoken_languages(texts),
             warnings=(*request.warnings, *audio.warnings),
         )
 

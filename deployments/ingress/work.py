@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.request import Request
-from deployments.ingress.transcript.language_choice import spoken_language
-from deployments.shared.contracts import AudioOptions, BlobRef, DecodeOptions, SpeechOptions, Transcript, Window
+from deployments.ingress.transcript.language_choice import spoken_languages
+from deployments.shared.contracts import (
+    AudioOptions,
+    BlobRef,
+    DecodeOptions,
+    SpeechOptions,
+    Transcript,
+    VoiceOptions,
+    Window,
+)
 from deployments.shared.errors import UnsupportedLanguageError
-from deployments.shared.languages import language_code
+from deployments.shared.languages import WIDER, language_code
 from deployments.shared.model.description import Model
 
 ENGLISH = "en"
@@ -34,7 +43,8 @@ def speech_options(request: Request, model: Model) -> SpeechOptions:
     """Return how the audio of a request is cut into windows."""
     form = request.form
     audio = AudioOptions(form.audio_track, separate_channels=form.channels == "separate", strict=form.strict)
-    return SpeechOptions(vad_filter=form.vad_filter, max_window_s=model.max_window_s, audio=audio)
+    voice = VoiceOptions() if form.chunking_strategy is None else form.chunking_strategy.voice
+    return SpeechOptions(form.vad_filter, model.max_window_s, audio, voice)
 
 
 def decode_options(request: Request, model: Model, beam_size: int) -> DecodeOptions:
@@ -46,31 +56,42 @@ def decode_options(request: Request, model: Model, beam_size: int) -> DecodeOpti
     Raises:
         UnsupportedLanguageError: the model does not know the language, or cannot translate.
     """
-    form = request.form
+    form, languages = request.form, asked_languages(request.form, model)
     if request.task == "translate" and not model.multilingual:
         raise UnsupportedLanguageError.cannot_translate()
     return DecodeOptions(
         task=request.task,
-        language=asked_language(form.language, model),
+        language=languages[0] if len(languages) == 1 else None,
+        among=languages if len(languages) > 1 else (),
         prompt=form.prompt,
         hotwords=form.all_hotwords,
         temperature=form.temperature,
         beam_size=form.beam_size or (1 if form.temperature else beam_size),
         word_times=form.needs_word_times,
+        logprobs=form.wants_logprobs,
+        fallback_temperatures=form.fallback_temperatures,
     )
 
 
-def asked_language(asked: str | None, model: Model) -> str | None:
-    """Return the ISO code of the language that a client named; None where it has to be detected.
+def asked_languages(form: TranscriptionForm, model: Model) -> tuple[str, ...]:
+    """Return the ISO codes of the languages that the speech may be in; none where it may be any.
 
     Raises:
-        UnsupportedLanguageError: it is no language, or the model does not know it.
+        UnsupportedLanguageError: one is no language, or the model does not know it.
     """
-    if asked is None:
-        return None if model.multilingual else model.languages[0]
+    if form.language is not None:
+        return (_known_language(form.language, model),)
+    if not form.languages:
+        return () if model.multilingual else model.languages[:1]
+    return tuple(dict.fromkeys(_known_language(language, model) for language in form.languages))
+
+
+def _known_language(asked: str, model: Model) -> str:
     code = language_code(asked)
     if code is None:
         raise UnsupportedLanguageError(f"{asked!r} is not a language; use an ISO-639-1 code", param="language")
+    if code not in model.languages:
+        code = WIDER.get(code, code)
     if code not in model.languages:
         raise UnsupportedLanguageError.unknown_to_model(code, model.languages)
     return code
@@ -84,5 +105,6 @@ def answer_language(request: Request, model: Model, texts: Sequence[tuple[Window
     """
     if request.task == "translate":
         return ENGLISH
-    found = asked_language(request.form.language, model) or spoken_language(texts)
-    return found or (ENGLISH if ENGLISH in model.languages else model.languages[0])
+    asked = asked_languages(request.form, model)
+    found = asked if len(asked) == 1 else spoken_languages(texts)
+    return next(iter(found), ENGLISH if ENGLISH in model.languages else model.languages[0])

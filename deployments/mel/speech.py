@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deployments.mel.voice_detection import CHUNK, speech_probabilities
+from deployments.shared.contracts import VoiceOptions
 from deployments.shared.frames import SAMPLE_RATE
 
 SPEECH_THRESHOLD = 0.5  # speech begins at this probability ...
-SILENCE_THRESHOLD = 0.35  # ... and ends below this one, as in Silero's own rule
+HYSTERESIS = 0.15  # ... and ends where it is less than that by this, as in Silero's own rule
+LEAST_THRESHOLD = 0.01  # below which speech ends whatever the threshold
 MIN_SILENCE_CHUNKS = 10  # 0.32 s: a shorter pause does not end a stretch of speech
 MIN_SPEECH_CHUNKS = 3  # 0.1 s: a shorter noise is no word
 
@@ -23,15 +26,23 @@ Span: TypeAlias = tuple[int, int]
 
 
 class _Rule(NamedTuple):
-    """The probabilities at which speech begins and ends, and the shortest stretch that counts, in chunks."""
+    """The probabilities at which speech begins and ends, the shortest stretch that counts and the shortest pause that
+    ends one, in chunks.
+    """
 
     begins: float
     ends: float
     min_chunks: int
+    min_silence: int
+
+    @classmethod
+    def of(cls, voice: VoiceOptions) -> _Rule:
+        begins = SPEECH_THRESHOLD if voice.threshold is None else voice.threshold
+        silence = MIN_SILENCE_CHUNKS if voice.silence_s is None else ceil(voice.silence_s * SAMPLE_RATE / CHUNK)
+        return cls(begins, max(begins - HYSTERESIS, LEAST_THRESHOLD), MIN_SPEECH_CHUNKS, max(silence, 1))
 
 
-RULE = _Rule(SPEECH_THRESHOLD, SILENCE_THRESHOLD, MIN_SPEECH_CHUNKS)
-SHORT_RULE = _Rule(begins=0.4, ends=0.25, min_chunks=4)
+SHORT_RULE = _Rule(begins=0.4, ends=0.25, min_chunks=4, min_silence=MIN_SILENCE_CHUNKS)
 
 
 class Heard(NamedTuple):
@@ -48,11 +59,12 @@ class Heard(NamedTuple):
     stretches: list[Span]
 
     @classmethod
-    def listen(cls, pcm: NDArray[np.int16]) -> Heard:
+    def listen(cls, pcm: NDArray[np.int16], voice: VoiceOptions) -> Heard:
         """Run the voice detection over ``pcm``."""
         probabilities = speech_probabilities(pcm)
-        stretches = _in_samples(_stretches(probabilities.tolist(), RULE), len(pcm))
-        if not stretches and len(pcm) <= SHORT_AUDIO and _is_a_word(pcm):
+        stretches = _in_samples(_stretches(probabilities.tolist(), _Rule.of(voice)), len(pcm))
+        may_be_a_word = voice.threshold is None and len(pcm) <= SHORT_AUDIO
+        if not stretches and may_be_a_word and _is_a_word(pcm):
             stretches = [(0, len(pcm))]
         return cls(pcm, probabilities, stretches)
 
@@ -84,7 +96,7 @@ def _all_stretches(probabilities: Sequence[float], rule: _Rule) -> Iterator[Span
             quiet_since = None
         elif start is not None and probability < rule.ends:
             quiet_since = i if quiet_since is None else quiet_since
-            if i + 1 - quiet_since >= MIN_SILENCE_CHUNKS:
+            if i + 1 - quiet_since >= rule.min_silence:
                 yield start, quiet_since
                 start = quiet_since = None
     if start is not None:

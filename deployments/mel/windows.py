@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from deployments.mel.speech import Heard, Span
 from deployments.mel.voice_detection import CHUNK
-from deployments.shared.contracts import SpeechOptions, Window
+from deployments.shared.contracts import SpeechOptions, VoiceOptions, Window
 from deployments.shared.frames import SAMPLE_RATE
 
 MIN_WINDOW_S = 1.0
@@ -41,8 +41,11 @@ def find_windows(pcm: NDArray[np.int16], options: SpeechOptions) -> tuple[Window
     if len(pcm) <= MIN_AUDIO:
         return ()
     longest = int(options.max_window_s * SAMPLE_RATE)
-    heard = Heard.listen(pcm)
-    spans = _speech_windows(heard, longest) if options.vad_filter else list(_cut((0, len(pcm)), longest, heard))
+    heard = Heard.listen(pcm, options.voice)
+    if options.vad_filter:
+        spans = _speech_windows(heard, longest, options.voice)
+    else:
+        spans = list(_cut((0, len(pcm)), longest, heard))
     return tuple(_window(index, span, heard.stretches) for index, span in enumerate(spans))
 
 
@@ -71,9 +74,18 @@ def _window(index: int, span: Span, stretches: Sequence[Span]) -> Window:
     return Window(index, start / SAMPLE_RATE, end / SAMPLE_RATE, speech)
 
 
-def _speech_windows(heard: Heard, longest: int) -> list[Span]:
-    pieces = [piece for stretch in heard.stretches for piece in _cut(stretch, longest - 2 * PADDING, heard)]
-    return _merge(_pad(pieces, len(heard.pcm)), longest)
+def _speech_windows(heard: Heard, longest: int, voice: VoiceOptions) -> list[Span]:
+    padding = _padding_before(voice, longest)
+    room = longest - padding - PADDING
+    pieces = [piece for stretch in heard.stretches for piece in _cut(stretch, room, heard)]
+    return _merge(_pad(pieces, len(heard.pcm), padding), longest)
+
+
+def _padding_before(voice: VoiceOptions, longest: int) -> int:
+    """Return the samples kept before speech: never more than leave room for it."""
+    if voice.padding_s is None:
+        return PADDING
+    return min(round(voice.padding_s * SAMPLE_RATE), longest // 4)
 
 
 def _cut(span: Span, longest: int, heard: Heard) -> Iterator[Span]:
@@ -110,13 +122,13 @@ def _smooth(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.float32(0.25) * (padded[:-2] + padded[1:-1] + padded[1:-1] + padded[2:])
 
 
-def _pad(stretches: Sequence[Span], n_samples: int) -> list[Span]:
-    """Widen each stretch by ``PADDING`` at both ends, or by half of the pause where that is shorter."""
+def _pad(stretches: Sequence[Span], n_samples: int, padding: int) -> list[Span]:
+    """Widen each stretch by ``padding`` before it and ``PADDING`` behind it, or by half of a pause that is shorter."""
     starts = [start for start, _ in stretches]
     ends = [end for _, end in stretches]
     middles = [(end + start) // 2 for end, start in zip(ends, starts[1:], strict=False)]
     return [
-        (max(start - PADDING, before), min(end + PADDING, after))
+        (max(start - padding, before), min(end + PADDING, after))
         for start, end, before, after in zip(starts, ends, [0, *middles], [*middles, n_samples], strict=False)
     ]
 

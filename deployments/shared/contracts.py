@@ -167,6 +167,21 @@ class AudioOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class VoiceOptions:
+    """What the voice detection takes for speech. None stands for what was found to be best.
+
+    Attributes:
+        threshold: probability in [0, 1] at which speech begins.
+        silence_s: seconds of the shortest pause that ends a stretch of speech.
+        padding_s: seconds of audio kept before a stretch of speech.
+    """
+
+    threshold: float | None = None
+    silence_s: float | None = None
+    padding_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechOptions:
     """What is heard of an upload, and how it is cut into windows.
 
@@ -174,11 +189,13 @@ class SpeechOptions:
         vad_filter: whether windows hold only the speech that Silero VAD finds; otherwise they cover all of the audio.
         max_window_s: seconds of the longest window, at most 30.
         audio: what is read of the upload.
+        voice: what counts as speech.
     """
 
     vad_filter: bool
     max_window_s: float
     audio: AudioOptions = AudioOptions()
+    voice: VoiceOptions = VoiceOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +205,7 @@ class DecodeOptions:
     Attributes:
         task: transcribe, or translate to English.
         language: ISO code; None detects it from the encoder states.
+        among: ISO codes of the languages that it may be; empty for all that the model knows.
         other_language: ISO code to try if the text in ``language`` is not good: the window's own likeliest language,
             where it was so doubtful that the window got the language of its neighbours; None elsewhere.
         prompt: text that the model takes for what was said before.
@@ -195,16 +213,22 @@ class DecodeOptions:
         temperature: 0 takes the likeliest text; above 0 it is sampled.
         beam_size: hypotheses kept; 1 is greedy.
         word_times: whether each word is aligned with the audio.
+        logprobs: whether the log probability of each token is wanted.
+        fallback_temperatures: temperatures to sample at, in turn, where no deterministic search finds a good text; None
+            stands for those that are configured.
     """
 
     task: Task = "transcribe"
     language: str | None = None
+    among: tuple[str, ...] = ()
     other_language: str | None = None
     prompt: str | None = None
     hotwords: str | None = None
     temperature: float = 0.0
     beam_size: int = 1
     word_times: bool = False
+    logprobs: bool = False
+    fallback_temperatures: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +239,14 @@ class Word:
     start_s: float
     end_s: float
     probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token, or the few that make one character together: text, and natural logarithm of the probability."""
+
+    text: str
+    logprob: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +267,7 @@ class Transcript:
             the rest has to be decoded as a window of its own. None where the text is complete.
         needs_full_window: the text is not good, and the encoder saw less than 30 s: the window has to be encoded again
             in full before anything else is tried.
+        logprobs: of the tokens, in order; empty unless these were asked for, or where the text could not be aligned.
     """
 
     text: str
@@ -248,6 +281,7 @@ class Transcript:
     words: tuple[Word, ...] = ()
     rest_from_s: float | None = None
     needs_full_window: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,8 +394,10 @@ class Stages(Protocol):
         """Run the encoder on the log-mel of one window."""
         ...
 
-    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
-        """Find the likeliest language of one window."""
+    async def detect_language(
+        self, ticket: Ticket, states: ArrayRef, window: Window, among: tuple[str, ...]
+    ) -> DetectedLanguage:
+        """Find the likeliest language of one window, of those in ``among``, or of all where that is empty."""
         ...
 
     async def decode(

@@ -5,6 +5,7 @@ This module imports nothing, so that the HTTP process can afford it.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 LANGUAGES: Final[dict[str, str]] = {
@@ -122,6 +123,9 @@ OTHER_NAMES: Final[dict[str, str]] = {
     "filipino": "tl",
     "flemish": "nl",
     "haitian": "ht",
+    "in": "id",
+    "iw": "he",
+    "ji": "yi",
     "jv": "jw",
     "letzeburgesch": "lb",
     "mandarin": "zh",
@@ -135,10 +139,159 @@ OTHER_NAMES: Final[dict[str, str]] = {
     "valencian": "ca",
 }
 
-CODE_BY_NAME: Final = {name: code for code, name in LANGUAGES.items()} | OTHER_NAMES
+THREE_LETTERS: Final[dict[str, str]] = {
+    "afr": "af",
+    "alb": "sq",
+    "amh": "am",
+    "ara": "ar",
+    "arb": "ar",
+    "arm": "hy",
+    "asm": "as",
+    "aze": "az",
+    "bak": "ba",
+    "baq": "eu",
+    "bel": "be",
+    "ben": "bn",
+    "bod": "bo",
+    "bos": "bs",
+    "bre": "br",
+    "bul": "bg",
+    "bur": "my",
+    "cat": "ca",
+    "ces": "cs",
+    "chi": "zh",
+    "cmn": "zh",
+    "cym": "cy",
+    "cze": "cs",
+    "dan": "da",
+    "deu": "de",
+    "dut": "nl",
+    "ell": "el",
+    "eng": "en",
+    "est": "et",
+    "eus": "eu",
+    "fao": "fo",
+    "fas": "fa",
+    "fin": "fi",
+    "fra": "fr",
+    "fre": "fr",
+    "geo": "ka",
+    "ger": "de",
+    "glg": "gl",
+    "gre": "el",
+    "guj": "gu",
+    "hat": "ht",
+    "hau": "ha",
+    "heb": "he",
+    "hin": "hi",
+    "hrv": "hr",
+    "hun": "hu",
+    "hye": "hy",
+    "ice": "is",
+    "ind": "id",
+    "isl": "is",
+    "ita": "it",
+    "jav": "jw",
+    "jpn": "ja",
+    "kan": "kn",
+    "kat": "ka",
+    "kaz": "kk",
+    "khm": "km",
+    "kor": "ko",
+    "lao": "lo",
+    "lat": "la",
+    "lav": "lv",
+    "lin": "ln",
+    "lit": "lt",
+    "ltz": "lb",
+    "mac": "mk",
+    "mal": "ml",
+    "mao": "mi",
+    "mar": "mr",
+    "may": "ms",
+    "mkd": "mk",
+    "mlg": "mg",
+    "mlt": "mt",
+    "mon": "mn",
+    "mri": "mi",
+    "msa": "ms",
+    "mya": "my",
+    "nep": "ne",
+    "nld": "nl",
+    "nno": "nn",
+    "nob": "no",
+    "nor": "no",
+    "oci": "oc",
+    "pan": "pa",
+    "per": "fa",
+    "pol": "pl",
+    "por": "pt",
+    "pus": "ps",
+    "ron": "ro",
+    "rum": "ro",
+    "rus": "ru",
+    "san": "sa",
+    "sin": "si",
+    "slk": "sk",
+    "slo": "sk",
+    "slv": "sl",
+    "sna": "sn",
+    "snd": "sd",
+    "som": "so",
+    "spa": "es",
+    "sqi": "sq",
+    "srp": "sr",
+    "sun": "su",
+    "swa": "sw",
+    "swe": "sv",
+    "swh": "sw",
+    "tam": "ta",
+    "tat": "tt",
+    "tel": "te",
+    "tgk": "tg",
+    "tgl": "tl",
+    "tha": "th",
+    "tib": "bo",
+    "tuk": "tk",
+    "tur": "tr",
+    "ukr": "uk",
+    "urd": "ur",
+    "uzb": "uz",
+    "vie": "vi",
+    "wel": "cy",
+    "yid": "yi",
+    "yor": "yo",
+    "zho": "zh",
+    "zsm": "ms",
+}
+"""Codes of ISO 639-2 and 639-3, both where a language has two -> Whisper's code."""
+
+WIDER: Final = {"yue": "zh"}
+"""What a model that does not know a language takes it for: before large-v3, Whisper wrote Cantonese as Chinese."""
+
+CODE_BY_NAME: Final = {name: code for code, name in LANGUAGES.items()} | OTHER_NAMES | THREE_LETTERS
+
+LOCALE: Final = re.compile(
+    r"(?P<language>[a-z]{2,3})(-(?P<variety>yue|cmn))?(-[a-z]{4})?(-([a-z]{2}|[0-9]{3}))?(\.[a-z0-9-]+)?"
+)
+"""A language with script, region or encoding behind it, as BCP 47 and POSIX write them: `pt-br`, `zh-hans-cn`,
+`en-us.utf-8`."""
 
 
 def language_code(name: str) -> str | None:
-    """Return Whisper's code for an ISO code or an English language name, in any case; None if Whisper has none."""
-    key = name.strip().lower()
+    """Return Whisper's code for a language as people write it; None if Whisper has none.
+
+    Args:
+        name: an ISO code of two or three letters or an English name, in any case. Script, region and encoding behind a
+            code are dropped.
+    """
+    key = name.strip().lower().replace("_", "-")
+    whole = _code(key)
+    locale = LOCALE.fullmatch(key)
+    if whole is not None or locale is None:
+        return whole
+    return _code(locale["variety"] or locale["language"])
+
+
+def _code(key: str) -> str | None:
     return key if key in LANGUAGES else CODE_BY_NAME.get(key)

@@ -140,7 +140,13 @@ class Settings(BaseSettings):
         "base",
         description="the model: a size name such as `base`, a hub id, or the directory of a CTranslate2 Whisper model",
     )
-    model_aliases: Listed[str] = Field(("whisper-1",), description="further names that clients may ask for")
+    model_aliases: Listed[str] = Field(
+        ("whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"),
+        description="further names that clients may ask for, also with a date behind them as OpenAI's have",
+    )
+    accept_any_model: bool = Field(
+        False, description="answer a request for any other model too, with a warning that names the one that is served"
+    )
     hf_token: SecretStr | None = Field(None, description="token for hub repositories that ask for one")
     audio_context: Literal["auto", "full", "trimmed"] = Field(
         "auto",
@@ -267,7 +273,14 @@ class Settings(BaseSettings):
 
     # Limits of an upload
     max_upload_bytes: Positive = Field(100 * 2**20, description="largest request body")
-    upload_timeout_s: Seconds = Field(30.0, description="time for a whole request body to arrive")
+    upload_timeout_s: Seconds = Field(
+        30.0, description="a request body of which too little arrives in this time is refused"
+    )
+    min_upload_bytes_per_s: NotNegative = Field(
+        8192,
+        description="what must arrive of a body that takes longer than `upload_timeout_s`, on the average of each such "
+        "time; 0: anything",
+    )
     max_audio_s: Seconds = Field(
         3660.0, description="longest decoded audio: an hour, and what audio formats add to it at the ends"
     )

@@ -23,6 +23,7 @@ from deployments.shared.headers import REQUEST_ID_HEADER, SHOULD_RETRY_HEADER
 Outcome = Literal["right", "wrong", "refused", "late", "error", "malformed", "no answer", "stuck", "hung up"]
 
 NO_ANSWER = 0
+DATA = "data: "
 OK, BAD_REQUEST, INTERNAL, UNAVAILABLE, GATEWAY_TIMEOUT = 200, 400, 500, 503, 504
 
 WRONG_TEXT, UNREADABLE, PROXY_PAGE = "wrong_text", "unreadable", "proxy_page"
@@ -124,7 +125,8 @@ def _stream_end(body: bytes) -> Any:
     Raises:
         ValueError: there is no such event, or the deltas give another text.
     """
-    events = [json.loads(line.removeprefix("data: ")) for line in body.decode().split("\n\n") if line]
+    lines = [line.removeprefix(DATA) for line in body.decode().split("\n\n") if line.startswith(DATA)]
+    events = [json.loads(line) for line in lines if line != "[DONE]"]
     last: dict[str, Any] = events[-1] if events else {}
     if last.get("type") == "error":
         return last

@@ -49,7 +49,7 @@ def test_every_response_names_the_device_and_the_request(service: str) -> None:
 
 def test_the_model_is_listed(client: OpenAI) -> None:
     models = {model.id for model in client.models.list()}
-    assert models == {"demo-en", "whisper-1"}
+    assert models == {"demo-en", "whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"}
     assert client.models.retrieve("demo-en").id == "demo-en"
 
 

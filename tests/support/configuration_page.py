@@ -75,7 +75,10 @@ THEMES = (
     Theme(
         "Model",
         "Which model is served, under which names, and how much of each window it sees.",
-        ("whisper_model", "model_aliases", "hf_token", "audio_context", "align_model", "align_language"),
+        (
+            *("whisper_model", "model_aliases", "accept_any_model", "hf_token", "audio_context"),
+            *("align_model", "align_language"),
+        ),
     ),
     Theme(
         "Text",
@@ -120,7 +123,7 @@ THEMES = (
     Theme(
         "Limits of an upload",
         "What is refused before or while it is read: see [security](security.md).",
-        ("max_upload_bytes", "upload_timeout_s", "max_audio_s", "max_channels"),
+        ("max_upload_bytes", "upload_timeout_s", "min_upload_bytes_per_s", "max_audio_s", "max_channels"),
     ),
     Theme(
         "Clients",

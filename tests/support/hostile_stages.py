@@ -99,8 +99,10 @@ class HostileStages:
     async def encode(self, ticket: Ticket, log_mel: ArrayRef) -> EncodedWindow:
         return EncodedWindow(await self._call(ticket, lambda replica: self._states(replica, ticket, log_mel)), TIMING)
 
-    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
-        del window
+    async def detect_language(
+        self, ticket: Ticket, states: ArrayRef, window: Window, among: tuple[str, ...]
+    ) -> DetectedLanguage:
+        del window, among
         await self._call(ticket, lambda replica: self._text(replica, ticket, states))
         return DetectedLanguage("en", 1.0, TIMING)
 

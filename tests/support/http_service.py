@@ -1,8 +1,10 @@
 """The HTTP application over scripted stages, and how tests ask it."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from starlette.testclient import TestClient
 
@@ -37,6 +39,17 @@ def service(
 
 def post(client: TestClient, **fields: str):  # type: ignore[no-untyped-def]  # the client's own response type
     return client.post("/v1/audio/transcriptions", files=FILE, data=fields)
+
+
+DATA = "data: "
+STREAM_END = "[DONE]"
+
+
+def events_of(text: str) -> list[dict[str, Any]]:
+    """The events of a stream that ends as it should."""
+    *lines, end, nothing = text.split("\n\n")
+    assert (end, nothing) == (DATA + STREAM_END, "")
+    return [json.loads(line.removeprefix(DATA)) for line in lines if line.startswith(DATA)]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -21,6 +21,7 @@ from deployments.shared.contracts import (
     StageProgress,
     StageTiming,
     Ticket,
+    TokenLogprob,
     Transcript,
     Window,
     WindowMel,
@@ -45,7 +46,9 @@ class ScriptedStages:
         likeliest: the language of each window and its probability; German for sure where there is none.
         silent: windows in which the voice detection heard nobody.
         detected: windows that were asked for their language, in the order of the calls.
+        among: languages that each detected one had to be among, in the order of the calls.
         languages: that each window was decoded in, in the order of the calls.
+        speech: options of the latest preparation.
         options: of each window's latest decoding.
         replica_counts: how many replicas of each stage answer.
     """
@@ -56,7 +59,9 @@ class ScriptedStages:
     silent: frozenset[int] = frozenset()
     texts: list[str] = field(default_factory=list)
     detected: list[int] = field(default_factory=list)
+    among: list[tuple[str, ...]] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
+    speech: SpeechOptions = field(init=False)
     options: dict[int, DecodeOptions] = field(default_factory=dict)
     priorities: list[int] = field(default_factory=list)
     replica_counts: dict[StageName, int] = field(default_factory=lambda: {"mel": 1, "encoder": 1, "decoder": 1})
@@ -64,7 +69,8 @@ class ScriptedStages:
     most_running: int = 0
 
     async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
-        del upload, options
+        del upload
+        self.speech = options
         windows = tuple(self._window(index) for index in range(self.windows))
         first = self._array(ticket) if windows else None
         return PreparedAudio(float(self.windows), windows, PCM if windows else None, first, TIMING)
@@ -77,9 +83,12 @@ class ScriptedStages:
         del log_mel
         return EncodedWindow(SlotArray(ticket.slot, ticket.generation, Area.ENCODER_STATES, (50, 4)), TIMING)
 
-    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+    async def detect_language(
+        self, ticket: Ticket, states: ArrayRef, window: Window, among: tuple[str, ...]
+    ) -> DetectedLanguage:
         del ticket, states
         self.detected.append(window.index)
+        self.among.append(among)
         return DetectedLanguage(*self.likeliest.get(window.index, ("de", 1.0)), TIMING)
 
     async def decode(
@@ -96,7 +105,9 @@ class ScriptedStages:
         finally:
             self.running -= 1
         text = self.texts[window.index] if self.texts else str(window.index)
-        transcript = Transcript(text, (1,), options.language or "de", 1.0, -0.1, 0.0, 1.0, 0.0)
+        logprobs = (TokenLogprob(f" {text}", -0.5),) if options.logprobs else ()
+        language = options.language or "de"
+        transcript = Transcript(text, (1,), language, 1.0, -0.1, 0.0, 1.0, 0.0, logprobs=logprobs)
         return DecodedWindow(transcript, TIMING)
 
     async def encoder_health(self) -> EncoderHealth:

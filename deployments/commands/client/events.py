@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deployments.commands.client.service import ServiceError
+from deployments.shared.errors import QueueTimeoutError
 
 DATA = b"data: "
 
@@ -94,9 +95,15 @@ def _event(document: dict[str, Any]) -> Progress | Transcription | None:
         case "transcript.text.done":
             return Transcription(Summary.model_validate(document), document)
         case "error":
-            raise ServiceError(f"{document['error']['code']}: {document['error']['message']}")
+            raise _failure(document["error"])
         case _:
             return None
+
+
+def _failure(error: dict[str, Any]) -> ServiceError:
+    """Return the error, with the status that it would have had if it had come before the stream."""
+    status = QueueTimeoutError.status if error.get("type") == QueueTimeoutError.type else None
+    return ServiceError(f"{error['code']}: {error['message']}", status)
 
 
 def _reason(error: Exception) -> str:

@@ -57,12 +57,33 @@ class Usage(Document):
     """Length of the audio in whole seconds, rounded up."""
 
 
+class TranscriptionLanguage(Document):
+    """A language that was spoken."""
+
+    code: str
+    """Its ISO code."""
+
+
+class TokenLogprob(Document):
+    """A token of the text, or the few that make one character together."""
+
+    token: str
+    bytes: list[int]
+    """The token in UTF-8."""
+    logprob: float
+    """Natural logarithm of its probability."""
+
+
 class TranscriptionJson(Document):
     """The answer to `response_format=json`."""
 
     text: str
     """The whole text."""
     usage: Usage
+    languages: NotRequired[list[TranscriptionLanguage]]
+    """There if the request names `languages[]` or the model `gpt-transcribe`."""
+    logprobs: NotRequired[list[TokenLogprob]]
+    """There if `include[]` has `logprobs`."""
 
 
 class TranscriptionSegment(Document):
@@ -99,6 +120,8 @@ class TranscriptionWord(Document):
     """Where the word begins, from the start of the audio."""
     end: float
     """Where it ends."""
+    probability: float
+    """How sure the model is of it, from 0 to 1; 0 too where the text could not be aligned with the audio."""
     speaker: NotRequired[str]
     """As in segments."""
 
@@ -109,6 +132,8 @@ class TranscriptionVerboseJson(Document):
     task: Task
     language: str
     """English name of the text's language."""
+    languages: list[TranscriptionLanguage]
+    """What was spoken, the language of most of the speech first; empty where there is no text."""
     duration: float
     """Length of the audio."""
     text: str
@@ -135,6 +160,8 @@ class TextDelta(Document):
     """Where it ends."""
     duration: float
     """Length of the whole audio."""
+    logprobs: NotRequired[list[TokenLogprob]]
+    """There if `include[]` has `logprobs`."""
 
 
 class TextDone(Document):
@@ -144,6 +171,10 @@ class TextDone(Document):
     text: str
     """The whole text."""
     usage: Usage
+    languages: NotRequired[list[TranscriptionLanguage]]
+    """There if the request names `languages[]` or the model `gpt-transcribe`."""
+    logprobs: NotRequired[list[TokenLogprob]]
+    """There if `include[]` has `logprobs`."""
     warnings: NotRequired[list[str]]
     """There if you should know something of this answer."""
 

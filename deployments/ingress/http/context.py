@@ -8,7 +8,7 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.ingress.http.body import BoundedBody
+from deployments.ingress.http.body import BoundedBody, UploadPace
 from deployments.ingress.http.errors import error_response
 from deployments.ingress.http.state import RequestState, set_state
 from deployments.ingress.service import TranscriptionService
@@ -33,9 +33,10 @@ class RequestContext:
         headers = Headers(scope=scope)
         asked_id = headers.get(REQUEST_ID_HEADER)
         is_usable = asked_id is None or re.fullmatch(REQUEST_ID, asked_id)
-        set_state(scope, RequestState((is_usable and asked_id) or uuid.uuid4().hex))
         settings = self._service.settings
-        body = BoundedBody(receive, headers, settings.max_upload_bytes, settings.upload_timeout_s)
+        pace = UploadPace(settings.upload_timeout_s, settings.upload_timeout_s * settings.min_upload_bytes_per_s)
+        body = BoundedBody(receive, headers, settings.max_upload_bytes, pace)
+        set_state(scope, RequestState((is_usable and asked_id) or uuid.uuid4().hex, body))
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -27,6 +27,7 @@ from deployments.shared.headers import (
     REQUEST_ID_HEADER,
     RESET_HEADER,
     TIMEOUT_HEADER,
+    WARNINGS_HEADER,
 )
 
 Json = dict[str, Any]
@@ -78,6 +79,13 @@ QUOTA: dict[str, str] = {
     REMAINING_HEADER: "requests it may send at once now",
     RESET_HEADER: "time until it may send the full burst at once, such as `7s`",
 }
+SPECIAL_HEADERS = {WARNINGS_HEADER: "what changed nothing or could not be read, where there is such a thing", **QUOTA}
+SPELLINGS = (
+    "A field that is not named below changes nothing, which the answer says. One without a value, or with `None`, "
+    "`null` or `undefined`, counts as absent. A list may be sent as repeated fields, with or without `[]` or a number "
+    "behind their name, as a JSON list, and but for `keywords` with commas between its items; an object as JSON, or as "
+    "one field per member, such as `chunking_strategy[threshold]`."
+)
 STRING: Json = {"type": "string"}
 INTEGER: Json = {"type": "integer"}
 FILE: Json = {
@@ -87,9 +95,9 @@ FILE: Json = {
     "description": "the audio, with a file name",
 }
 EVENTS: Json = {
-    "type": "string",
     "description": f"server-sent events: `{answers.TEXT_DELTA.name}` for each part of the text, then "
-    f"`{answers.TEXT_DONE.name}` (or `{answers.VERBOSE_TEXT_DONE.name}`), or `{answers.STREAM_ERROR.name}`",
+    f"`{answers.TEXT_DONE.name}` (or `{answers.VERBOSE_TEXT_DONE.name}`) and `[DONE]`, or "
+    f"`{answers.STREAM_ERROR.name}`; the comment `: waiting` wherever nothing has happened for 10 s",
 }
 PRIORITY: Json = {"type": "string", "enum": list(get_args(PriorityName))}
 TIMEOUT: Json = {"type": "number", "exclusiveMinimum": 0}
@@ -206,7 +214,7 @@ def _audio_operation(operation: str, summary: str) -> Json:
     return {
         "operationId": operation,
         "summary": summary,
-        "description": f"Known parameters of OpenAI's API that are refused with 400: {refused}.",
+        "description": f"Known parameters of OpenAI's API that are refused with 400: {refused}. {SPELLINGS}",
         "parameters": [
             _query(
                 "async",
@@ -228,7 +236,7 @@ def _audio_operation(operation: str, summary: str) -> Json:
         "responses": {
             "200": {
                 "description": "the text, in the format asked for",
-                "headers": _headers(QUOTA),
+                "headers": _headers(SPECIAL_HEADERS),
                 "content": {**_transcriptions(), **_text("text/event-stream", EVENTS)},
             },
             "202": {
@@ -347,6 +355,14 @@ def _schemas() -> Json:
     _, document = TypeAdapter.json_schemas([*written, ("form", "validation", form)], ref_template=REF)
     schemas: Json = document["$defs"]
     fields = schemas[TranscriptionForm.__name__]
-    fields["properties"] = {"file": FILE, **fields["properties"]}
+    fields["properties"] = {"file": FILE, **{name: _nullable(field) for name, field in fields["properties"].items()}}
     fields["required"] = ["file"]
     return schemas
+
+
+def _nullable(field: Json) -> Json:
+    """Return the schema of a field that counts as absent where it is null."""
+    if {"type": "null"} in field.get("anyOf", ()):
+        return field
+    about: Json = {name: field[name] for name in ("description", "default", "title") if name in field}
+    return {"anyOf": [{name: field[name] for name in field.keys() - about.keys()}, {"type": "null"}], **about}

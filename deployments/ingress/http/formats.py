@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from deployments.ingress.form import Granularity
+from collections.abc import Iterable
+
+from deployments.ingress.form import Granularity, TranscriptionForm
 from deployments.ingress.http import answers
+from deployments.ingress.scheduling.pipeline import WindowDone
 from deployments.ingress.transcript.segments import Segment
 from deployments.ingress.transcription import Transcription
 from deployments.shared.contracts import Word
 from deployments.shared.languages import LANGUAGES
 
 
-def as_json(transcription: Transcription) -> answers.TranscriptionJson:
-    return {"text": transcription.text, "usage": usage(transcription.duration_s)}
+def as_json(transcription: Transcription, form: TranscriptionForm) -> answers.TranscriptionJson:
+    """OpenAI's ``Transcription``, with what the form asks for beside the text."""
+    document: answers.TranscriptionJson = {"text": transcription.text, "usage": usage(transcription.duration_s)}
+    if form.asks_for_languages:
+        document["languages"] = languages(transcription)
+    if form.wants_logprobs:
+        document["logprobs"] = logprobs(transcription.windows)
+    return document
+
+
+def languages(transcription: Transcription) -> list[answers.TranscriptionLanguage]:
+    return [{"code": code} for code in transcription.languages]
+
+
+def logprobs(windows: Iterable[WindowDone]) -> list[answers.TokenLogprob]:
+    return [
+        {"token": token.text, "bytes": list(token.text.encode()), "logprob": token.logprob}
+        for window in windows
+        for token in window.transcript.logprobs
+    ]
 
 
 def usage(duration_s: float) -> answers.Usage:
@@ -26,6 +47,7 @@ def as_verbose_json(
     document: answers.TranscriptionVerboseJson = {
         "task": transcription.task,
         "language": LANGUAGES[transcription.language],
+        "languages": languages(transcription),
         "duration": round(transcription.duration_s, 3),
         "text": transcription.text,
         "segments": [],
@@ -45,6 +67,7 @@ def _word(word: Word, speaker: str | None) -> answers.TranscriptionWord:
         "word": word.text.strip(),
         "start": round(word.start_s, 3),
         "end": round(word.end_s, 3),
+        "probability": round(word.probability, 4),
     }
     if speaker:
         document["speaker"] = speaker

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, Headers, UploadFile
 
 from deployments.ingress.form import TranscriptionForm
+from deployments.ingress.http.fields import field_name, is_absent, read_fields
 from deployments.ingress.request import Priority
 from deployments.shared.errors import InvalidRequestError, UnsupportedParameterError
 from deployments.shared.headers import PRIORITY_HEADER, TIMEOUT_HEADER
@@ -17,11 +18,9 @@ from deployments.shared.headers import PRIORITY_HEADER, TIMEOUT_HEADER
 # It describes each malformed body, and what nobody configures a logger for ends on stderr: lines that strangers write.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL + 1)
 
-LIST_FIELDS = frozenset({"keywords", "timestamp_granularities"})
 UTF_8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 
 REJECTED: dict[str, str] = {
-    "include": "log probabilities are not offered; verbose_json has avg_logprob for every segment",
     "known_speaker_names": "speakers are not told apart by this version",
     "known_speaker_references": "speakers are not told apart by this version",
     "min_speakers": "speakers are not told apart by this version",
@@ -44,32 +43,41 @@ def require_multipart(headers: Headers) -> None:
         raise InvalidRequestError("The form must be encoded in UTF-8; leave the charset out", param="file")
 
 
-def parse_form(form: FormData) -> tuple[TranscriptionForm, UploadFile]:
+class ReceivedForm(NamedTuple):
+    """What a multipart form holds.
+
+    Attributes:
+        unknown: names of the fields that mean nothing here.
+    """
+
+    form: TranscriptionForm
+    upload: UploadFile
+    unknown: tuple[str, ...]
+
+
+def parse_form(form: FormData) -> ReceivedForm:
     """Return the fields and the file of a multipart form.
 
     Raises:
-        InvalidRequestError: a field is missing, unknown, repeated or out of range; names it.
+        InvalidRequestError: a field is missing, repeated or out of range; names it.
         UnsupportedParameterError: a field of the OpenAI API that this service cannot honour.
     """
-    values: dict[str, Any] = {}
+    fields: list[tuple[str, str]] = []
     upload: UploadFile | None = None
     for key, value in form.multi_items():
-        name = key.removesuffix("[]")
-        if name in REJECTED:
-            raise UnsupportedParameterError(f"{name} is not supported: {REJECTED[name]}", param=name)
+        name = field_name(key)
         if name == "file":
             upload = _only_file(upload, value)
         elif isinstance(value, UploadFile):
             raise InvalidRequestError(f"{name} must be a plain field, not a file", param=name)
-        elif name in LIST_FIELDS:
-            values.setdefault(name, []).append(value)
-        elif name in values:
-            raise InvalidRequestError(f"{name} is given twice", param=name)
+        elif name in REJECTED and not is_absent(value):
+            raise UnsupportedParameterError(f"{name} is not supported: {REJECTED[name]}", param=name)
         else:
-            values[name] = value
+            fields.append((name, value))
     if upload is None:
         raise InvalidRequestError("The form has no file; send the audio as multipart field `file`", param="file")
-    return _validate(values), upload
+    values, unknown = read_fields(fields, {*TranscriptionForm.model_fields, *REJECTED})
+    return ReceivedForm(_validate(values), upload, unknown)
 
 
 def priority_of(form: TranscriptionForm | None, headers: Headers) -> Priority:
@@ -123,8 +131,6 @@ def _validate(values: dict[str, Any]) -> TranscriptionForm:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else None
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(TranscriptionForm.model_fields)
-            raise InvalidRequestError(f"Unknown parameter {name}; known are file, {known}", param=name) from None
         message = first["msg"].removeprefix("Value error, ")
-        raise InvalidRequestError(f"{name}: {message}" if name else message, param=name) from None
+        path = ".".join(part for part in first["loc"] if isinstance(part, str))
+        raise InvalidRequestError(f"{path}: {message}" if path else message, param=name) from None

@@ -73,6 +73,7 @@ def request_of(stored: StoredJob, audio: bytes) -> Request:
         filename=stored.job.filename,
         priority=stored.request.priority,
         time_limit=TimeLimit(time.monotonic(), TIME_LIMIT_S),
+        warnings=stored.request.warnings,
     )
 
 

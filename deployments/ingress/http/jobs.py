@@ -10,9 +10,11 @@ from starlette.responses import Response
 
 from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.http import answers
-from deployments.ingress.http.body import FORM_LIMITS, declared_length, reject_declared_length
-from deployments.ingress.http.forms import job_priority_of, parse_form, priority_of, require_multipart
+from deployments.ingress.http.advice import advice
+from deployments.ingress.http.body import declared_length, reject_declared_length
+from deployments.ingress.http.forms import ReceivedForm, job_priority_of, parse_form, priority_of, require_multipart
 from deployments.ingress.http.job_runs import request_of
+from deployments.ingress.http.multipart import multipart_form
 from deployments.ingress.http.state import service_of, state_of
 from deployments.ingress.jobs.job import Job, JobCallback, JobRequest, StoredJob, new_id
 from deployments.ingress.jobs.runner import JobRunner
@@ -66,11 +68,11 @@ async def submit_job(http: HttpRequest, task: Task) -> Response:
     _reject_timeout(http)
     size = declared_length(http.headers) or service.settings.max_upload_bytes
     with room_needed():
-        async with jobs.uploading(size), http.form(**FORM_LIMITS) as fields:
-            form, upload = parse_form(fields)
-            stored = _new_job(http, task, form, upload)
-            _check(service, jobs, stored, upload)
-            await asyncio.to_thread(jobs.store.add, stored, upload.file)
+        async with jobs.uploading(size), multipart_form(http) as fields:
+            received = parse_form(fields)
+            stored = _new_job(http, task, received)
+            _check(service, jobs, stored, received.upload)
+            await asyncio.to_thread(jobs.store.add, stored, received.upload.file)
     jobs.wake()
     location = f"{http.scope.get('root_path', '')}/v1/jobs/{stored.id}"
     return answers.JOB.response(stored.job, ACCEPTED, {LOCATION_HEADER: location})
@@ -133,22 +135,25 @@ async def _forget(http: HttpRequest, job_id: str) -> Response:
     return answers.JOB_DELETED.response({"id": job_id, "deleted": True})
 
 
-def _new_job(http: HttpRequest, task: Task, form: TranscriptionForm, upload: UploadFile) -> StoredJob:
-    state = state_of(http)
+def _new_job(http: HttpRequest, task: Task, received: ReceivedForm) -> StoredJob:
+    state, form = state_of(http), received.form
     job = Job(
         id=new_id(),
         status="queued",
         task=task,
         client=state.client,
         request_id=state.id,
-        filename=upload.filename or "",
+        filename=received.upload.filename or "",
         created_at=_jobs(http).store.now(),
         callback=None if form.callback_url is None else JobCallback(url=form.callback_url),
     )
-    priority = job_priority_of(form, http.headers)
-    return StoredJob(
-        job=job, request=JobRequest(form=form, priority=priority, traceparent=http.headers.get("traceparent"))
+    request = JobRequest(
+        form=form,
+        priority=job_priority_of(form, http.headers),
+        traceparent=http.headers.get("traceparent"),
+        warnings=tuple(advice(form, received.unknown, service_of(http))),
     )
+    return StoredJob(job=job, request=request)
 
 
 def _check(service: TranscriptionService, jobs: JobRunner, stored: StoredJob, upload: UploadFile) -> None:
@@ -158,7 +163,7 @@ def _check(service: TranscriptionService, jobs: JobRunner, stored: StoredJob, up
         InvalidRequestError: the form asks for what a job cannot give, or the file is empty.
     """
     form = stored.request.form
-    if form.stream:
+    if form.streams:
         raise InvalidRequestError(
             "stream=true needs an open connection; leave it out, or leave out async=true", param="stream"
         )

@@ -20,7 +20,7 @@ def transcription_response(transcription: Transcription, form: TranscriptionForm
     headers = _headers(transcription)
     match form.response_format:
         case "json":
-            return answers.TRANSCRIPTION.response(as_json(transcription), headers=headers)
+            return answers.TRANSCRIPTION.response(as_json(transcription, form), headers=headers)
         case "verbose_json":
             document = as_verbose_json(transcription, form.granularities)
             return answers.VERBOSE_TRANSCRIPTION.response(document, headers=headers)

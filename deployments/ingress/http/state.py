@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from deployments.ingress.clients.key_file import ANONYMOUS
+from deployments.ingress.http.body import BoundedBody
 from deployments.ingress.request import Request
 from deployments.ingress.service import TranscriptionService
 from deployments.ingress.telemetry.record import RequestRecord
@@ -22,6 +23,7 @@ class RequestState:
 
     Attributes:
         id: as in the response's ``x-request-id``.
+        body: as it comes in.
         client: name of the API key; ``anonymous`` where there is none, or before it is looked up.
         operator: the key is an operator's, or everybody may do everything because there are no keys.
         record: what becomes of it; None if it is not for audio, or was refused before its route.
@@ -29,6 +31,7 @@ class RequestState:
     """
 
     id: str
+    body: BoundedBody
     client: str = ANONYMOUS
     operator: bool = False
     record: RequestRecord | None = None

@@ -1,4 +1,7 @@
-"""A transcription as server-sent events, in OpenAI's form: one delta per window, then the whole."""
+"""A transcription as server-sent events, in OpenAI's form: one delta per window, then the whole.
+
+While nothing happens there is a comment now and then, so that no proxy takes the connection for a dead one.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,34 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.http import answers
 from deployments.ingress.http.errors import as_amanuensis_error, note_abandoned, note_failure
-from deployments.ingress.http.formats import as_verbose_json, usage
+from deployments.ingress.http.formats import as_verbose_json, languages, logprobs, usage
+from deployments.ingress.http.pauses import Event, EventsAndPauses, with_pauses
 from deployments.ingress.http.state import service_of
 from deployments.ingress.request import Request
 from deployments.ingress.scheduling.pipeline import AudioReady, Events, WindowDone
+from deployments.ingress.scheduling.queues import Entry
 from deployments.ingress.telemetry.record import RequestRecord
 from deployments.ingress.transcript.joining import separator
 from deployments.ingress.transcription import Transcription
 from deployments.shared.model.description import Model
 
+WAITING = b": waiting\n\n"
+DONE = b"data: [DONE]\n\n"
 
-async def stream(http: HttpRequest, request: Request, record: RequestRecord, events: Events) -> Response:
-    """Wait for the audio to be accepted, so that bad audio still gets its own status; then stream."""
-    first = await anext(events)
-    if not isinstance(first, AudioReady):
+
+async def stream(http: HttpRequest, request: Request, record: RequestRecord, entry: Entry, events: Events) -> Response:
+    """Wait a while for the audio to be accepted, so that bad audio still gets its own status; then stream."""
+    paced = with_pauses(events, _first(http, entry, events))
+    first = await anext(paced)
+    if isinstance(first, WindowDone):
         raise TypeError("the pipeline must say first what the audio holds")
-    return _EventStream(http, _server_sent_events(http, request, record, events, first), events)
+    return _EventStream(http, _server_sent_events(http, request, record, paced, first), paced)
+
+
+async def _first(http: HttpRequest, entry: Entry, events: Events) -> Event | None:
+    """Wait for the first event. The request keeps its place in the queue here, because its stream may begin before."""
+    with service_of(http).admission.take_over(entry):
+        return await anext(events, None)
 
 
 class _EventStream(StreamingResponse):
@@ -40,7 +55,7 @@ class _EventStream(StreamingResponse):
         events: what the body is made of.
     """
 
-    def __init__(self, http: HttpRequest, body: AsyncGenerator[bytes], events: Events) -> None:
+    def __init__(self, http: HttpRequest, body: AsyncGenerator[bytes], events: EventsAndPauses) -> None:
         super().__init__(body, media_type="text/event-stream", headers={"cache-control": "no-store"})
         self._http = http
         self._generators = (body, events)
@@ -55,34 +70,44 @@ class _EventStream(StreamingResponse):
 
 
 async def _server_sent_events(
-    http: HttpRequest, request: Request, record: RequestRecord, events: Events, audio: AudioReady
+    http: HttpRequest, request: Request, record: RequestRecord, events: EventsAndPauses, first: AudioReady | None
 ) -> AsyncGenerator[bytes]:
-    service, done, before = service_of(http), list[WindowDone](), ""
+    service, audio, done, before = service_of(http), first or AudioReady(0.0, ()), list[WindowDone](), ""
     try:
+        if first is None:
+            yield WAITING
         async for event in events:
-            if isinstance(event, WindowDone):
+            if event is None:
+                yield WAITING
+            elif isinstance(event, AudioReady):
+                audio = event
+            else:
                 done.append(event)
                 if event.transcript.text:
-                    yield _event(_delta(before, event, audio.duration_s))
+                    yield _event(_delta(request, before, event, audio.duration_s))
                     before = event.transcript.text
         yield _event(_done(request, service.model, audio, done))
         service.sinks.answered(record)
+        yield DONE
     except Exception as error:  # noqa: BLE001  (the status is sent already; the stream itself must tell)
         known = as_amanuensis_error(http, error)
         note_failure(http, known)
         yield _event(answers.StreamError(type="error", error=known.body()["error"]))
 
 
-def _delta(before: str, event: WindowDone, duration_s: float) -> answers.TextDelta:
+def _delta(request: Request, before: str, event: WindowDone, duration_s: float) -> answers.TextDelta:
     """Return a window's text, so that all deltas joined give the whole, and how far it reaches in the audio."""
     text = event.transcript.text
-    return {
+    document: answers.TextDelta = {
         "type": "transcript.text.delta",
         "delta": separator(before, text) + text if before else text,
         "start": round(event.window.start_s, 3),
         "end": round(event.window.end_s, 3),
         "duration": round(duration_s, 3),
     }
+    if request.form.wants_logprobs:
+        document["logprobs"] = logprobs([event])
+    return document
 
 
 def _done(
@@ -96,6 +121,10 @@ def _done(
         "text": whole.text,
         "usage": usage(audio.duration_s),
     }
+    if request.form.asks_for_languages:
+        document["languages"] = languages(whole)
+    if request.form.wants_logprobs:
+        document["logprobs"] = logprobs(done)
     if whole.warnings:
         document["warnings"] = list(whole.warnings)
     return document

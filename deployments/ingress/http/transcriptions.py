@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from deployments.ingress.form import TranscriptionForm
-from deployments.ingress.http.body import FORM_LIMITS, reject_declared_length
+from deployments.ingress.http.advice import advice
+from deployments.ingress.http.body import reject_declared_length
 from deployments.ingress.http.errors import note_abandoned
-from deployments.ingress.http.forms import parse_form, priority_of, require_multipart, timeout_of
+from deployments.ingress.http.forms import ReceivedForm, parse_form, priority_of, require_multipart, timeout_of
 from deployments.ingress.http.jobs import is_async, reject_callback, submit_job
+from deployments.ingress.http.multipart import multipart_form
 from deployments.ingress.http.responses import transcription_response
 from deployments.ingress.http.state import RequestState, service_of, state_of
 from deployments.ingress.http.streaming import stream
@@ -59,7 +61,10 @@ async def _transcribe(http: HttpRequest, task: Task, state: RequestState, record
     record.priority = priority.label
     service.refuse_if_broken()
     with service.admission.enter(priority, time_limit.deadline()) as entry:
-        form, filename, audio = await _read(http)
+        state.body.finish_by(time_limit.upload_deadline(service.settings.max_request_timeout_s))
+        received, audio = await _read(http)
+        form, time_limit = received.form, time_limit.after_upload(time.monotonic())
+        entry.deadline = time_limit.deadline()
         reject_callback(form)
         request = Request(
             id=state.id,
@@ -67,16 +72,17 @@ async def _transcribe(http: HttpRequest, task: Task, state: RequestState, record
             task=task,
             form=form,
             audio=audio,
-            filename=filename,
+            filename=received.upload.filename or "",
             priority=priority_of(form, http.headers),
             time_limit=time_limit,
             replay_of=http.headers.get(REPLAY_HEADER),
+            warnings=tuple(advice(form, received.unknown, service)),
         )
         state.request, record.priority = request, request.priority.label
         service.admission.move(entry, request.priority)
         events = service.transcribe(request, record, entry)
-        if form.stream:
-            return await stream(http, request, record, events)
+        if form.streams:
+            return await stream(http, request, record, entry, events)
         transcription = await _collect(events, service, request)
     response = transcription_response(transcription, form)
     service.sinks.answered(record)
@@ -90,12 +96,12 @@ def _time_limit(http: HttpRequest, began: float, settings: Settings) -> TimeLimi
     return TimeLimit(began, settings.request_timeout_s, settings.timeout_per_audio_s)
 
 
-async def _read(http: HttpRequest) -> tuple[TranscriptionForm, str, bytes]:
-    """Return the form, the name of the uploaded file, its bytes."""
+async def _read(http: HttpRequest) -> tuple[ReceivedForm, bytes]:
+    """Return the form, and the bytes of the uploaded file."""
     with room_needed():  # a large upload passes through the temporary directory
-        async with http.form(**FORM_LIMITS) as fields:
-            form, upload = parse_form(fields)
-            return form, upload.filename or "", await upload.read()
+        async with multipart_form(http) as fields:
+            received = parse_form(fields)
+            return received, await received.upload.read()
 
 
 async def _collect(events: Events, service: TranscriptionService, request: Request) -> Transcription:

@@ -81,6 +81,7 @@ class JobRequest(BaseModel):
     form: TranscriptionForm
     priority: Priority
     traceparent: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class StoredJob(BaseModel):

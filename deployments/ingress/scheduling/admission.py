@@ -16,7 +16,7 @@ them ``KEPT_SHARE`` of the queue each.
   begun work that nobody can wait for would take the slot of work that somebody can.
 - When the queue is full, a newcomer displaces the last request of lower priority that has no slot yet, if there is one
   beyond those kept. A displaced request may still be uploading: the place is what is bounded, so its upload is stopped,
-  not awaited. It is cancelled in its own task, as ``asyncio.timeout`` does, and meets the error where it entered.
+  not awaited. It is cancelled in the task it waits in, as ``asyncio.timeout`` does, and meets the error there.
 """
 
 from __future__ import annotations
@@ -122,17 +122,41 @@ class Admission:
         self.refuse_if_closed()
         self._overload.refuse_newcomer(priority, deadline)
         entry = self._take_place(priority, deadline)
-        try:
+        with self._place(entry):
             yield entry
+
+    @contextmanager
+    def take_over(self, entry: Entry) -> Iterator[None]:
+        """Keep, in the task that calls this, the place of a request that entered in another one, which may go on.
+
+        Raises:
+            OverloadedError: a request of higher priority took the place.
+        """
+        if entry.displaced:
+            raise self._displaced(entry)
+        entry.move_to_current_task()
+        with self._place(entry):
+            yield
+
+    @contextmanager
+    def _place(self, entry: Entry) -> Iterator[None]:
+        """Keep a place for as long as its request waits in the present task."""
+        here = entry.task
+        try:
+            yield
         except asyncio.CancelledError:
-            if entry.absorb_cancellation():
-                raise OverloadedError(
-                    "Requests of higher priority took this one's place; try again later",
-                    retry_after_s=self._overload.retry_after_answer(entry.priority),
-                ) from None
+            if entry.task is here and entry.absorb_cancellation():
+                raise self._displaced(entry) from None
             raise
         finally:
-            self._leave(entry)
+            if entry.task is here:
+                self._leave(entry)
+
+    def _displaced(self, entry: Entry) -> OverloadedError:
+        return OverloadedError(
+            "Requests of higher priority took this one's place; try again later",
+            retry_after_s=self._overload.retry_after_answer(entry.priority),
+        )
 
     def move(self, entry: Entry, priority: Priority) -> None:
         """Give a request the priority that its form names, now that it is read."""
@@ -239,15 +263,12 @@ class Admission:
             waiter.granted.result().close()
 
     def _take_place(self, priority: Priority, deadline: float) -> Entry:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a request must enter from a task of its own")
         kept, now, entries = int(KEPT_SHARE * self.max_queue_size), time.monotonic(), self._queues.entries
         lacking = entries.lacking_below(priority, now, kept)
         if len(entries) + lacking >= self.max_queue_size + self._slots.available:
             self._displace_below(priority, kept)
         self.statistics.enqueued()
-        entry = Entry(task, priority, deadline)
+        entry = Entry(priority, deadline)
         self._queues.enter(entry, now)
         return entry
 

@@ -67,8 +67,10 @@ class ServeStages:
         encoded = await self._encoders.encode(ticket, log_mel)
         return replace(encoded, states=_in_store(encoded.states))
 
-    async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
-        return await call_stage(self._decoder.detect_language, DetectedLanguage, ticket, states, window)
+    async def detect_language(
+        self, ticket: Ticket, states: ArrayRef, window: Window, among: tuple[str, ...]
+    ) -> DetectedLanguage:
+        return await call_stage(self._decoder.detect_language, DetectedLanguage, ticket, states, window, among)
 
     async def decode(
         self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None

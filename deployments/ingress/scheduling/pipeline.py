@@ -251,7 +251,8 @@ class _Passage:
         return self._work.decode if self._languages is None else self._in_language(LanguageChoice(language))
 
     async def _detect(self, hold: Hold, window: Window, states: ArrayRef) -> DetectedLanguage:
-        return await self._graph.decoder(hold, self._stages.detect_language, states, window)
+        among = self._work.decode.among
+        return await self._graph.decoder(hold, self._stages.detect_language, states, window, among)
 
     def _in_language(self, choice: LanguageChoice | None) -> DecodeOptions:
         if choice is None:

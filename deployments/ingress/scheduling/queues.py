@@ -16,24 +16,33 @@ class Entry:
     Attributes:
         deadline: absolute, in seconds of the monotonic clock.
         waited_s: seconds from the end of the upload until the first slot; None until then.
+        displaced: whether it lost its place to a request of higher priority.
+        task: where the request waits.
     """
 
-    def __init__(self, task: asyncio.Task[object], priority: Priority, deadline: float) -> None:
+    def __init__(self, priority: Priority, deadline: float) -> None:
         self.priority = priority
         self.deadline = deadline
         self.waited_s: float | None = None
-        self._task = task
+        self.displaced = False
+        self.move_to_current_task()
+
+    def move_to_current_task(self) -> None:
+        """Let the request wait where this is called."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request must wait in a task of its own")
+        self.task: asyncio.Task[object] = task
         self._cancelling = task.cancelling()
-        self._displaced = False
 
     def displace(self) -> None:
         """Stop the request, wherever it waits."""
-        self._displaced = True
-        self._task.cancel()
+        self.displaced = True
+        self.task.cancel()
 
     def absorb_cancellation(self) -> bool:
-        """Return whether the request was cancelled because it was displaced, and for no other reason."""
-        return self._displaced and self._task.uncancel() <= self._cancelling
+        """Return whether its task was cancelled because it was displaced, and for no other reason."""
+        return self.displaced and self.task.uncancel() <= self._cancelling
 
 
 @dataclass(eq=False, slots=True)

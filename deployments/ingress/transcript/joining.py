@@ -82,6 +82,7 @@ def join_transcripts(parts: Sequence[Transcript]) -> Transcript:
         compression_ratio=max(part.compression_ratio for part in parts),
         temperature=max(part.temperature for part in parts),
         words=tuple(word for part in parts for word in part.words),
+        logprobs=tuple(token for part in parts for token in part.logprobs),
         rest_from_s=parts[-1].rest_from_s,
     )
 

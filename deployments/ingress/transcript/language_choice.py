@@ -47,17 +47,17 @@ def choose_language(detected: DetectedLanguage, before: str | None) -> LanguageC
     return LanguageChoice(before, other=own)
 
 
-def spoken_language(windows: Iterable[tuple[Window, Transcript]]) -> str | None:
-    """Return the language that most of the speech was in; the earlier one of two that are equal.
+def spoken_languages(windows: Iterable[tuple[Window, Transcript]]) -> tuple[str, ...]:
+    """Return the languages of the speech, that of most of it first; the earlier one of two that are equal.
 
     Returns:
-        ISO code, by the seconds of windows that have text; None where there is no text.
+        ISO codes, by the seconds of windows that have text; none where there is no text.
     """
     seconds: dict[str, float] = {}
     for window, transcript in windows:
         if transcript.text:
             seconds[transcript.language] = seconds.get(transcript.language, 0.0) + _spoken_s(window)
-    return max(seconds, key=lambda language: seconds[language], default=None)
+    return tuple(sorted(seconds, key=lambda language: -seconds[language]))
 
 
 def _spoken_s(window: Window) -> float:

@@ -122,6 +122,11 @@ def test_a_request_that_really_failed_can_be_replayed(bench: Bench) -> None:
     [
         ({"response_format": "json", "stream": True, "vad_filter": False, "diarize": False}, ".json", '{"text"'),
         ({"response_format": "text", "temperature": 0.5}, ".txt", "0"),
+        (
+            {"response_format": "text", "chunking_strategy": {"type": "server_vad", "threshold": 0.6}},
+            ".txt",
+            "0",
+        ),
         ({"response_format": "srt"}, ".srt", "1\n"),
         ({"response_format": "vtt"}, ".vtt", "WEBVTT"),
         ({"response_format": "verbose_json", "timestamp_granularities": ["word", "segment"]}, ".json", '{"task"'),

@@ -253,6 +253,14 @@ class TestRefusals:
         assert "talk.mp3: 503 queue_full: The queue is full. Trying again in 7 s.\n" in message
         assert len({posted.audio for posted in site.posted}) == 1, "the whole file is sent each time"
 
+    def test_so_is_one_that_is_too_busy_after_its_answer_has_begun(
+        self, site: Site, tmp_path: Path, waits: list[float]
+    ) -> None:
+        error = {"type": "overloaded_error", "code": "queue_timeout", "message": "It waited"}
+        site.scripts["talk.mp3"] = [lambda answer: answer.events([{"type": "error", "error": error}]), transcribe]
+        assert amanuensis("transcribe", str(audio(tmp_path))) == 0
+        assert waits == [patience.WAIT_S]
+
     def test_it_does_not_ask_for_ever(
         self, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str], waits: list[float]
     ) -> None:

@@ -61,7 +61,7 @@ def test_all_formats_come_from_one_answer(url: str, talk: Path) -> None:
     assert talk.with_suffix(".vtt").read_text().startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nGood day.\n")
     document = json.loads(talk.with_suffix(".json").read_text())
     assert document.keys() == {
-        "task", "language", "duration", "text", "segments", "words", "usage", "device"
+        "task", "language", "duration", "text", "segments", "words", "usage", "device", "warnings", "languages"
     }  # fmt: skip
     assert (document["duration"], document["device"]) == (3.0, "cpu:test")
 

@@ -98,7 +98,9 @@ def test_windows_that_wait_share_their_steps(replica: Any, model_dir: Path) -> N
 
 
 def test_language_detection_alone(replica: Any) -> None:
-    detections = [lambda slot=slot: replica.detect_language(ticket(slot), states(slot), WINDOW) for slot in range(3)]
+    detections = [
+        lambda slot=slot: replica.detect_language(ticket(slot), states(slot), WINDOW, ()) for slot in range(3)
+    ]
     *found, decoded = together(*detections, decode(replica, 0, DecodeOptions()))
     assert [each.timing.batch_size for each in found] == [4, 4, 4]
     likeliest = found[0]

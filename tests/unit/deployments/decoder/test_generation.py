@@ -283,6 +283,21 @@ def test_what_the_fallback_samples_depends_on_nothing_but_the_audio(
     assert sampled(0) == sampled(2)
 
 
+def test_a_request_may_name_its_own_temperatures_to_fall_back_to(
+    items: list[DecodeItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "LOGPROB_THRESHOLD", 1.0)  # no text is good enough
+    generator = TextGenerator(DEMO_MODEL, fallback_temperatures=(0.8,))
+
+    def sampled_at(temperatures: tuple[float, ...] | None) -> list[float]:
+        (item,) = with_options(items[:1], replace(GREEDY, fallback_temperatures=temperatures))
+        return [attempt.search.temperature for attempt in attempts_at(generator, item) if attempt.search.seeded]
+
+    assert sampled_at(None) == [0.8]
+    assert sampled_at(()) == []
+    assert sampled_at((0.5, 1.0)) == [0.5, 1.0]
+
+
 def test_a_text_that_is_not_good_is_looked_for_in_other_ways(items: list[DecodeItem]) -> None:
     rng = np.random.default_rng(3)
     noise = Clip("noise", (rng.standard_normal(8 * 16_000) * 6_000).clip(-32_768, 32_767).astype(np.int16), "")
@@ -319,6 +334,15 @@ def test_language_is_detected_from_the_states(
         given = replace(item, options=DecodeOptions(language=transcript.language))
         assert multilingual.generate([given])[0].tokens == transcript.tokens
     assert len({transcript.language for transcript in detected}) > 1
+
+
+def test_a_language_is_detected_among_those_that_it_may_be(multilingual: TextGenerator) -> None:
+    items = random_items(12)
+    free = {transcript.language for transcript in multilingual.generate(items)}
+    among = ("en", "de")
+    held = multilingual.generate(with_options(items, DecodeOptions(among=among)))
+    assert free - set(among), "some would be in another language"
+    assert {transcript.language for transcript in held} <= set(among)
 
 
 def test_a_doubtful_language_competes_with_the_other_likely_ones() -> None:

@@ -14,13 +14,13 @@ from deployments.decoder.steps import DecodeItem
 from deployments.decoder.vocabulary import Vocabulary
 from deployments.decoder.word_times import (
     Span,
+    align,
     cut_pauses,
     cut_to_speech,
     is_spaced,
     join_words,
     make_room,
     timed_words,
-    word_spans,
 )
 from deployments.shared.contracts import DecodeOptions, Transcript, Window, Word
 from deployments.shared.punctuation import ends_sentence
@@ -204,6 +204,18 @@ def test_a_translation_has_spaces_whatever_was_spoken(tmp_path: Path) -> None:
     assert is_spaced(Vocabulary(DEMO_MODEL, multilingual=False).tokenizer("en", "transcribe"))
 
 
+def test_each_token_has_its_log_probability_where_it_is_asked_for(
+    generator: TextGenerator, items: list[DecodeItem], transcripts: list[Transcript]
+) -> None:
+    asked = generator.generate([replace(item, options=DecodeOptions(logprobs=True)) for item in items])
+    for item, plain, transcript in zip(items, transcripts, asked, strict=True):
+        assert (plain.logprobs, transcript.words, transcript.text) == ((), (), plain.text)
+        assert "".join(token.text for token in transcript.logprobs).strip() == transcript.text
+        assert all(token.logprob <= 0 for token in transcript.logprobs)
+        mean = sum(token.logprob for token in transcript.logprobs) / len(transcript.tokens)
+        assert mean == pytest.approx(generator.log_probability(item.states, transcript), abs=1e-3)
+
+
 def test_words_that_cannot_be_aligned_share_the_window(items: list[DecodeItem]) -> None:
     class Unable:
         def align(self, *_arguments: object, **_options: object) -> None:
@@ -212,7 +224,8 @@ def test_words_that_cannot_be_aligned_share_the_window(items: list[DecodeItem]) 
     tokenizer = Vocabulary(DEMO_MODEL, multilingual=False).tokenizer("en", "transcribe")
     tokens = tuple(tokenizer.encode(" the train left"))
     window = Window(0, OFFSET_S, OFFSET_S + 3.0)
-    spans = word_spans(Unable(), tokenizer, items[0].states, tokens, window)
+    spans, logprobs = align(Unable(), tokenizer, items[0].states, tokens, window)
+    assert logprobs == ()
     assert [span.text for span in spans] == ["the", "train", "left"]
     assert {span.probability for span in spans} == {0.0}
     assert_in_order(timed_words(spans, window), window)

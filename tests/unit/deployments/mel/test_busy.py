@@ -16,7 +16,7 @@ import pytest
 import deployments.mel.deployment
 from deployments.mel.decoding import decode
 from deployments.mel.track_decoding import AudioLimits, Recording
-from deployments.shared.contracts import PreparedAudio, SpeechOptions, SpooledBlob, Ticket
+from deployments.shared.contracts import AudioOptions, PreparedAudio, SpeechOptions, SpooledBlob, Ticket
 from deployments.shared.errors import AudioTooLongError, AudioTooSlowError, StageHungError
 from deployments.shared.frames import SAMPLE_RATE
 from deployments.shared.memory.slab import Slab, SlabLayout
@@ -53,9 +53,11 @@ class Bench:
         upload = SpooledBlob(str(write_upload(self.spool, silence(seconds))))
         return asyncio.create_task(self.mel.prepare(ticket, upload, SpeechOptions(vad_filter=True, max_window_s=30)))
 
-    def _held_decode(self, file: BinaryIO, limits: AudioLimits, progressed: Callable[[], None]) -> Recording:
+    def _held_decode(
+        self, file: BinaryIO, limits: AudioLimits, progressed: Callable[[], None], options: AudioOptions
+    ) -> Recording:
         self.limits.append(limits.max_seconds)
-        recording = self._decode(file, limits, progressed)
+        recording = self._decode(file, limits, progressed, options)
         if recording.seconds > 60:
             assert self.gate.wait(20)
         return recording

@@ -20,7 +20,7 @@ from deployments.mel.speech import MIN_SPEECH_CHUNKS, SPEECH_THRESHOLD
 from deployments.mel.track_decoding import AudioLimits
 from deployments.mel.voice_detection import CHUNK
 from deployments.mel.windows import MIN_AUDIO, PADDING, find_windows
-from deployments.shared.contracts import SpeechOptions, Window
+from deployments.shared.contracts import SpeechOptions, VoiceOptions, Window
 from deployments.shared.frames import SAMPLE_RATE
 from tests.support.paths import AUDIO
 from tests.support.spoken_clips import pcm_of
@@ -38,8 +38,13 @@ def decoded(path: Path) -> NDArray[np.int16]:
         return decode(file, AudioLimits(3600, 8, 60)).mono
 
 
-def windows_of(pcm: NDArray[np.int16], max_window_s: float = 10.0) -> tuple[Window, ...]:
-    return find_windows(pcm, SpeechOptions(vad_filter=True, max_window_s=max_window_s))
+AS_IT_IS = VoiceOptions()
+
+
+def windows_of(
+    pcm: NDArray[np.int16], max_window_s: float = 10.0, voice: VoiceOptions = AS_IT_IS
+) -> tuple[Window, ...]:
+    return find_windows(pcm, SpeechOptions(vad_filter=True, max_window_s=max_window_s, voice=voice))
 
 
 @pytest.mark.parametrize("amplitude", [0, 1, 30])
@@ -218,13 +223,26 @@ def heard(draw: st.DrawFn) -> NDArray[np.float32]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(probabilities=heard(), max_window_s=st.sampled_from([1.0, 2.5, 10.0, 30.0]), missing=st.integers(0, CHUNK - 1))
-def test_properties_of_windows(probabilities: NDArray[np.float32], max_window_s: float, missing: int) -> None:
+@given(
+    probabilities=heard(),
+    max_window_s=st.sampled_from([1.0, 2.5, 10.0, 30.0]),
+    missing=st.integers(0, CHUNK - 1),
+    silence_s=st.sampled_from([None, 0.0, 0.1, 2.0]),
+    padding_s=st.sampled_from([None, 0.0, 0.3, 2.0]),
+)
+def test_properties_of_windows(
+    probabilities: NDArray[np.float32],
+    max_window_s: float,
+    missing: int,
+    silence_s: float | None,
+    padding_s: float | None,
+) -> None:
     n_samples = max(0, len(probabilities) * CHUNK - missing)
     assume(n_samples > MIN_AUDIO)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(speech, "speech_probabilities", lambda pcm: np.resize(probabilities, -(-len(pcm) // CHUNK)))
-        windows = windows_of(np.zeros(n_samples, np.int16), max_window_s)
+        voice = VoiceOptions(silence_s=silence_s, padding_s=padding_s)
+        windows = windows_of(np.zeros(n_samples, np.int16), max_window_s, voice)
 
     spans = [(window.samples.start, window.samples.stop) for window in windows]
     assert [window.index for window in windows] == list(range(len(windows)))
@@ -241,9 +259,11 @@ def test_properties_of_windows(probabilities: NDArray[np.float32], max_window_s:
             assert covered[chunks[0] * CHUNK : min((chunks[-1] + 1) * CHUNK, n_samples)].all()
 
 
-def spans_of(probabilities: list[float], max_window_s: float, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+def spans_of(
+    probabilities: list[float], max_window_s: float, monkeypatch: pytest.MonkeyPatch, voice: VoiceOptions = AS_IT_IS
+) -> list[tuple[int, int]]:
     monkeypatch.setattr(speech, "speech_probabilities", lambda _: np.array(probabilities, np.float32))
-    windows = windows_of(np.zeros(len(probabilities) * CHUNK, np.int16), max_window_s)
+    windows = windows_of(np.zeros(len(probabilities) * CHUNK, np.int16), max_window_s, voice)
     return [(window.samples.start, window.samples.stop) for window in windows]
 
 
@@ -278,6 +298,45 @@ def test_speech_without_a_pause_is_cut_where_it_is_least_likely(monkeypatch: pyt
     probabilities = [0.9] * 200
     probabilities[100] = 0.55
     assert spans_of(probabilities, 5.0, monkeypatch) == [(0, 101 * CHUNK), (101 * CHUNK, 200 * CHUNK)]
+
+
+def test_a_client_may_say_how_likely_speech_is_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    whisper = [*[0.0] * 62, *[0.3] * 62, *[0.0] * 62]
+    assert spans_of(whisper, 10.0, monkeypatch) == []
+    (span,) = spans_of(whisper, 10.0, monkeypatch, VoiceOptions(threshold=0.3))
+    assert span == (62 * CHUNK - PADDING, 124 * CHUNK + PADDING)
+    assert len(spans_of(whisper, 10.0, monkeypatch, VoiceOptions(threshold=0.0))) == 1
+    assert spans_of([0.99] * 62, 10.0, monkeypatch, VoiceOptions(threshold=1.0)) == []
+
+
+def test_a_client_may_say_how_long_a_pause_is_that_ends_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence, pause = [0.9] * 62, [0.0] * 20  # 2 s and 0.64 s
+    halves = [*sentence, *pause, *sentence]
+    monkeypatch.setattr(speech, "speech_probabilities", lambda _: np.array(halves, np.float32))
+
+    def stretches(silence_s: float | None) -> int:
+        (window,) = windows_of(np.zeros(len(halves) * CHUNK, np.int16), 10.0, VoiceOptions(silence_s=silence_s))
+        return len(window.speech or ())
+
+    assert [stretches(silence_s) for silence_s in (None, 0.2, 0.64, 0.7)] == [2, 2, 2, 1]
+
+
+def test_a_client_may_say_how_much_is_kept_before_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence, pause = [0.9] * 62, [0.0] * 124
+    audio = [*pause, *sentence, *pause]
+
+    def kept(padding_s: float) -> int:
+        ((start, end),) = spans_of(audio, 10.0, monkeypatch, VoiceOptions(padding_s=padding_s))
+        assert end == 186 * CHUNK + PADDING
+        return 124 * CHUNK - start
+
+    assert [kept(padding_s) for padding_s in (0.0, 0.3, 2.0)] == [0, 0.3 * SAMPLE_RATE, 2 * SAMPLE_RATE]
+
+
+def test_a_short_noise_gets_no_second_look_where_a_client_says_what_speech_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speech, "_is_a_word", lambda _: True)
+    assert spans_of([0.45] * 20, 10.0, monkeypatch) != []
+    assert spans_of([0.45] * 20, 10.0, monkeypatch, VoiceOptions(threshold=0.5)) == []
 
 
 def test_a_click_is_not_speech(monkeypatch: pytest.MonkeyPatch) -> None:

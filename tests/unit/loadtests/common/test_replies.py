@@ -24,6 +24,7 @@ def stream(*events: dict[str, Any]) -> bytes:
 
 DONE = {"type": "transcript.text.done", "text": "one two"}
 DELTAS = ({"type": "transcript.text.delta", "delta": "one"}, {"type": "transcript.text.delta", "delta": " two"})
+WAITING, END = b": waiting\n\n", b"data: [DONE]\n\n"
 BROKEN_OFF = {"type": "error", "error": {"code": "stage_lost"}}
 
 
@@ -59,7 +60,9 @@ def test_what_an_answer_means(status: int, content: bytes, outcome: Outcome, cod
 @pytest.mark.parametrize(
     ("status", "content", "outcome"),
     [
-        (200, stream(*DELTAS, DONE), "right"),
+        (200, stream(*DELTAS, DONE) + END, "right"),
+        (200, WAITING + stream(DELTAS[0]) + WAITING + stream(DELTAS[1], DONE) + END, "right"),
+        (200, WAITING + END, "malformed"),
         (200, stream(*DELTAS, {**DONE, "text": "one two three"}), "malformed"),
         (200, stream(DELTAS[0], DONE), "malformed"),
         (200, stream(DONE), "malformed"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import openai
 import pytest
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +19,7 @@ from deployments.app import build
 from deployments.commands import keys
 from deployments.ingress.clients.key_file import KeyFile
 from deployments.ingress.http.access import Authentication
+from deployments.ingress.http.body import BoundedBody, UploadPace
 from deployments.ingress.http.routes import CLIENT, OPERATOR, PUBLIC, ROUTES, create_app
 from deployments.ingress.http.state import RequestState, set_state, state_of
 from deployments.ingress.service import TranscriptionService
@@ -150,7 +152,7 @@ class TestKeys:
         async def ask(known: KeyFile | None, path: str, key: str | None) -> None:
             headers = [(name.encode(), value.encode()) for name, value in bearer(key).items()]
             scope: Scope = {"type": "http", "path": path, "method": "GET", "headers": headers}
-            set_state(scope, RequestState("r"))
+            set_state(scope, RequestState("r", BoundedBody(never, Headers(), 0, UploadPace(1.0, 0))))
             await Authentication(endpoint, known, PUBLIC, OPERATOR)(scope, never, ignore)
 
         asyncio.run(ask(KeyFile(site.file), "/v1/models", site.user))

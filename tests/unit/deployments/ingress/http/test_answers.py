@@ -1,6 +1,5 @@
 """What is answered is what is documented, and is written as before."""
 
-import json
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from deployments.ingress.http import answers, operator_answers
 from deployments.ingress.http.answers import JsonAnswer
 from deployments.ingress.http.documentation import ANSWERS, openapi
 from deployments.ingress.http.routes import ROUTES, create_app
-from tests.support.http_service import FILE, BrokenStages, service
+from tests.support.http_service import FILE, BrokenStages, events_of, service
 from tests.support.paths import ROOT
 from tests.support.scripted_stages import ScriptedStages
 
@@ -106,7 +105,7 @@ def test_so_has_an_error(client: TestClient) -> None:
 def test_so_has_each_event_of_a_stream(client: TestClient, form: str, last: JsonAnswer[Any]) -> None:
     fields = {"stream": "true", "response_format": form}
     answer = client.post("/v1/audio/transcriptions", files=FILE, data=fields)
-    events = [json.loads(line.removeprefix("data: ")) for line in answer.text.strip().split("\n\n")]
+    events = events_of(answer.text)
     names = {"transcript.text.delta": answers.TEXT_DELTA.name, "transcript.text.done": last.name}
     assert [names[event["type"]] for event in events] == ["TextDelta"] * 3 + [last.name]
     for event in events:

@@ -15,7 +15,7 @@ from deployments.ingress.scheduling.pipeline import WindowDone
 from deployments.ingress.transcript.placing import place_words
 from deployments.ingress.transcript.segments import split_segments
 from deployments.ingress.transcription import Transcription
-from deployments.shared.contracts import Transcript, Window, Word
+from deployments.shared.contracts import TokenLogprob, Transcript, Window, Word
 from deployments.shared.headers import WARNINGS_HEADER
 from deployments.shared.subtitles import as_srt
 
@@ -25,18 +25,40 @@ DONE = WindowDone(Window(0, 0.0, 3663.0), TRANSCRIPT, "cpu:test")
 TRANSCRIPTION = Transcription(
     "transcribe", 3663.2, "en", [DONE], split_segments([(DONE.window, TRANSCRIPT)]), "cpu:test"
 )
+PLAIN = TranscriptionForm.model_validate({})
 SILENCE = Transcription("transcribe", 2.0, "en", [], [], None)
 
 
 def test_json() -> None:
-    assert as_json(TRANSCRIPTION) == {"text": "Good day. Sit.", "usage": {"type": "duration", "seconds": 3664}}
-    assert as_json(SILENCE)["text"] == ""
+    assert as_json(TRANSCRIPTION, PLAIN) == {"text": "Good day. Sit.", "usage": {"type": "duration", "seconds": 3664}}
+    assert as_json(SILENCE, PLAIN)["text"] == ""
+
+
+@pytest.mark.parametrize("fields", [{"languages": ("en", "de")}, {"model": "gpt-transcribe"}])
+def test_json_names_the_languages_to_those_who_know_that_it_may(fields: dict[str, object]) -> None:
+    form = TranscriptionForm.model_validate(fields)
+    bilingual = replace(TRANSCRIPTION, languages=("en", "de"))
+    assert as_json(bilingual, form)["languages"] == [{"code": "en"}, {"code": "de"}]
+    assert as_json(SILENCE, form)["languages"] == []
+    assert "languages" not in as_json(bilingual, PLAIN)
+    assert as_verbose_json(bilingual, frozenset())["languages"] == [{"code": "en"}, {"code": "de"}]
+
+
+def test_json_has_the_log_probability_of_each_token_where_it_is_asked_for() -> None:
+    tokens = (TokenLogprob(" Größe", -0.25), TokenLogprob(".", -1.5))
+    done = replace(DONE, transcript=replace(TRANSCRIPT, logprobs=tokens))
+    form = TranscriptionForm.model_validate({"include": ("logprobs",)})
+    assert as_json(replace(TRANSCRIPTION, windows=[done]), form)["logprobs"] == [
+        {"token": " Größe", "bytes": list(" Größe".encode()), "logprob": -0.25},
+        {"token": ".", "bytes": [46], "logprob": -1.5},
+    ]
+    assert "logprobs" not in as_json(TRANSCRIPTION, PLAIN)
 
 
 def test_verbose_json_shows_what_was_asked_for() -> None:
     words_only = as_verbose_json(TRANSCRIPTION, frozenset({"word"}))
     assert words_only["segments"] == [], "TypeScript clients iterate over it"
-    assert words_only["words"][0] == {"word": "Good", "start": 0.5, "end": 0.7}
+    assert words_only["words"][0] == {"word": "Good", "start": 0.5, "end": 0.7, "probability": 0.9}
     segments_only = as_verbose_json(TRANSCRIPTION, frozenset({"segment"}))
     assert "words" not in segments_only
     assert [segment["text"] for segment in segments_only["segments"]] == ["Good day.", "Sit."]
@@ -49,7 +71,7 @@ def test_windows_in_scripts_without_spaces_are_joined_without_one() -> None:
         WindowDone(Window(i, i, i + 1), replace(TRANSCRIPT, text=text), "cpu")
         for i, text in enumerate(["今日は", "", "散歩"])
     ]
-    assert as_json(replace(TRANSCRIPTION, windows=windows))["text"] == "今日は散歩"
+    assert as_json(replace(TRANSCRIPTION, windows=windows), PLAIN)["text"] == "今日は散歩"
 
 
 FORMATS = ("json", "text", "srt", "vtt", "verbose_json")

@@ -8,15 +8,17 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from deployments.ingress.form import MAX_HOTWORDS, TranscriptionForm
 from deployments.ingress.http.forms import REJECTED, parse_form, priority_of, timeout_of
 from deployments.ingress.request import Priority
+from deployments.shared.contracts import VoiceOptions
 from deployments.shared.errors import InvalidRequestError, UnsupportedParameterError
 
 AUDIO = UploadFile(io.BytesIO(b"audio"), filename="a.wav")
 
 
 def parse(*fields: tuple[str, str]) -> TranscriptionForm:
-    form, upload = parse_form(FormData([("file", AUDIO), *fields]))
-    assert upload is AUDIO
-    return form
+    received = parse_form(FormData([("file", AUDIO), *fields]))
+    assert received.upload is AUDIO
+    assert received.unknown == ()
+    return received.form
 
 
 def test_nothing_but_a_file_is_enough() -> None:
@@ -27,10 +29,121 @@ def test_nothing_but_a_file_is_enough() -> None:
     assert not form.stream
 
 
-@pytest.mark.parametrize("name", ["timestamp_granularities", "timestamp_granularities[]"])
-def test_granularities_with_and_without_brackets(name: str) -> None:
-    form = parse((name, "word"), (name, "segment"), ("response_format", "verbose_json"))
-    assert form.granularities == {"word", "segment"}
+GRANULARITIES = "timestamp_granularities"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [(GRANULARITIES, "word"), (GRANULARITIES, "segment")],
+        [(f"{GRANULARITIES}[]", "word"), (f"{GRANULARITIES}[]", "segment")],
+        [(f"{GRANULARITIES}[0]", "word"), (f"{GRANULARITIES}[1]", "segment")],
+        [(GRANULARITIES, '["word", "segment"]')],
+        [(f"{GRANULARITIES}[]", '["word"]'), (GRANULARITIES, "segment")],
+        [(GRANULARITIES, "word,segment")],
+        [(GRANULARITIES, " word , segment ")],
+    ],
+)
+def test_granularities_in_every_spelling(fields: list[tuple[str, str]]) -> None:
+    assert parse(*fields, ("response_format", "verbose_json")).granularities == {"word", "segment"}
+
+
+SERVER_VAD = '{"type":"server_vad","threshold":0.6,"prefix_padding_ms":300,"silence_duration_ms":200}'
+MEMBERS = {"type": "server_vad", "threshold": "0.6", "prefix_padding_ms": "300", "silence_duration_ms": "200"}
+
+
+@pytest.mark.parametrize(
+    "fields", [[("chunking_strategy", SERVER_VAD)], [(f"chunking_strategy[{k}]", v) for k, v in MEMBERS.items()]]
+)
+def test_what_counts_as_speech_comes_as_json_and_as_openais_client_sends_it(fields: list[tuple[str, str]]) -> None:
+    strategy = parse(*fields).chunking_strategy
+    assert strategy is not None
+    assert strategy.voice == VoiceOptions(threshold=0.6, silence_s=0.2, padding_s=0.3)
+
+
+@pytest.mark.parametrize("value", ["auto", '{"type": "auto"}', "server_vad", '{"type": "server_vad"}'])
+def test_a_type_alone_leaves_the_voice_detection_as_it_is(value: str) -> None:
+    strategy = parse(("chunking_strategy", value)).chunking_strategy
+    assert strategy is not None
+    assert strategy.voice == VoiceOptions()
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ([("chunking_strategy", "semantic_vad")], "chunking_strategy.type"),
+        ([("chunking_strategy", '{"threshold": 0.5}')], "chunking_strategy.type"),
+        ([("chunking_strategy", '{"type": "server_vad", "threshold": 1.5}')], "chunking_strategy.threshold"),
+        ([("chunking_strategy", '{"type": "server_vad", "threshold": NaN}')], "chunking_strategy.threshold"),
+        ([("chunking_strategy", '{"type": "server_vad", "size": 1}')], "chunking_strategy.size"),
+        ([("chunking_strategy", '{"type": "server_vad"')], "chunking_strategy.type"),
+        (
+            [("chunking_strategy[type]", "server_vad"), ("chunking_strategy[prefix_padding_ms]", "9000")],
+            "chunking_strategy.prefix_padding_ms",
+        ),
+        ([("chunking_strategy[type]", "auto"), ("chunking_strategy[type]", "auto")], "chunking_strategy[type]"),
+        ([("chunking_strategy", "auto"), ("chunking_strategy[type]", "auto")], "chunking_strategy"),
+    ],
+)
+def test_a_bad_strategy_is_rejected_by_the_name_of_its_member(fields: list[tuple[str, str]], named: str) -> None:
+    with pytest.raises(InvalidRequestError) as rejected:
+        parse(*fields)
+    assert rejected.value.param == "chunking_strategy"
+    assert named in rejected.value.message
+
+
+@pytest.mark.parametrize("name", ["include", "include[]", "include[0]"])
+def test_log_probabilities_are_those_of_plain_json(name: str) -> None:
+    assert parse((name, "logprobs")).wants_logprobs
+    assert not parse((name, "logprobs"), ("response_format", "verbose_json")).wants_logprobs
+    assert not parse().wants_logprobs
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("languages[]", "en"), ("languages[]", "de")],
+        [("languages", '["en", "de"]')],
+        [("languages", "en,de")],
+        [("languages[0]", "en"), ("languages[1]", "de")],
+    ],
+)
+def test_hints_of_languages_in_every_spelling(fields: list[tuple[str, str]]) -> None:
+    assert parse(*fields).languages == ("en", "de")
+
+
+@pytest.mark.parametrize("gap", ["", " ", "None", "null", "NULL", "undefined"])
+@pytest.mark.parametrize("name", [*TranscriptionForm.model_fields, *REJECTED, "timestamp_granularities[]"])
+def test_a_field_without_a_value_counts_as_absent(name: str, gap: str) -> None:
+    assert parse((name, gap)) == parse()
+
+
+def test_a_field_without_a_value_is_not_given_twice() -> None:
+    assert parse(("language", ""), ("language", "en")).language == "en"
+
+
+@pytest.mark.parametrize("name", ["auto", "Auto", " AUTO "])
+def test_auto_detects_the_language(name: str) -> None:
+    assert parse(("language", name)).language is None
+
+
+@pytest.mark.parametrize(
+    ("step", "temperature", "expected"),
+    [
+        (None, "0", None),
+        ("0", "0", ()),
+        ("0.2", "0", (0.2, 0.4, 0.6, 0.8, 1.0)),
+        ("0.3", "0", (0.3, 0.6, 0.9)),
+        ("0.4", "0.5", (0.9,)),
+        ("1", "0", (1.0,)),
+        ("0.2", "1", ()),
+    ],
+)
+def test_the_step_of_whisper_cpp_leads_through_temperatures(
+    step: str | None, temperature: str, expected: tuple[float, ...] | None
+) -> None:
+    fields = [("temperature", temperature), *([("temperature_inc", step)] if step else [])]
+    assert parse(*fields).fallback_temperatures == expected
 
 
 def test_words_alone_give_no_segments() -> None:
@@ -54,11 +167,12 @@ def test_segments_are_the_default() -> None:
         ([("beam_size", "0")], "beam_size"),
         ([("beam_size", "100")], "beam_size"),
         ([("priority", "urgent")], "priority"),
-        ([("chunking_strategy", "server_vad")], "chunking_strategy"),
         ([("diarize", "true")], "diarize"),
         ([("enable_diarization", "1")], "enable_diarization"),
         ([("language", "en"), ("language", "de")], "language"),
-        ([("colour", "blue")], "colour"),
+        ([("include[]", "words")], "include"),
+        ([("temperature_inc", "0.1")], "temperature_inc"),
+        ([("temperature_inc", "-1")], "temperature_inc"),
         ([("timestamp_granularities[]", "letter"), ("response_format", "verbose_json")], "timestamp_granularities"),
     ],
 )
@@ -73,16 +187,25 @@ def test_a_bad_value_is_refused_and_named(fields: list[tuple[str, str]], param: 
 @pytest.mark.parametrize(
     "fields",
     [
-        [("timestamp_granularities[]", "word")],
-        [("timestamp_granularities[]", "word"), ("response_format", "json")],
-        [("stream", "true"), ("response_format", "srt")],
         [("beam_size", "5"), ("temperature", "0.5")],
         [("chunking_strategy", "auto"), ("vad_filter", "false")],
+        [("language", "en"), ("languages[]", "de")],
     ],
 )
 def test_contradictions_are_refused(fields: list[tuple[str, str]]) -> None:
     with pytest.raises(InvalidRequestError, match=r"needs|contradicts"):
         parse(*fields)
+
+
+def test_what_means_nothing_here_is_named_once() -> None:
+    fields = [("colour", "blue"), ("colour", "red"), ("user", "ann"), ("size[]", "")]
+    assert parse_form(FormData([("file", AUDIO), *fields])).unknown == ("colour", "user", "size")
+
+
+@pytest.mark.parametrize("response_format", ["srt", "vtt"])
+def test_subtitles_do_not_stream(response_format: str) -> None:
+    assert not parse(("stream", "true"), ("response_format", response_format)).streams
+    assert parse(("stream", "true"), ("response_format", "text")).streams
 
 
 def test_hotwords_come_as_openai_and_as_faster_whisper_send_them() -> None:
@@ -106,7 +229,7 @@ def test_hotwords_are_bounded(fields: list[tuple[str, str]]) -> None:
         parse(*fields)
 
 
-@pytest.mark.parametrize("name", [*REJECTED, "include[]", "known_speaker_names[]"])
+@pytest.mark.parametrize("name", [*REJECTED, "known_speaker_names[]"])
 def test_what_cannot_be_honoured_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(UnsupportedParameterError, match="not supported"):
         parse((name, "x"))

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -19,7 +18,8 @@ from deployments.ingress.request import Priority
 from deployments.ingress.scheduling.breaker import FAILURES, FIRST_PAUSE_S, CircuitBreaker
 from deployments.shared.contracts import EncoderHealth
 from deployments.shared.errors import ServiceUnavailableError, StageTimeoutError
-from tests.support.http_service import FILE, BrokenStages, post, service, wait_for_work, wait_until
+from tests.support.asgi import AUDIO
+from tests.support.http_service import FILE, BrokenStages, events_of, post, service, wait_for_work, wait_until
 from tests.support.scripted_stages import ScriptedStages
 from tests.support.tiny_whisper import make_multilingual_model
 
@@ -96,13 +96,9 @@ def test_a_stopped_service_leaves_nothing_in_shared_memory(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def events_of(answer: Any) -> list[dict[str, Any]]:
-    return [json.loads(line.removeprefix("data: ")) for line in answer.text.strip().split("\n\n")]
-
-
 def test_deltas_say_how_far_they_reach_and_a_verbose_stream_ends_with_the_whole_document(client: TestClient) -> None:
     asked = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
-    *deltas, done = events_of(post(client, stream="true", **asked))
+    *deltas, done = events_of(post(client, stream="true", **asked).text)
     assert [(delta["type"], delta["delta"]) for delta in deltas] == [
         ("transcript.text.delta", "0"),
         ("transcript.text.delta", " 1"),
@@ -114,10 +110,17 @@ def test_deltas_say_how_far_they_reach_and_a_verbose_stream_ends_with_the_whole_
 
 
 def test_a_plain_stream_ends_with_what_openai_sends_and_no_more(client: TestClient) -> None:
-    done = events_of(post(client, stream="true"))[-1]
+    done = events_of(post(client, stream="true").text)[-1]
     assert done == {
         "type": "transcript.text.done", "text": "0 1 2", "usage": {"type": "duration", "seconds": 3},
     }  # fmt: skip
+
+
+def test_the_log_probabilities_of_a_stream_are_in_its_deltas_and_at_its_end(client: TestClient) -> None:
+    *deltas, done = events_of(client.post(AUDIO, files=FILE, data={"stream": "true", "include[]": "logprobs"}).text)
+    expected = [{"token": f" {i}", "bytes": [32, 48 + i], "logprob": -0.5} for i in range(3)]
+    assert [delta["logprobs"] for delta in deltas] == [[token] for token in expected]
+    assert done["logprobs"] == expected
 
 
 def test_an_error_in_the_middle_of_a_stream_is_told_in_the_stream(tmp_path: Path) -> None:
@@ -127,7 +130,7 @@ def test_an_error_in_the_middle_of_a_stream_is_told_in_the_stream(tmp_path: Path
 
     with TestClient(create_app(service(ScriptedStages(3, second_fails), tmp_path))) as client:
         answer = post(client, stream="true")
-    events = events_of(answer)
+    events = [json.loads(line.removeprefix("data: ")) for line in answer.text.strip().split("\n\n")]
     assert answer.status_code == 200
     assert [event["type"] for event in events] == ["transcript.text.delta", "error"]
     assert events[1]["error"]["code"] == "service_unavailable"
@@ -378,8 +381,7 @@ def test_silence_is_in_the_language_asked_for_else_english(
 def test_deltas_joined_are_the_text_in_every_script(multilingual: tuple[TestClient, ScriptedStages]) -> None:
     client, stages = multilingual
     stages.windows, stages.texts = 5, ["天気です。", "散歩", "Good", "", "day 今日は"]
-    lines = post(client, stream="true").text.split("\n\n")
-    events = [json.loads(line.removeprefix("data: ")) for line in lines if line]
+    events = events_of(post(client, stream="true").text)
     assert events[-1]["text"] == "天気です。散歩 Good day 今日は"
     assert "".join(event["delta"] for event in events[:-1]) == events[-1]["text"]
 

@@ -201,9 +201,11 @@ def test_languages_do_not_depend_on_what_is_done_first(
     likeliest: list[tuple[str, float]], delays: list[float], slots: int
 ) -> None:
     class Slow(ScriptedStages):
-        async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+        async def detect_language(
+            self, ticket: Ticket, states: ArrayRef, window: Window, among: tuple[str, ...]
+        ) -> DetectedLanguage:
             await asyncio.sleep(delays[window.index])
-            return await super().detect_language(ticket, states, window)
+            return await super().detect_language(ticket, states, window, among)
 
     def languages(stages: ScriptedStages, slots: int) -> list[tuple[str | None, str | None]]:
         stages.likeliest = dict(enumerate(likeliest))
@@ -224,20 +226,24 @@ def test_windows_are_encoded_while_the_language_of_earlier_ones_is_sought() -> N
                 self.all_encoded.set()
             return await super().encode(ticket, log_mel)
 
-        async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+        async def detect_language(
+            self, ticket: Ticket, states: ArrayRef, window: Window, among: tuple[str, ...]
+        ) -> DetectedLanguage:
             await asyncio.wait_for(self.all_encoded.wait(), 5)
-            return await super().detect_language(ticket, states, window)
+            return await super().detect_language(ticket, states, window, among)
 
     assert asyncio.run(Bench(Patient(4)).texts(detect=True)) == ["0", "1", "2", "3"]
 
 
 def test_a_window_that_fails_leaves_no_doubtful_one_waiting() -> None:
     class Failing(ScriptedStages):
-        async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
+        async def detect_language(
+            self, ticket: Ticket, states: ArrayRef, window: Window, among: tuple[str, ...]
+        ) -> DetectedLanguage:
             if window.index == 2:
                 raise InvalidAudioError("bad")
             await asyncio.sleep(0.001)
-            return await super().detect_language(ticket, states, window)
+            return await super().detect_language(ticket, states, window, among)
 
     async def scenario() -> None:
         bench = Bench(Failing(8, likeliest=dict.fromkeys(range(8), ("de", 0.1))))
@@ -295,8 +301,10 @@ def test_the_rest_of_a_window_alone_keeps_the_language_that_was_found() -> None:
 
 def test_a_rest_in_another_language_is_decoded_in_it_if_that_is_sure() -> None:
     class Changing(ContinuedStages):
-        async def detect_language(self, ticket: Ticket, states: ArrayRef, window: Window) -> DetectedLanguage:
-            await super().detect_language(ticket, states, window)
+        async def detect_language(
+            self, ticket: Ticket, states: ArrayRef, window: Window, among: tuple[str, ...]
+        ) -> DetectedLanguage:
+            await super().detect_language(ticket, states, window, among)
             return DetectedLanguage("en", 0.9 if window.start_s == 0.3 else 0.3, TIMING)
 
     stages = Changing(1, {0.0: 0.3, 0.3: 0.6})

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.ingress.transcript.joining import join_texts, join_transcripts, rest_of, separator
-from deployments.shared.contracts import Transcript, Window, Word
+from deployments.shared.contracts import TokenLogprob, Transcript, Window, Word
 
 TRANSCRIPT = Transcript("One two", (5, 6), "en", 0.9, -0.1, 0.2, 1.1, 0.0, (Word("One", 0.0, 0.5, 0.9),))
 WINDOW = Window(3, 10.0, 40.0, ((10.2, 20.0), (25.0, 39.8)))
@@ -76,3 +76,8 @@ def test_transcripts_of_a_window_become_one() -> None:
 def test_what_is_still_missing_after_the_last_rest_stays_known() -> None:
     parts = [replace(TRANSCRIPT, rest_from_s=18.0), replace(TRANSCRIPT, rest_from_s=30.0)]
     assert join_transcripts(parts).rest_from_s == 30.0
+
+
+def test_log_probabilities_of_a_rest_follow_those_of_its_window() -> None:
+    parts = [replace(TRANSCRIPT, logprobs=(TokenLogprob(f" {i}", -float(i)),)) for i in range(2)]
+    assert [token.logprob for token in join_transcripts(parts).logprobs] == [0.0, -1.0]

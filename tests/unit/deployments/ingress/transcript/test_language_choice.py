@@ -9,7 +9,7 @@ from deployments.ingress.transcript.language_choice import (
     LanguageChoice,
     choose_language,
     is_sure,
-    spoken_language,
+    spoken_languages,
 )
 from deployments.shared.contracts import DetectedLanguage, Transcript, Window
 from tests.support.scripted_stages import TIMING
@@ -47,18 +47,18 @@ def test_the_spoken_language_is_that_of_most_seconds_of_speech_with_a_text() -> 
         done(2, "en", "bye", (20.0, 21.5)),
         done(3, "nn", "", (30.0, 40.0)),
     ]
-    assert spoken_language(windows) == "en"
-    assert spoken_language(windows[:2]) == "de"
+    assert spoken_languages(windows) == ("en", "de")
+    assert spoken_languages(windows[:2]) == ("de", "en")
 
 
 def test_of_two_languages_that_share_the_speech_the_earlier_one_is_told() -> None:
-    assert spoken_language([done(0, "de", "a", (0.0, 1.0)), done(1, "en", "b", (10.0, 11.0))]) == "de"
+    assert spoken_languages([done(0, "de", "a", (0.0, 1.0)), done(1, "en", "b", (10.0, 11.0))]) == ("de", "en")
 
 
 def test_silence_is_in_no_language() -> None:
-    assert spoken_language([done(0, "nn", "")]) is None
-    assert spoken_language([]) is None
+    assert spoken_languages([done(0, "nn", "")]) == ()
+    assert spoken_languages([]) == ()
 
 
 def test_a_text_where_no_speech_was_heard_counts_with_its_window() -> None:
-    assert spoken_language([done(0, "de", "a", (0.0, 1.0)), done(1, "en", "b")]) == "en"
+    assert spoken_languages([done(0, "de", "a", (0.0, 1.0)), done(1, "en", "b")]) == ("en", "de")
