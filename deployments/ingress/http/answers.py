@@ -185,6 +185,16 @@ class VerboseTextDone(TranscriptionVerboseJson):
     type: Literal["transcript.text.done"]
 
 
+class DetectedLanguage(Document):
+    """The answer to `POST /detect-language`."""
+
+    detected_language: str
+    """English name of the language of the first speech."""
+    language_code: str
+    confidence: float
+    """Probability of the language, from 0 to 1; 0 where nobody speaks."""
+
+
 class StreamError(Document, ErrorBody):
     """The last event of `stream=true` where the text could not be completed."""
 
@@ -255,6 +265,7 @@ VERBOSE_TRANSCRIPTION = JsonAnswer(TranscriptionVerboseJson)
 TEXT_DELTA = JsonAnswer(TextDelta)
 TEXT_DONE = JsonAnswer(TextDone)
 VERBOSE_TEXT_DONE = JsonAnswer(VerboseTextDone)
+DETECTED_LANGUAGE = JsonAnswer(DetectedLanguage)
 STREAM_ERROR = JsonAnswer(StreamError)
 JOB = JsonAnswer(Job)
 JOB_LIST = JsonAnswer(JobList)

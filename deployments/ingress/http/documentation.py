@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal, get_args
@@ -14,9 +13,29 @@ from starlette.responses import Response
 
 from deployments.ingress.form import PriorityName, TranscriptionForm
 from deployments.ingress.http import answers, operator_answers
-from deployments.ingress.http.context import REQUEST_ID
+from deployments.ingress.http.door_documents import door_paths
 from deployments.ingress.http.failures import AUDIO_TYPE, DEFAULT_PAGE, MAX_PAGE
 from deployments.ingress.http.forms import REJECTED
+from deployments.ingress.http.openapi_parts import (
+    ERRORS,
+    EVENTS,
+    INTEGER,
+    REF,
+    REQUEST_ID_PARAMETER,
+    STRING,
+    TEXTS,
+    Answer,
+    Json,
+    answers_with,
+    as_json,
+    as_text,
+    error_answers,
+    header,
+    headers,
+    path,
+    query,
+    ref,
+)
 from deployments.shared.headers import (
     DEVICE_HEADER,
     LIMIT_HEADER,
@@ -30,10 +49,6 @@ from deployments.shared.headers import (
     WARNINGS_HEADER,
 )
 
-Json = dict[str, Any]
-Answer = answers.JsonAnswer[Any]
-
-REF = "#/components/schemas/{model}"
 ANSWERS: tuple[Answer, ...] = (
     answers.ERROR,
     answers.TRANSCRIPTION,
@@ -42,6 +57,7 @@ ANSWERS: tuple[Answer, ...] = (
     answers.TEXT_DONE,
     answers.VERBOSE_TEXT_DONE,
     answers.STREAM_ERROR,
+    answers.DETECTED_LANGUAGE,
     answers.JOB,
     answers.JOB_LIST,
     answers.JOB_DELETED,
@@ -60,20 +76,6 @@ ANSWERS: tuple[Answer, ...] = (
     answers.OPENAPI,
 )
 
-ERRORS: dict[str, str] = {
-    "400": "a parameter or the audio is at fault",
-    "401": "no API key, or one that is not known here",
-    "403": "the key is not an operator's",
-    "404": "no such model, job, record or route",
-    "405": "another method is needed",
-    "408": "the upload took too long",
-    "409": "the job has no result, or none yet",
-    "413": "the upload is larger than the limit",
-    "429": "more requests in a minute, or at a time, than one client may send (with `Retry-After`)",
-    "500": "an error nobody foresaw",
-    "503": "overloaded (with `Retry-After`), starting, stopping or broken",
-    "504": "the deadline passed after the work had begun (with `x-should-retry: false`)",
-}
 QUOTA: dict[str, str] = {
     LIMIT_HEADER: "requests a client may send in a minute; these headers are there where the service limits them",
     REMAINING_HEADER: "requests it may send at once now",
@@ -86,18 +88,11 @@ SPELLINGS = (
     "behind their name, as a JSON list, and but for `keywords` with commas between its items; an object as JSON, or as "
     "one field per member, such as `chunking_strategy[threshold]`."
 )
-STRING: Json = {"type": "string"}
-INTEGER: Json = {"type": "integer"}
 FILE: Json = {
     "type": "string",
     "format": "binary",
     "contentMediaType": "application/octet-stream",
     "description": "the audio, with a file name",
-}
-EVENTS: Json = {
-    "description": f"server-sent events: `{answers.TEXT_DELTA.name}` for each part of the text, then "
-    f"`{answers.TEXT_DONE.name}` (or `{answers.VERBOSE_TEXT_DONE.name}`) and `[DONE]`, or "
-    f"`{answers.STREAM_ERROR.name}`; the comment `: waiting` wherever nothing has happened for 10 s",
 }
 PRIORITY: Json = {"type": "string", "enum": list(get_args(PriorityName))}
 TIMEOUT: Json = {"type": "number", "exclusiveMinimum": 0}
@@ -105,13 +100,6 @@ TIMEOUT_MEANING = (
     "the time for this request, up to `max_request_timeout_s` of the service; without it `request_timeout_s`, or "
     "`timeout_per_audio_s` per second of audio where that is more"
 )
-REQUEST_ID_PARAMETER: Json = {
-    "name": REQUEST_ID_HEADER,
-    "in": "header",
-    "required": False,
-    "description": "your name for this request, to find it in the log; sent back",
-    "schema": {"type": "string", "pattern": REQUEST_ID},
-}
 
 
 async def openapi_json(_: Request) -> Response:
@@ -136,27 +124,30 @@ def openapi() -> answers.OpenApiDocument:
         "paths": {
             "/v1/audio/transcriptions": {"post": _audio_operation("transcribe", "Audio to text in its own language")},
             "/v1/audio/translations": {"post": _audio_operation("translate", "Audio to English text")},
-            "/v1/jobs": {"get": _operation("listJobs", "Your jobs, newest first", _json(answers.JOB_LIST))},
+            **door_paths(),
+            "/v1/jobs": {"get": answers_with("listJobs", "Your jobs, newest first", as_json(answers.JOB_LIST))},
             "/v1/jobs/{job}": {
-                "get": _one_job("retrieveJob", "One job: how far it is", _json(answers.JOB)),
+                "get": _one_job("retrieveJob", "One job: how far it is", as_json(answers.JOB)),
                 "delete": _one_job(
                     "deleteJob",
                     "Cancels a job that waits or runs, forgets one that has ended",
-                    _json(answers.JOB, answers.JOB_DELETED),
+                    as_json(answers.JOB, answers.JOB_DELETED),
                 ),
             },
             "/v1/jobs/{job}/result": {"get": _job_result()},
-            "/v1/models": {"get": _operation("listModels", "The models that are served", _json(answers.MODEL_LIST))},
+            "/v1/models": {
+                "get": answers_with("listModels", "The models that are served", as_json(answers.MODEL_LIST))
+            },
             "/v1/models/{model}": {
-                "get": _operation(
-                    "retrieveModel", "One model", _json(answers.MODEL), "404", parameters=[_path("model")]
+                "get": answers_with(
+                    "retrieveModel", "One model", as_json(answers.MODEL), "404", parameters=[path("model")]
                 )
             },
             "/health": {
                 "get": _health("health", "Status at a glance; 503 until the encoder answers", operator_answers.HEALTH)
             },
             "/health/live": {
-                "get": _public(_operation("live", "The process answers", _json(operator_answers.LIVENESS)))
+                "get": _public(answers_with("live", "The process answers", as_json(operator_answers.LIVENESS)))
             },
             "/health/ready": {
                 "get": _public(_health("ready", "Requests will be served; 503 until then", operator_answers.READINESS))
@@ -164,32 +155,36 @@ def openapi() -> answers.OpenApiDocument:
             "/health/pipeline": {
                 "get": _operator(_health("healthPipeline", "Status of each stage", operator_answers.PIPELINE_HEALTH))
             },
-            "/stats": {"get": _operator(_operation("stats", "All statistics", _json(operator_answers.STATISTICS)))},
+            "/stats": {"get": _operator(answers_with("stats", "All statistics", as_json(operator_answers.STATISTICS)))},
             "/stats/pipeline": {
                 "get": _operator(
-                    _operation(
-                        "statsPipeline", "Queue, stages, slots, encoder", _json(operator_answers.PIPELINE_STATISTICS)
+                    answers_with(
+                        "statsPipeline",
+                        "Queue, stages, slots, encoder",
+                        as_json(operator_answers.PIPELINE_STATISTICS),
                     )
                 )
             },
             "/stats/stages": {
                 "get": _operator(
-                    _operation("statsStages", "The three stages", _json(operator_answers.STAGES_STATISTICS))
+                    answers_with("statsStages", "The three stages", as_json(operator_answers.STAGES_STATISTICS))
                 )
             },
             "/metrics": {
                 "get": _operator(
-                    _operation("metrics", "All statistics as Prometheus series", _text(CONTENT_TYPE_PLAIN_0_0_4))
+                    answers_with("metrics", "All statistics as Prometheus series", as_text(CONTENT_TYPE_PLAIN_0_0_4))
                 )
             },
             "/failures": {"get": _operator(_list_failures())},
             "/failures/{failure}": {
                 "get": _operator(
-                    _one_failure("retrieveFailure", "One record of the failure log", _json(operator_answers.FAILURE))
+                    _one_failure("retrieveFailure", "One record of the failure log", as_json(operator_answers.FAILURE))
                 ),
                 "delete": _operator(
                     _one_failure(
-                        "deleteFailure", "Deletes one record, with its audio", _json(operator_answers.FAILURE_DELETED)
+                        "deleteFailure",
+                        "Deletes one record, with its audio",
+                        as_json(operator_answers.FAILURE_DELETED),
                     )
                 ),
             },
@@ -202,8 +197,8 @@ def openapi() -> answers.OpenApiDocument:
                     )
                 )
             },
-            "/openapi.json": {"get": _public(_operation("openapi", "This document", _json(answers.OPENAPI)))},
-            "/docs": {"get": _public(_operation("docs", "This document for people", _text("text/html")))},
+            "/openapi.json": {"get": _public(answers_with("openapi", "This document", as_json(answers.OPENAPI)))},
+            "/docs": {"get": _public(answers_with("docs", "This document for people", as_text("text/html")))},
         },
         "components": {"schemas": _schemas(), "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}}},
     }
@@ -216,52 +211,43 @@ def _audio_operation(operation: str, summary: str) -> Json:
         "summary": summary,
         "description": f"Known parameters of OpenAI's API that are refused with 400: {refused}. {SPELLINGS}",
         "parameters": [
-            _query(
+            query(
                 "async",
                 "true: answer with a job at once; `/v1/jobs` has its progress and result. Without `stream` and "
                 f"`{TIMEOUT_HEADER}`; the priority is low unless one is named",
                 {"type": "boolean", "default": False},
             ),
-            _header(PRIORITY_HEADER, "who gets the next free slot", PRIORITY),
-            _header(TIMEOUT_HEADER, TIMEOUT_MEANING, TIMEOUT),
-            _header(
+            header(PRIORITY_HEADER, "who gets the next free slot", PRIORITY),
+            header(TIMEOUT_HEADER, TIMEOUT_MEANING, TIMEOUT),
+            header(
                 REPLAY_HEADER, "id of the failure that is repeated: one more is not recorded while that one is", STRING
             ),
             REQUEST_ID_PARAMETER,
         ],
         "requestBody": {
             "required": True,
-            "content": {"multipart/form-data": {"schema": _ref(TranscriptionForm.__name__)}},
+            "content": {"multipart/form-data": {"schema": ref(TranscriptionForm.__name__)}},
         },
         "responses": {
             "200": {
                 "description": "the text, in the format asked for",
-                "headers": _headers(SPECIAL_HEADERS),
-                "content": {**_transcriptions(), **_text("text/event-stream", EVENTS)},
+                "headers": headers(SPECIAL_HEADERS),
+                "content": {**TEXTS, **as_text("text/event-stream", EVENTS)},
             },
             "202": {
                 "description": "the job, with `async=true`",
-                "headers": _headers({**QUOTA, LOCATION_HEADER: "path of the job"}),
-                "content": _json(answers.JOB),
+                "headers": headers({**QUOTA, LOCATION_HEADER: "path of the job"}),
+                "content": as_json(answers.JOB),
             },
-            **_errors("400", "401", "404", "408", "413", "429", "500", "503", "504"),
+            **error_answers("400", "401", "404", "408", "413", "429", "500", "503", "504"),
         },
-    }
-
-
-def _operation(operation: str, summary: str, content: Json, *errors: str, parameters: Sequence[Json] = ()) -> Json:
-    return {
-        "operationId": operation,
-        "summary": summary,
-        "parameters": [*parameters, REQUEST_ID_PARAMETER],
-        "responses": {"200": {"description": "as asked", "content": content}, **_errors("400", "401", *errors)},
     }
 
 
 def _health(operation: str, summary: str, answer: Answer) -> Json:
     """Return an operation that answers with the same document where the service is not well."""
-    described = _operation(operation, summary, _json(answer))
-    described["responses"]["503"] = {"description": ERRORS["503"], "content": _json(answer)}
+    described = answers_with(operation, summary, as_json(answer))
+    described["responses"]["503"] = {"description": ERRORS["503"], "content": as_json(answer)}
     return described
 
 
@@ -273,77 +259,34 @@ def _public(operation: Json) -> Json:
 
 def _operator(operation: Json) -> Json:
     """Return the operation as one that needs an operator's key."""
-    return {**operation, "responses": {**operation["responses"], **_errors("403")}}
+    return {**operation, "responses": {**operation["responses"], **error_answers("403")}}
 
 
 def _list_failures() -> Json:
-    return _operation(
+    return answers_with(
         "listFailures",
         "Requests that were accepted and could not be answered, newest first",
-        _json(operator_answers.FAILURE_LIST),
+        as_json(operator_answers.FAILURE_LIST),
         parameters=[
-            _query("limit", f"how many, 1 to {MAX_PAGE}; default {DEFAULT_PAGE}", INTEGER),
-            _query("before", "an id: only what failed before it, for the next page", STRING),
+            query("limit", f"how many, 1 to {MAX_PAGE}; default {DEFAULT_PAGE}", INTEGER),
+            query("before", "an id: only what failed before it, for the next page", STRING),
         ],
     )
 
 
 def _one_failure(operation: str, summary: str, content: Json) -> Json:
-    return _operation(operation, summary, content, "404", parameters=[_path("failure")])
+    return answers_with(operation, summary, content, "404", parameters=[path("failure")])
 
 
 def _one_job(operation: str, summary: str, content: Json) -> Json:
-    return _operation(operation, summary, content, "404", parameters=[_path("job")])
+    return answers_with(operation, summary, content, "404", parameters=[path("job")])
 
 
 def _job_result() -> Json:
     summary = "The answer that the request would have got at once, an error too"
-    described = _one_job("retrieveJobResult", summary, _transcriptions())
-    described["responses"] |= _errors("409", "500", "503", "504")
+    described = _one_job("retrieveJobResult", summary, TEXTS)
+    described["responses"] |= error_answers("409", "500", "503", "504")
     return described
-
-
-def _transcriptions() -> Json:
-    """Return the content of an answer that comes as a whole, in each format."""
-    return {
-        **_json(answers.TRANSCRIPTION, answers.VERBOSE_TRANSCRIPTION),
-        **_text("text/plain"),
-        **_text("application/x-subrip"),
-        **_text("text/vtt"),
-    }
-
-
-def _headers(meanings: Mapping[str, str]) -> Json:
-    return {name: {"description": text, "schema": STRING} for name, text in meanings.items()}
-
-
-def _errors(*statuses: str) -> Json:
-    return {status: {"description": ERRORS[status], "content": _json(answers.ERROR)} for status in statuses}
-
-
-def _header(name: str, description: str, schema: Json) -> Json:
-    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
-
-
-def _query(name: str, description: str, schema: Json) -> Json:
-    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
-
-
-def _path(name: str) -> Json:
-    return {"name": name, "in": "path", "required": True, "schema": STRING}
-
-
-def _json(*alternatives: Answer) -> Json:
-    schemas = [_ref(answer.name) for answer in alternatives]
-    return {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}
-
-
-def _text(media_type: str, schema: Json = STRING) -> Json:
-    return {media_type: {"schema": schema}}
-
-
-def _ref(name: str) -> Json:
-    return {"$ref": REF.format(model=name)}
 
 
 def _schemas() -> Json:

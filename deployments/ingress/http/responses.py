@@ -9,10 +9,21 @@ from deployments.ingress.http import answers
 from deployments.ingress.http.formats import as_json, as_verbose_json
 from deployments.ingress.transcription import Transcription
 from deployments.shared.headers import DEVICE_HEADER, WARNINGS_HEADER
+from deployments.shared.languages import LANGUAGES
 from deployments.shared.subtitles import as_srt, as_vtt
 
 MAX_WARNINGS = 2000
 """Characters of a header: proxies refuse long ones."""
+
+
+def language_response(language: str, probability: float) -> Response:
+    """Return which language is spoken, an ISO code, and how sure the model is, from 0 to 1."""
+    document: answers.DetectedLanguage = {
+        "detected_language": LANGUAGES[language],
+        "language_code": language,
+        "confidence": round(probability, 4),
+    }
+    return answers.DETECTED_LANGUAGE.response(document)
 
 
 def transcription_response(transcription: Transcription, form: TranscriptionForm) -> Response:
@@ -35,6 +46,11 @@ def transcription_response(transcription: Transcription, form: TranscriptionForm
 def _headers(transcription: Transcription) -> dict[str, str]:
     headers = {DEVICE_HEADER: transcription.device} if transcription.device else {}
     if transcription.warnings:
-        words = " ".join(transcription.warnings).encode("ascii", "backslashreplace").decode("ascii")
-        headers[WARNINGS_HEADER] = " ".join(words.split())[:MAX_WARNINGS]
+        headers[WARNINGS_HEADER] = _in_ascii(" ".join(transcription.warnings))[:MAX_WARNINGS]
     return headers
+
+
+def _in_ascii(words: str) -> str:
+    """Return a text as a header can carry it: warnings repeat what clients wrote."""
+    printable = "".join(character if character.isprintable() else " " for character in words)
+    return " ".join(printable.encode("ascii", "backslashreplace").decode("ascii").split())

@@ -6,6 +6,8 @@ from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.http.documentation import openapi
 from deployments.ingress.http.routes import OPERATOR, PUBLIC, ROUTES
 
+LIMITED = ("/v1/audio", "/inference", "/asr", "/detect-language")
+
 
 def test_the_document_is_valid() -> None:
     validate(openapi())
@@ -33,5 +35,5 @@ def test_the_answers_to_a_missing_key_are_documented_where_a_key_is_needed() -> 
         for operation in methods.values():
             assert ("401" in operation["responses"]) == (path not in public)
             assert ("403" in operation["responses"]) == (path in operator)
-            assert ("429" in operation["responses"]) == path.startswith("/v1/audio")
+            assert ("429" in operation["responses"]) == path.startswith(LIMITED)
             assert (operation.get("security") == []) == (path in public)

@@ -79,9 +79,9 @@ FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
 
 @pytest.mark.parametrize("response_format", FORMATS)
 def test_warnings_are_told_in_a_header_of_ascii_and_in_verbose_json(response_format: ResponseFormat) -> None:
-    warned = replace(TRANSCRIPTION, warnings=["There is no sound from 3 to 5 s.", "'größe' is not known\nhere."])
+    warned = replace(TRANSCRIPTION, warnings=["There is no sound from 3 to 5 s.", "'größe\x08' is not known\nhere."])
     response = transcription_response(warned, TranscriptionForm.model_validate({"response_format": response_format}))
-    expected = r"There is no sound from 3 to 5 s. 'gr\xf6\xdfe' is not known here."
+    expected = r"There is no sound from 3 to 5 s. 'gr\xf6\xdfe ' is not known here."
     assert response.headers[WARNINGS_HEADER] == expected
     if response_format == "verbose_json":
         assert json.loads(bytes(response.body))["warnings"] == warned.warnings
