@@ -25,6 +25,7 @@ from deployments.shared.errors import AudioTooLongError, InvalidAudioError
 from deployments.shared.frames import SAMPLE_RATE
 
 ODD_RATE = "The sample rate is not usual for audio. Export it with 16000 Hz."
+ODD_CHANNELS = "The channels of the audio are arranged in an unusual way. Export it as mono."
 CHANGES = "The number of channels changes within the file: leave `channels` out, or export the file again."
 
 SAMPLE_RATES = range(4_000, 384_001)
@@ -141,8 +142,11 @@ class TrackDecoder:
         """
         self._limits.check_length(declared.seconds or 0.0)
         pcm = bytearray()
-        for frame in resampled(self._frames(), self._channels):
-            pcm += memoryview(frame.planes[0])[: 2 * frame.samples * frame.layout.nb_channels]
+        try:
+            for frame in resampled(self._frames(), self._channels):
+                pcm += memoryview(frame.planes[0])[: 2 * frame.samples * frame.layout.nb_channels]
+        except av.FFmpegError as error:
+            raise InvalidAudioError(ODD_CHANNELS, param="file") from error
         self._compare(declared)
         if not pcm and self._seconds:
             pcm = bytearray(2)  # a few samples, which the resampler swallows, are a recording in which nothing is said
@@ -152,7 +156,8 @@ class TrackDecoder:
 
     def _frames(self) -> Iterator[AudioFrame]:
         clock = ByteClock(self._source) if self._container.format.name in CLOCKLESS else None
-        frames = decoded_frames(self._packets(), self._timeline, self._damage, clock)
+        # First of all: what makes frames of silence, or measures channels, trusts their number.
+        frames = self._usual(decoded_frames(self._packets(), self._timeline, self._damage, clock))
         if self._stream.codec_context.name.startswith("pcm_f"):
             frames = finite(frames)
         return self._limited(self._timeline.place(self.meter.measure(frames), self._stream))
@@ -177,9 +182,13 @@ class TrackDecoder:
             if packet.stream.index == self._stream.index:
                 yield cast("Packet[AudioStream]", packet)
 
-    def _limited(self, frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
+    def _usual(self, frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
         for frame in frames:
             self._check(frame)
+            yield frame
+
+    def _limited(self, frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
+        for frame in frames:
             before = int(self._seconds)
             self._seconds += frame.samples / frame.sample_rate
             self._budget.audio_s += frame.samples / frame.sample_rate

@@ -19,7 +19,7 @@ import pytest
 from faster_whisper import decode_audio
 from numpy.typing import NDArray
 
-from deployments.mel import opening
+from deployments.mel import opening, timeline
 from deployments.mel.decoding import decode
 from deployments.mel.track_decoding import AudioLimits
 from deployments.shared.contracts import AudioOptions
@@ -433,6 +433,20 @@ def test_channels_are_limited(max_channels: int, uploads: dict[str, bytes]) -> N
         return
     with pytest.raises(InvalidAudioError, match="more than 1 channel"):
         decoded(uploads["flac stereo 44.1 kHz"], limits)
+
+
+def test_no_silence_is_made_for_a_track_of_too_many_channels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyAV makes planar frames of more than eight channels, and writes beside their memory: the fuzzer's finding."""
+    monkeypatch.setattr(timeline, "_silence", lambda *_: pytest.fail("it was made"))
+    path = folder / "many.mkv"
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=8_000, layout="24 channels")
+        for at in (0, 80_000):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 24 * 800), np.int16), "s16", "24 channels")
+            frame.sample_rate, frame.pts = 8_000, at
+            container.mux(stream.encode(frame))
+    with pytest.raises(InvalidAudioError, match="more than 8 channels"):
+        decoded(path.read_bytes())
 
 
 def test_many_tiny_packets_cannot_keep_a_thread_busy(folder: Path) -> None:
