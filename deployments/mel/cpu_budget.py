@@ -48,9 +48,14 @@ class _Budgeted:
     def __init__(self, budget: CpuBudget, source: BinaryIO) -> None:
         self._budget = budget
         self._source = source
+        self._has_ended = False
 
     def read(self, size: int = -1) -> bytes:
+        if self._has_ended:  # FFmpeg asks again, and PyAV would print a second error
+            return b""
+        self._has_ended = True
         self._budget.check()
+        self._has_ended = False
         return self._source.read(size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

@@ -483,11 +483,14 @@ def test_the_time_to_decode_grows_with_the_audio_and_each_second_is_a_step(uploa
     ],
     ids=["joined waves", "flv", "avi"],
 )
-def test_many_tiny_pieces_cannot_keep_a_thread_busy_before_there_is_a_packet(upload: bytes) -> None:
+def test_many_tiny_pieces_cannot_keep_a_thread_busy_before_there_is_a_packet(
+    upload: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
     began = time.thread_time()
     with pytest.raises(AudioTooSlowError):
         decoded(upload, AudioLimits(max_seconds=600, max_channels=8, max_cpu_s=0.2))
     assert time.thread_time() - began < 1
+    assert capfd.readouterr().err == ""
 
 
 def test_packets_of_other_tracks_take_time_too(folder: Path) -> None:
