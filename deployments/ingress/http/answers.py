@@ -191,8 +191,7 @@ class DetectedLanguage(Document):
     detected_language: str
     """English name of the language of the first speech."""
     language_code: str
-    confidence: float
-    """Probability of the language, from 0 to 1; 0 where nobody speaks."""
+    """Its ISO code."""
 
 
 class StreamError(Document, ErrorBody):

@@ -16,13 +16,9 @@ MAX_WARNINGS = 2000
 """Characters of a header: proxies refuse long ones."""
 
 
-def language_response(language: str, probability: float) -> Response:
-    """Return which language is spoken, an ISO code, and how sure the model is, from 0 to 1."""
-    document: answers.DetectedLanguage = {
-        "detected_language": LANGUAGES[language],
-        "language_code": language,
-        "confidence": round(probability, 4),
-    }
+def language_response(language: str) -> Response:
+    """Return which language is spoken, an ISO code."""
+    document: answers.DetectedLanguage = {"detected_language": LANGUAGES[language], "language_code": language}
     return answers.DETECTED_LANGUAGE.response(document)
 
 

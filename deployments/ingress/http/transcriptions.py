@@ -143,5 +143,5 @@ async def _first_language(events: Events, service: TranscriptionService, request
     async with aclosing(events) as all_events:
         async for event in all_events:
             if isinstance(event, WindowDone):
-                return language_response(event.transcript.language, event.transcript.language_probability)
-    return language_response(answer_language(request, service.model, []), 0.0)
+                return language_response(event.transcript.language)
+    return language_response(answer_language(request, service.model, []))
