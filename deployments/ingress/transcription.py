@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from deployments.ingress.request import Request
-from deployments.ingress.scheduling.pipeline import AudioReady, WindowDone
+from deployments.ingress.scheduling.pipeline import AudioReady, Events, WindowDone
 from deployments.ingress.transcript.joining import join_texts
 from deployments.ingress.transcript.language_choice import spoken_languages
 from deployments.ingress.transcript.segments import Segment, split_segments
 from deployments.ingress.work import answer_language
 from deployments.shared.contracts import Task, Word
 from deployments.shared.model.description import Model
+
+Seen: TypeAlias = Callable[[AudioReady, Sequence[WindowDone]], None]
+"""Told after each event what the audio holds, and which windows are done."""
+
+
+async def collect(events: Events, seen: Seen = lambda _audio, _windows: None) -> tuple[AudioReady, list[WindowDone]]:
+    """Return what the graph finds out about a request, once it is all known."""
+    audio, windows = AudioReady(0.0, ()), list[WindowDone]()
+    async with aclosing(events) as all_events:
+        async for event in all_events:
+            if isinstance(event, AudioReady):
+                audio = event
+            else:
+                windows.append(event)
+            seen(audio, windows)
+    return audio, windows
 
 
 @dataclass(frozen=True, slots=True)

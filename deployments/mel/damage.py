@@ -62,16 +62,14 @@ class Damage:
         if alone:
             found.append(f"A moment of sound is damaged {_list([f'near {at_s:.1f} s' for at_s in alone])}.")
         if self.cut_at is not None:
-            found += cut_off(self.cut_at, self.declared_s, known=True)
+            found.append(cut_off(self.cut_at, self.declared_s))
         return tuple(found)
 
 
-def cut_off(at_s: float, declared_s: float | None, *, known: bool = False) -> tuple[str, ...]:
-    """Return what to tell of a file that ends too early; nothing where it does not declare more, unless it is known."""
-    if declared_s is None and not known:
-        return ()
+def cut_off(at_s: float, declared_s: float | None) -> str:
+    """Return what to tell of a file that ends too early, in one sentence; ``declared_s`` if it says how long it is."""
     of = "" if declared_s is None else f" of {declared_s:.1f} s"
-    return (f"The file is cut off or damaged: its sound ends at {at_s:.1f} s{of}.",)
+    return f"The file is cut off or damaged: its sound ends at {at_s:.1f} s{of}."
 
 
 def decoded_frames(

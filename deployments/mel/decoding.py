@@ -110,7 +110,9 @@ def _read_samples(source: BinaryIO, header: WavHeader, limits: AudioLimits) -> R
     limits.check_length(n_samples / SAMPLE_RATE)
     source.seek(header.offset)
     pcm = np.frombuffer(source.read(2 * n_samples), "<i2")[None]
-    return Recording(pcm, cut_off(n_samples / SAMPLE_RATE, header.declared_s))
+    if header.declared_s is None:
+        return Recording(pcm)
+    return Recording(pcm, (cut_off(n_samples / SAMPLE_RATE, header.declared_s),))
 
 
 def _joined(parts: Sequence[Recording]) -> Recording:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 from starlette.responses import Response
@@ -20,7 +20,7 @@ from deployments.ingress.scheduling.pipeline import AudioReady, WindowDone
 from deployments.ingress.service import TranscriptionService
 from deployments.ingress.telemetry.record import RequestRecord
 from deployments.ingress.time_limit import TimeLimit
-from deployments.ingress.transcription import Transcription
+from deployments.ingress.transcription import Transcription, collect
 from deployments.shared.errors import AmanuensisError
 from deployments.shared.headers import DEVICE_HEADER, WARNINGS_HEADER
 
@@ -81,19 +81,13 @@ async def _transcribe(
     service: TranscriptionService, request: Request, record: RequestRecord, report: Report
 ) -> Transcription:
     service.refuse_if_broken()
-    audio, windows = AudioReady(0.0, ()), list[WindowDone]()
     with service.admission.enter(request.priority, request.time_limit.deadline()) as entry:
-        async with aclosing(service.transcribe(request, record, entry)) as events:
-            async for event in events:
-                if isinstance(event, AudioReady):
-                    audio = event
-                else:
-                    windows.append(event)
-                report(_progress(audio, windows))
+        events = service.transcribe(request, record, entry)
+        audio, windows = await collect(events, lambda audio, done: report(_progress(audio, done)))
     return Transcription.of(request, service.model, audio, windows)
 
 
-def _progress(audio: AudioReady, done: list[WindowDone]) -> JobProgress:
+def _progress(audio: AudioReady, done: Sequence[WindowDone]) -> JobProgress:
     """Return how far a recording is transcribed; behind its last window it is done to its end."""
     is_whole = len(done) == len(audio.windows)
     until_s = audio.duration_s if is_whole else done[-1].window.end_s if done else 0.0

@@ -23,11 +23,11 @@ from deployments.ingress.http.responses import language_response, transcription_
 from deployments.ingress.http.state import RequestState, service_of, state_of
 from deployments.ingress.http.streaming import stream
 from deployments.ingress.request import Request
-from deployments.ingress.scheduling.pipeline import AudioReady, Events, WindowDone
+from deployments.ingress.scheduling.pipeline import Events, WindowDone
 from deployments.ingress.service import TranscriptionService
 from deployments.ingress.telemetry.record import RequestRecord
 from deployments.ingress.time_limit import TimeLimit
-from deployments.ingress.transcription import Transcription
+from deployments.ingress.transcription import Transcription, collect
 from deployments.ingress.work import answer_language
 from deployments.shared.contracts import Task
 from deployments.shared.headers import REPLAY_HEADER
@@ -129,13 +129,7 @@ async def _read(http: HttpRequest, door: Door) -> tuple[Task, ReceivedForm, byte
 
 
 async def _whole_text(events: Events, service: TranscriptionService, request: Request) -> Response:
-    audio, windows = AudioReady(0.0, ()), list[WindowDone]()
-    async with aclosing(events) as all_events:
-        async for event in all_events:
-            if isinstance(event, AudioReady):
-                audio = event
-            else:
-                windows.append(event)
+    audio, windows = await collect(events)
     return transcription_response(Transcription.of(request, service.model, audio, windows), request.form)
 
 
