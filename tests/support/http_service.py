@@ -2,12 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from starlette.testclient import TestClient
 
+from deployments.ingress.http.routes import create_app
 from deployments.ingress.service import TranscriptionService
 from deployments.shared.contracts import EncoderHealth
 from deployments.shared.errors import ServiceUnavailableError
@@ -15,6 +17,7 @@ from deployments.shared.model.description import load_model
 from deployments.shared.settings import Settings
 from tests.support.paths import DEMO_MODEL
 from tests.support.scripted_stages import ScriptedStages
+from tests.support.tiny_whisper import make_multilingual_model
 
 FILE = {"file": ("a.wav", b"never decoded here")}
 
@@ -62,3 +65,12 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def wait_for_work(asked: TranscriptionService) -> None:
     """Until a request has its first slot."""
     wait_until(lambda: bool(asked.admission.in_use))
+
+
+@contextmanager
+def multilingual_client(directory: Path, stages: ScriptedStages) -> Iterator[TestClient]:
+    """A client of an ingress with these stages, whose model knows English, German and Chinese."""
+    model = make_multilingual_model(directory / "model", languages=("en", "de", "zh"))
+    (directory / "shm").mkdir()
+    with TestClient(create_app(service(stages, directory / "shm", model))) as client:
+        yield client

@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from deployments.ingress.http.routes import create_app
 from deployments.shared.contracts import VoiceOptions
 from deployments.shared.headers import WARNINGS_HEADER
-from tests.support.http_service import FILE, post, service
+from tests.support.http_service import FILE, multilingual_client, post
 from tests.support.scripted_stages import ScriptedStages
-from tests.support.tiny_whisper import make_multilingual_model
 
 
 @pytest.fixture
@@ -21,9 +19,7 @@ def stages() -> ScriptedStages:
 
 @pytest.fixture
 def client(tmp_path: Path, stages: ScriptedStages) -> Iterator[TestClient]:
-    model = make_multilingual_model(tmp_path / "model", languages=("en", "de", "zh"))
-    (tmp_path / "shm").mkdir()
-    with TestClient(create_app(service(stages, tmp_path / "shm", model))) as running:
+    with multilingual_client(tmp_path, stages) as running:
         yield running
 
 

@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from deployments.ingress.http.routes import create_app
 from deployments.shared.contracts import BlobRef, PreparedAudio, SpeechOptions, SpooledBlob, Ticket
-from tests.support.http_service import service
+from tests.support.http_service import multilingual_client
 from tests.support.scripted_stages import ScriptedStages
-from tests.support.tiny_whisper import make_multilingual_model
 
 SAMPLES = bytes(range(200)) * 160
 BAZARR = {"language": "de", "output": "srt", "encode": "false", "video_file": "/films/a film.mkv"}
@@ -39,9 +37,7 @@ def stages() -> Uploads:
 
 @pytest.fixture
 def client(tmp_path: Path, stages: Uploads) -> Iterator[TestClient]:
-    model = make_multilingual_model(tmp_path / "model", languages=("en", "de", "zh"))
-    (tmp_path / "shm").mkdir()
-    with TestClient(create_app(service(stages, tmp_path / "shm", model))) as running:
+    with multilingual_client(tmp_path, stages) as running:
         yield running
 
 
