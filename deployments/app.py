@@ -5,6 +5,7 @@
                         +-> MelPreprocessor            audio -> windows of speech -> log-mel
     client <-> Ingress -+-> Encoder, one per device    log-mel -> encoder states
                         +-> Decoder                    encoder states -> text
+                        +-> Diarizer, when asked       audio -> who speaks when
 
 The ingress has a handle of each stage, and takes every window through the three in this order
 (``deployments.ingress.scheduling.pipeline``). The arrays do not pass through it: each stage leaves its output where the
@@ -18,13 +19,15 @@ from typing import Any
 from ray.serve import Application
 
 from deployments.decoder.deployment import Decoder
+from deployments.diarizer.deployment import Diarizer
 from deployments.encoder.deployment import Encoder
 from deployments.ingress.clients.key_file import read_keys
 from deployments.ingress.deployment import INGRESS_MAX_ONGOING, STAGE_HEADROOM, Ingress
 from deployments.mel.deployment import MelPreprocessor
-from deployments.placement import Placement, replicas
+from deployments.placement import Placement, replicas, replicas_on_demand
 from deployments.shared.model.description import Model, load_model
 from deployments.shared.settings import Settings
+from deployments.shared.speaker_models import NO_SPEAKERS
 
 SELF_HEALING = {"health_check_period_s": 1.0, "health_check_timeout_s": 10.0}
 """How soon Serve replaces a replica: a dead one after 2 to 3 s plus its start, instead of 10 to 15 s; one that hangs,
@@ -49,6 +52,7 @@ def build(arguments: dict[str, Any]) -> Application:
         mel(placement, model),
         encoders(placement, model),
         decoder(placement, model),
+        diarizer(placement),
     )
 
 
@@ -80,6 +84,18 @@ def decoder(placement: Placement, model: Model) -> Application:
     return application
 
 
+def diarizer(placement: Placement) -> Application | None:
+    """Bind what tells speakers apart: replicas that start when somebody asks for speakers; None where it is off."""
+    settings = placement.settings
+    if settings.diarization_model == NO_SPEAKERS:
+        return None
+    scaling = replicas_on_demand(
+        settings.max_diarizer_replicas, at_once=settings.diarizer_threads, drain_s=settings.drain_timeout_s
+    )
+    application: Application = Diarizer.options(**_cpu_stage_options(placement, scaling)).bind(settings)
+    return application
+
+
 def decoder_options(placement: Placement) -> dict[str, Any]:
     """Return the options of the third stage's deployment."""
     settings = placement.settings
@@ -93,12 +109,17 @@ def decoder_options(placement: Placement) -> dict[str, Any]:
 
 
 def ingress(
-    placement: Placement, model: Model, mel: Application, encoders: list[Application], decoder: Application
+    placement: Placement,
+    model: Model,
+    mel: Application,
+    encoders: list[Application],
+    decoder: Application,
+    diarizer: Application | None,
 ) -> Application:
     """Bind the HTTP side, which drives the stages."""
     settings = placement.settings
     application: Application = Ingress.options(**ingress_options(placement)).bind(
-        settings, model, mel, encoders, decoder
+        settings, model, mel, encoders, decoder, diarizer
     )
     return application
 

@@ -38,6 +38,9 @@ UPSCALE_DELAY_S = 2.0
 DOWNSCALE_DELAY_S = 30.0
 """Far longer than ``UPSCALE_DELAY_S``: a replica too many costs memory, one too few makes requests wait for a start."""
 
+IDLE_DELAY_S = 600.0
+"""Seconds without a call after which the last replica of what runs on demand goes: its start takes some seconds."""
+
 HandoffKind = Literal["shared_memory", "object_store"]
 
 
@@ -138,13 +141,28 @@ def replicas(fewest: int, most: int, *, at_once: int, drain_s: float) -> dict[st
     draining = {"graceful_shutdown_timeout_s": drain_s}
     if most <= fewest:
         return {"num_replicas": fewest, **draining}
-    scaling = AutoscalingConfig(
+    return {"autoscaling_config": _scaling(fewest, most, at_once, DOWNSCALE_DELAY_S), **draining}
+
+
+def replicas_on_demand(most: int, *, at_once: int, drain_s: float) -> dict[str, Any]:
+    """Return the options of a deployment that has no replica at rest.
+
+    Args:
+        most: replicas under load.
+        at_once: calls that one replica works on at a time.
+        drain_s: seconds that a replica that has to go may take to finish its calls.
+    """
+    scaling = _scaling(0, most, at_once, IDLE_DELAY_S)
+    return {"autoscaling_config": scaling, "graceful_shutdown_timeout_s": drain_s}
+
+
+def _scaling(fewest: int, most: int, at_once: int, downscale_delay_s: float) -> AutoscalingConfig:
+    return AutoscalingConfig(
         min_replicas=fewest,
         max_replicas=most,
         target_ongoing_requests=at_once,
         metrics_interval_s=METRICS_INTERVAL_S,
         look_back_period_s=LOOK_BACK_S,
         upscale_delay_s=UPSCALE_DELAY_S,
-        downscale_delay_s=DOWNSCALE_DELAY_S,
+        downscale_delay_s=downscale_delay_s,
     )
-    return {"autoscaling_config": scaling, **draining}

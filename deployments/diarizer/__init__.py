@@ -1,1 +1,1 @@
-"""Who speaks when: a stage beside the graph, in replicas of its own that start with the first request that asks."""
+"""Who speaks when: the deployment beside the graph, whose replicas start with the first request that asks for it."""

@@ -26,6 +26,9 @@ SAME_CENTRE: Final = 0.5
 SMALL_S: Final = 10.0
 """Seconds of speech below which a group has to be unlike the others: mixtures of two voices lie between them."""
 
+SMALL_SHARE: Final = 0.01
+"""The same, as a part of all speech: in an hour there are more mixtures."""
+
 UNLIKE: Final = 0.25
 """Cosine up to which a small group is a speaker of its own."""
 
@@ -38,7 +41,7 @@ CLEAN_QUANTILE: Final = 0.7
 TIED: Final = 0.3
 """Cosine that it is worth that the model took two pieces of a chunk for one speaker, or for two."""
 
-BLOCK: Final = 1500
+BLOCK: Final = 1000
 """Pieces that are compared each with each: memory grows with the square."""
 
 LEAST_S: Final = 1.0
@@ -157,6 +160,7 @@ def _speakers(centres: Float32, weights: Float64, groups: Int64, fewest: int, mo
     too much like another one. Where there are too few speakers then, those are taken that are least like any.
     """
     seconds = np.bincount(groups, weights)
+    small_s = max(SMALL_S, SMALL_SHARE * float(seconds.sum()))
     kept: list[list[int]] = []
     doubtful: list[tuple[float, int]] = []
     for group in np.argsort(-seconds, kind="stable").tolist():
@@ -164,7 +168,7 @@ def _speakers(centres: Float32, weights: Float64, groups: Int64, fewest: int, mo
         is_full = most is not None and len(kept) >= most
         if likeness > SAME_CENTRE or (is_full and likeness > UNLIKE):
             kept[nearest].append(group)
-        elif is_full or (seconds[group] < SMALL_S and likeness > UNLIKE):
+        elif is_full or (seconds[group] < small_s and likeness > UNLIKE):
             doubtful.append((likeness, group))
         else:
             kept.append([group])

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.diarizer.clustering import find_voices
+from deployments.diarizer.clustering import Voices, find_voices
 from deployments.diarizer.pieces import Piece, cut
 from deployments.diarizer.segmentation import BATCH, CHUNK, FRAME_STEP, Active, chunk_starts, segment
-from deployments.diarizer.turns import Turn, find_turns
+from deployments.diarizer.turns import find_turns
 from deployments.diarizer.voices import Float32, embed
+from deployments.shared.contracts import Turn
 from deployments.shared.frames import SAMPLE_RATE
 
 Progressed = Callable[[], None]
@@ -29,10 +30,22 @@ class Diarization:
     Attributes:
         turns: in order; speakers are numbered in the order in which they begin to speak.
         voices: ``[n_speakers, dimensions]``, the embedding of each speaker, of length 1.
+        levels_db: how loud each speaker is, in decibels below full scale: the median over the pieces of speech.
     """
 
     turns: list[Turn]
     voices: Float32
+    levels_db: list[float]
+
+    def renumbered(self, number: list[int], kept: NDArray[np.int64]) -> Diarization:
+        """Return the diarization in which each speaker has the number given for it.
+
+        Args:
+            number: the new number of each speaker; two who are one have the same.
+            kept: which of the speakers stands for each new number.
+        """
+        turns = [replace(turn, speaker=number[turn.speaker]) for turn in self.turns]
+        return Diarization(turns, self.voices[kept], [self.levels_db[speaker] for speaker in kept])
 
 
 @dataclass(slots=True)
@@ -69,15 +82,20 @@ def diarize(
         progressed()
     embeddings = np.concatenate(heard.embeddings)
     if not heard.pieces:
-        return Diarization([], embeddings)
+        return Diarization([], embeddings, [])
     voices = find_voices(heard.pieces, embeddings, fewest, most)
     progressed()
     turns = find_turns(starts, heard.chunks, heard.pieces, voices.labels, len(pcm) / SAMPLE_RATE)
-    return _in_order(turns, voices.centres)
+    levels_db = np.array([piece.level_db for piece in heard.pieces])
+    return _in_order(turns, voices, levels_db)
 
 
-def _in_order(turns: list[Turn], centres: Float32) -> Diarization:
+def _in_order(turns: list[Turn], voices: Voices, levels_db: NDArray[np.float64]) -> Diarization:
     """Return the diarization with its speakers numbered as they begin to speak; who never does is left out."""
     speakers = list(dict.fromkeys(turn.speaker for turn in turns))
     number = {speaker: index for index, speaker in enumerate(speakers)}
-    return Diarization([replace(turn, speaker=number[turn.speaker]) for turn in turns], centres[speakers])
+    return Diarization(
+        [replace(turn, speaker=number[turn.speaker]) for turn in turns],
+        voices.centres[speakers],
+        [float(np.median(levels_db[voices.labels == speaker])) for speaker in speakers],
+    )

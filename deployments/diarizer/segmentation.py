@@ -32,7 +32,7 @@ after it."""
 SPEAKERS: Final = 3
 """Of one chunk, at most."""
 
-BATCH: Final = 8
+BATCH: Final = 4
 
 Active = NDArray[np.bool_]
 """``[FRAMES, SPEAKERS]``: who speaks in each frame of a chunk."""
@@ -47,11 +47,10 @@ def chunk_starts(n_samples: int) -> range:
 
 def segment(chunks: list[NDArray[np.int16]]) -> Iterator[Active]:
     """Yield who speaks in each of the chunks; silence fills up one that is shorter than ten seconds."""
-    model = _model(BATCH) if len(chunks) > 1 else _model(1)
     rows = np.zeros((len(chunks), 1, CHUNK), np.float32)
     for row, chunk in zip(rows, chunks, strict=True):
         np.multiply(chunk, np.float32(1 / 32768), out=row[0, : len(chunk)])
-    yield from _speakers_of_class()[model(rows).argmax(axis=-1)]
+    yield from _speakers_of_class()[_model()(rows).argmax(axis=-1)]
 
 
 @functools.cache
@@ -62,5 +61,5 @@ def _speakers_of_class() -> NDArray[np.bool_]:
 
 
 @functools.cache
-def _model(batch: int) -> SmallModel:
-    return SmallModel("segmentation", (batch, 1, CHUNK))
+def _model() -> SmallModel:
+    return SmallModel("segmentation", (BATCH, 1, CHUNK))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deployments.diarizer.pieces import Piece, runs
 from deployments.diarizer.segmentation import FRAME_S, FRAMES, Active
+from deployments.shared.contracts import Turn
 
 PAUSE_S: Final = 1.5
 """A pause up to this long, in which nobody else speaks, does not end a turn."""
@@ -19,21 +20,6 @@ MARGIN_S: Final = 0.15
 
 AT_ONCE: Final = 2
 """Speakers at the same moment, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One speaker speaks: from when to when, in seconds from the start of the recording.
-
-    Attributes:
-        speaker: number of the speaker.
-        level_db: mean power of the speaker's voice, in decibels below full scale.
-    """
-
-    start_s: float
-    end_s: float
-    speaker: int
-    level_db: float
 
 
 def find_turns(
@@ -50,9 +36,8 @@ def find_turns(
     found, labels = np.unique(labels, return_inverse=True)
     speakers = len(found)
     speaking = _speaking(starts, chunks, pieces, labels, speakers)
-    levels = _levels(pieces, labels, speakers)
     turns = [
-        Turn(begin * FRAME_S, end * FRAME_S, int(found[speaker]), levels[speaker])
+        Turn(begin * FRAME_S, end * FRAME_S, int(found[speaker]))
         for speaker in range(speakers)
         for begin, end in _without_pauses(speaking, speaker)
     ]
@@ -95,12 +80,6 @@ def _without_pauses(speaking: NDArray[np.bool_], speaker: int) -> list[tuple[int
         else:
             joined.append((begin, end))
     return joined
-
-
-def _levels(pieces: list[Piece], labels: NDArray[np.int64], speakers: int) -> list[float]:
-    """Return how loud each speaker is: the median over the pieces."""
-    levels = np.array([piece.level_db for piece in pieces])
-    return [float(np.median(levels[labels == speaker])) for speaker in range(speakers)]
 
 
 def _widened(turns: list[Turn], seconds: float) -> list[Turn]:

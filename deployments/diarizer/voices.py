@@ -35,7 +35,7 @@ def embed(features: list[Float32]) -> Float32:
     if not features:
         return np.empty((0, len(_average_voice())), np.float32)
     rows = np.stack([_of_one_length(each) for each in features])
-    embeddings = _model(1 if len(rows) == 1 else BATCH)(rows)
+    embeddings = _model()(rows)
     return unit(unit(embeddings) - _average_voice())
 
 
@@ -66,5 +66,5 @@ def _average_voice() -> Float32:
 
 
 @functools.cache
-def _model(batch: int) -> SmallModel:
-    return SmallModel("embedding", (batch, PIECE_FRAMES, BANKS))
+def _model() -> SmallModel:
+    return SmallModel("embedding", (BATCH, PIECE_FRAMES, BANKS))

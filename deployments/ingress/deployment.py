@@ -34,9 +34,10 @@ class Ingress:
         mel: DeploymentHandle,
         encoders: Sequence[DeploymentHandle],
         decoder: DeploymentHandle,
+        diarizer: DeploymentHandle | None,
     ) -> None:
         shared_memory = settings.handoff == "shared_memory"
-        stages = ServeStages(mel, encoders, decoder, by_reference=not shared_memory)
+        stages = ServeStages(mel, encoders, decoder, diarizer, by_reference=not shared_memory)
         self._service = TranscriptionService(settings, model, stages, shared_memory=shared_memory)
         if model.notice:
             logger.warning("%s", model.notice)

@@ -10,31 +10,30 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from deployments.ingress.chunking import AnyStrategy
+from deployments.ingress.voice_references import data_of
 from deployments.shared.headers import PRIORITY_HEADER
 
-ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json"]
+ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
 Granularity = Literal["word", "segment"]
-Extra = Literal["logprobs"]
+Extra = Literal["logprobs", "speaker_embeddings"]
 PriorityName = Literal["high", "normal", "low"]
 
 MAX_NAME = 256  # characters, of a model or a language: errors repeat it
 MAX_LANGUAGES = 100
 MAX_HOTWORDS = 2000  # characters: the model takes a few hundred tokens
 MAX_URL = 2048  # characters
-STREAMABLE = frozenset({"json", "text", "verbose_json"})
+STREAMABLE = frozenset({"json", "text", "verbose_json", "diarized_json"})
+WITH_SPEAKERS = frozenset({"verbose_json", "diarized_json"})
+"""Formats with room for embeddings."""
+
+MAX_SPEAKERS = 100
+MAX_KNOWN_SPEAKERS = 16
 ROUNDING = 1e-6
 NAMES_LANGUAGES = "gpt-transcribe"
 """The model of OpenAI whose answers name the languages of the speech."""
 
 LEAST_TEMPERATURE_STEP = 0.2
 """Whisper's own. Each step may load the model once more, so that no more than five are allowed."""
-
-
-def reject_speakers(value: object) -> object:
-    """Accept every spelling of false."""
-    if str(value).lower() in {"false", "0", "no", "off", ""}:
-        return False
-    raise ValueError("speakers are not told apart by this version; leave it out or send false")
 
 
 def detect_if_auto(value: object) -> object:
@@ -49,7 +48,10 @@ def require_temperature_step(value: float) -> float:
     return value
 
 
-NoSpeakers = Annotated[Literal[False], BeforeValidator(reject_speakers)]
+def require_data_url(value: str) -> str:
+    """Reject what is no recording in a data URL."""
+    data_of(value)
+    return value
 
 
 class TranscriptionForm(BaseModel):
@@ -79,7 +81,10 @@ class TranscriptionForm(BaseModel):
         (), description="what `response_format=verbose_json` shows; default: `segment`; also as `word,segment`"
     )
     include: tuple[Extra, ...] = Field(
-        (), description="`logprobs`: the log probability of each token; needs `response_format=json`"
+        (),
+        description="`logprobs`: the log probability of each token; needs `response_format=json`. "
+        "`speaker_embeddings`: what each voice sounds like, 192 numbers; needs speakers, and "
+        "`response_format=verbose_json` or `diarized_json`",
     )
     stream: bool = Field(
         False,
@@ -122,13 +127,35 @@ class TranscriptionForm(BaseModel):
         f"this step, {LEAST_TEMPERATURE_STEP:g} at least; 0: at no other temperature; default: as configured",
     )
     priority: PriorityName | None = Field(None, description=f"overrides the header `{PRIORITY_HEADER}`")
-    diarize: NoSpeakers = Field(False, description="only false: speakers are not told apart by this version")
-    enable_diarization: NoSpeakers = Field(False, description="the same as `diarize`")
+    diarize: bool = Field(
+        False,
+        description="tell speakers apart and name them `A`, `B`, ... in the order in which they begin to speak; "
+        "`response_format=diarized_json` does it too",
+    )
+    enable_diarization: bool = Field(False, description="the same as `diarize`")
+    min_speakers: int | None = Field(None, ge=1, le=MAX_SPEAKERS, description="so many speakers at least")
+    max_speakers: int | None = Field(None, ge=1, le=MAX_SPEAKERS, description="so many speakers at most")
+    known_speaker_names: tuple[Annotated[str, Field(min_length=1, max_length=MAX_NAME)], ...] = Field(
+        (), max_length=MAX_KNOWN_SPEAKERS, description="names of people who may speak"
+    )
+    known_speaker_references: tuple[Annotated[str, AfterValidator(require_data_url)], ...] = Field(
+        (),
+        max_length=MAX_KNOWN_SPEAKERS,
+        description="for each name 2 to 10 s of that voice alone, as a data URL or a file; nothing is kept of it",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.streams and self.channels == "separate":
             raise ValueError("stream=true needs channels=mix: separate channels are put in order at the end")
+        if self.asks_for_diarization and self.channels == "separate":
+            raise ValueError("diarize contradicts channels=separate, where each channel is a speaker")
+        if (self.min_speakers or 1) > (self.max_speakers or MAX_SPEAKERS):
+            raise ValueError("min_speakers must not exceed max_speakers")
+        if len(self.known_speaker_names) != len(self.known_speaker_references):
+            raise ValueError("known_speaker_references must hold one recording for each of known_speaker_names")
+        if len(set(self.known_speaker_names)) < len(self.known_speaker_names):
+            raise ValueError("known_speaker_names has a name twice; send one recording per person")
         if self.language is not None and self.languages:
             raise ValueError("languages contradicts language: send the one that is spoken, or those that it may be")
         if self.beam_size and self.temperature:
@@ -144,6 +171,26 @@ class TranscriptionForm(BaseModel):
         """``keywords`` and ``hotwords`` in one, separated by commas; None where there is no word."""
         words = (word.strip() for word in (*self.keywords, self.hotwords or ""))
         return ", ".join(word for word in words if word) or None
+
+    @property
+    def asks_for_diarization(self) -> bool:
+        """Whether speakers are to be told apart by their voices, whatever the format."""
+        return self.diarize or self.enable_diarization
+
+    @property
+    def needs_diarizer(self) -> bool:
+        """Whether speakers are told apart by their voices; separate channels are speakers already."""
+        return self.channels == "mix" and (self.asks_for_diarization or self.response_format == "diarized_json")
+
+    @property
+    def names_speakers(self) -> bool:
+        """Whether the answer says who speaks."""
+        return self.channels == "separate" or self.needs_diarizer
+
+    @property
+    def wants_embeddings(self) -> bool:
+        """Whether the answer has the embeddings of the speakers' voices."""
+        return "speaker_embeddings" in self.include and self.needs_diarizer and self.response_format in WITH_SPEAKERS
 
     @property
     def streams(self) -> bool:
@@ -178,4 +225,4 @@ class TranscriptionForm(BaseModel):
     @property
     def needs_word_times(self) -> bool:
         """Subtitles and segments are cut at sentence ends, which only word times can place; so is who speaks."""
-        return self.channels == "separate" or self.response_format in {"srt", "vtt", "verbose_json"}
+        return self.names_speakers or self.response_format in {"srt", "vtt", "verbose_json"}

@@ -11,6 +11,7 @@ from pathlib import Path
 from deployments.ingress.encoder_watch import EncoderWatch
 from deployments.ingress.failures.log import FailureLog, state_directory
 from deployments.ingress.failures.recorder import FailureRecorder
+from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.jobs.callback import Callbacks
 from deployments.ingress.jobs.runner import JobRunner
 from deployments.ingress.jobs.store import JobStore
@@ -25,14 +26,21 @@ from deployments.ingress.telemetry.record import RequestRecord
 from deployments.ingress.telemetry.sinks import Sinks
 from deployments.ingress.telemetry.statistics import Statistics
 from deployments.ingress.uploads import Uploads
-from deployments.ingress.work import Work, decode_options, speech_options
-from deployments.shared.contracts import DecodeOptions, EncoderHealth, Stages
-from deployments.shared.errors import ConfigurationError, InvalidAudioError, ModelNotFoundError
+from deployments.ingress.voice_references import data_of
+from deployments.ingress.work import SpeakerWork, Work, decode_options, speech_options
+from deployments.shared.contracts import BlobRef, DecodeOptions, EncoderHealth, Stages
+from deployments.shared.errors import (
+    ConfigurationError,
+    InvalidAudioError,
+    ModelNotFoundError,
+    SpeakersUnavailableError,
+)
 from deployments.shared.memory.directory import SLAB, create_directory
 from deployments.shared.memory.slab import Slab, SlabLayout
 from deployments.shared.memory.spool import pcm_bytes
 from deployments.shared.model.description import Model
 from deployments.shared.settings import Settings
+from deployments.shared.speaker_models import NO_SPEAKERS
 
 DRAIN_POLL_S = 0.05
 DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
@@ -107,6 +115,8 @@ class TranscriptionService:
             InvalidRequestError: the model cannot do what was asked.
         """
         self.require_model(request.form.model)
+        if request.form.needs_diarizer and self.settings.diarization_model == NO_SPEAKERS:
+            raise SpeakersUnavailableError.switched_off()
         return decode_options(request, self.model, self.settings.beam_size)
 
     async def transcribe(self, request: Request, record: RequestRecord, entry: Entry) -> Events:
@@ -125,6 +135,8 @@ class TranscriptionService:
                         yield event
             finally:
                 self._uploads.discard(work.upload, len(request.audio) + pcm_bytes(record.audio_s))
+                for _, recording in work.speakers.known if work.speakers else ():
+                    self._uploads.discard(recording, 0)
         finally:
             self.statistics.pending_responses -= 1
 
@@ -229,7 +241,24 @@ class TranscriptionService:
         if not request.audio:
             raise InvalidAudioError.empty_file()
         upload = await self._uploads.store(request.audio)
-        return Work(upload, speech_options(request, self.model), decode, detect_language=decode.language is None)
+        try:
+            speakers = await self._speaker_work(request.form) if request.form.needs_diarizer else None
+        except BaseException:
+            self._uploads.discard(upload, len(request.audio))
+            raise
+        speech, detect = speech_options(request, self.model), decode.language is None
+        return Work(upload, speech, decode, detect_language=detect, speakers=speakers)
+
+    async def _speaker_work(self, form: TranscriptionForm) -> SpeakerWork:
+        known: list[tuple[str, BlobRef]] = []
+        try:
+            for name, reference in zip(form.known_speaker_names, form.known_speaker_references, strict=True):
+                known.append((name, await self._uploads.store(data_of(reference))))
+        except BaseException:
+            for _, recording in known:
+                self._uploads.discard(recording, 0)
+            raise
+        return SpeakerWork(form.min_speakers, form.max_speakers, tuple(known), form.wants_embeddings)
 
 
 def _failure_recorder(settings: Settings) -> FailureRecorder:
@@ -249,4 +278,6 @@ def _failure_directory(settings: Settings) -> Path:
 
 
 def _budgets(settings: Settings) -> Budgets:
-    return Budgets(settings.mel_budget_s, settings.encoder_budget_s, settings.decoder_budget_s)
+    return Budgets(
+        settings.mel_budget_s, settings.encoder_budget_s, settings.decoder_budget_s, settings.diarizer_budget_s
+    )

@@ -25,18 +25,36 @@ ENGLISH = "en"
 
 
 @dataclass(frozen=True, slots=True)
+class SpeakerWork:
+    """How speakers are told apart.
+
+    Attributes:
+        fewest, most: speakers that there are; None where the client does not say.
+        known: names of people, and where a recording of each one's voice lies.
+        embeddings: whether the speakers' embeddings are wanted.
+    """
+
+    fewest: int | None
+    most: int | None
+    known: tuple[tuple[str, BlobRef], ...]
+    embeddings: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """The options of the stages.
 
     Attributes:
         upload: where the uploaded file lies.
         detect_language: nobody named the language; see ``deployments.ingress.transcript.language_choice``.
+        speakers: how they are told apart; None where nobody asked.
     """
 
     upload: BlobRef
     speech: SpeechOptions
     decode: DecodeOptions
     detect_language: bool
+    speakers: SpeakerWork | None = None
 
 
 def speech_options(request: Request, model: Model) -> SpeechOptions:

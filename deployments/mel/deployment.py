@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from ray import serve
 
 from deployments.mel.decoding import decode
-from deployments.mel.lanes import Lanes
 from deployments.mel.log_mel import log_mel
 from deployments.mel.track_decoding import AudioLimits
 from deployments.mel.windows import find_windows, windows_of_channels
 from deployments.shared.contracts import (
     Area,
     ArrayRef,
+    AudioOptions,
     BlobRef,
+    DecodedVoice,
     PreparedAudio,
     SpeechOptions,
     StageProgress,
@@ -27,8 +28,9 @@ from deployments.shared.contracts import (
     WindowMel,
 )
 from deployments.shared.cpu_priority import give_way_to_ingress
-from deployments.shared.errors import AudioTooLongError, AudioTooSlowError
+from deployments.shared.errors import AudioTooLongError, AudioTooSlowError, InvalidAudioError
 from deployments.shared.frames import N_FRAMES, SAMPLE_RATE, frames_for
+from deployments.shared.lanes import Lanes
 from deployments.shared.memory.handoff import Handoff, load_pcm, open_upload
 from deployments.shared.model.description import Model
 from deployments.shared.replica_name import replica_name
@@ -47,6 +49,12 @@ It then starts again among the long ones. That costs a thirtieth of the decoding
 believed about its length.
 """
 
+LEAST_VOICE_S, MOST_VOICE_S = 2.0, 10.0
+VOICE_LENGTH = f"{LEAST_VOICE_S:g} to {MOST_VOICE_S:g} s of speech by one person"
+
+ENCODER_PADDING_S = 0.2
+"""What audio formats add at the ends of a recording."""
+
 LISTENING_PER_SECOND = 0.02
 """Seconds that the voice detection may take per second of audio; on an idle core it takes a twentieth of that."""
 
@@ -62,6 +70,7 @@ class MelPreprocessor:
         give_way_to_ingress()
         self._limits = AudioLimits(settings.max_audio_s, settings.max_channels, MAX_CPU_S)
         self._short = replace(self._limits, max_seconds=min(SHORT_S, settings.max_audio_s))
+        self._voices = replace(self._limits, max_seconds=MOST_VOICE_S + ENCODER_PADDING_S)
         self._n_mels = model.dimensions.n_mels
         self._buckets = model.frame_buckets
         self._handoff = Handoff()
@@ -96,6 +105,15 @@ class MelPreprocessor:
         asked = time.monotonic()
         return await self._lanes(lambda: self._later(ticket, pcm, window, asked), ticket.priority)
 
+    async def decode_voice(self, ticket: Ticket, recording: BlobRef) -> DecodedVoice:
+        """Decode a recording of one voice.
+
+        Raises:
+            InvalidAudioError, AudioTooLongError: the recording is at fault.
+        """
+        asked = time.monotonic()
+        return await self._lanes(lambda: self._voice(ticket, recording, asked), ticket.priority)
+
     async def progress(self) -> StageProgress:
         """Return whether the work of this replica makes progress."""
         return self._watch.progress()
@@ -129,6 +147,17 @@ class MelPreprocessor:
         with self._watch.work():
             log_mel = self._write(ticket, load_pcm(pcm, window.samples), self._buckets_for(window))
         return WindowMel(log_mel, self._timing(began - asked, began))
+
+    def _voice(self, ticket: Ticket, recording: BlobRef, asked: float) -> DecodedVoice:
+        began = time.monotonic()
+        self._handoff.check_ticket(ticket)
+        with self._watch.work() as work, open_upload(recording) as file:
+            decoded = decode(file, self._voices, work.progressed, AudioOptions())
+        if decoded.seconds < LEAST_VOICE_S:
+            raise InvalidAudioError(f"The recording has {decoded.seconds:.1f} s; send {VOICE_LENGTH}")
+        pcm = decoded.pcm.reshape(-1)
+        kept = self._handoff.store_pcm(ticket, recording, pcm)
+        return DecodedVoice(kept, len(pcm), self._timing(began - asked, began))
 
     def _buckets_for(self, window: Window) -> tuple[int, ...]:
         return (N_FRAMES,) if window.in_full else self._buckets

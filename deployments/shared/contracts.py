@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Task = Literal["transcribe", "translate"]
 
-StageName = Literal["mel", "encoder", "decoder"]
+StageName = Literal["mel", "encoder", "decoder", "diarizer"]
 
 
 class Area(enum.StrEnum):
@@ -72,16 +72,21 @@ def shared_now(slab: str | None) -> float:
     return time.time() if slab is None else time.monotonic()
 
 
+NO_SLOT = -1
+"""The slot of a ticket whose call works on no slot."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """The part of every stage call that says for whom it is, where its arrays live, and when it comes too late.
 
     Attributes:
         request_id: the request's id in the ``x-request-id`` header.
-        slot: the slot granted by admission.
+        slot: the slot granted by admission; ``NO_SLOT`` where none is needed.
         generation: generation of the slot at that moment; any other value found there later is a violation.
         deadline: absolute, in seconds of the clock that ``shared_now`` reads.
-        slab: path of the slab on the ingress's node; None when arrays travel through the object store.
+        slab: path of the slab on the ingress's node; None when arrays travel through the object store, or there is no
+            slot.
         priority: 0 is served first; see ``deployments.shared.urgency``.
     """
 
@@ -232,6 +237,66 @@ class DecodeOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class VoiceSample:
+    """A recording of one person's voice, decoded.
+
+    Attributes:
+        name: of the person.
+        pcm: 16 kHz mono int16.
+        samples: how many.
+    """
+
+    name: str
+    pcm: BlobRef
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerOptions:
+    """How speakers are told apart.
+
+    Attributes:
+        fewest, most: speakers that there are; None where nobody knows.
+        known: voices that may be among them.
+        embeddings: whether the speakers' embeddings are wanted.
+    """
+
+    fewest: int | None = None
+    most: int | None = None
+    known: tuple[VoiceSample, ...] = ()
+    embeddings: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One speaker speaks.
+
+    Attributes:
+        start_s, end_s: seconds from the start of the recording.
+        speaker: number of the speaker, in the order in which they begin to speak.
+    """
+
+    start_s: float
+    end_s: float
+    speaker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One of the people who speak.
+
+    Attributes:
+        name: of the known voice that it is; None for a stranger.
+        level_db: mean power of the voice, in decibels below full scale.
+        embedding: what the voice sounds like, of length 1; empty unless it is wanted.
+    """
+
+    name: str | None
+    level_db: float
+    embedding: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Word:
     """One word with its times in seconds from the start of the audio and its probability in [0, 1]."""
 
@@ -314,6 +379,24 @@ class PreparedAudio:
     timing: StageTiming
     warnings: tuple[str, ...] = ()
     channels: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedVoice:
+    """A recording of one voice, decoded: 16 kHz mono int16."""
+
+    pcm: BlobRef
+    samples: int
+    timing: StageTiming
+
+
+@dataclass(frozen=True, slots=True)
+class Diarized:
+    """Who speaks when in a recording: the turns in order, those of two who speak at the same time overlap."""
+
+    speakers: tuple[Speaker, ...]
+    turns: tuple[Turn, ...]
+    timing: StageTiming
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +489,14 @@ class Stages(Protocol):
         """Generate the text of one window."""
         ...
 
+    async def decode_voice(self, ticket: Ticket, recording: BlobRef) -> DecodedVoice:
+        """Decode a recording of one voice, which lasts some seconds."""
+        ...
+
+    async def diarize(self, ticket: Ticket, pcm: BlobRef, samples: int, options: SpeakerOptions) -> Diarized:
+        """Find out who speaks when in decoded audio of so many samples."""
+        ...
+
     async def encoder_health(self) -> EncoderHealth:
         """Return what the encoder says about its device: proof that it answers."""
         ...
@@ -419,5 +510,14 @@ class Stages(Protocol):
         ...
 
 
-StageResult = TypeVar("StageResult", PreparedAudio, WindowMel, EncodedWindow, DetectedLanguage, DecodedWindow)
+StageResult = TypeVar(
+    "StageResult",
+    PreparedAudio,
+    WindowMel,
+    EncodedWindow,
+    DetectedLanguage,
+    DecodedWindow,
+    DecodedVoice,
+    Diarized,
+)
 """What a stage call returns; each has the ``timing`` of the call."""

@@ -86,12 +86,6 @@ class InvalidRequestError(AmanuensisError):
     status, type, code = 400, "invalid_request_error", "invalid_request"
 
 
-class UnsupportedParameterError(InvalidRequestError):
-    """The request uses a parameter of the OpenAI API that this service knows but cannot honour."""
-
-    code = "unsupported_parameter"
-
-
 class InvalidAudioError(InvalidRequestError):
     """The file cannot be decoded, or holds no usable audio."""
 
@@ -129,6 +123,47 @@ class UnsupportedLanguageError(InvalidRequestError):
     def cannot_translate(cls) -> Self:
         """Say that the model knows only English."""
         return cls("The model is English-only and cannot translate", param="model")
+
+
+class SpeakersUnavailableError(InvalidRequestError):
+    """Speakers cannot be told apart by this service, or not in this recording."""
+
+    code = "speakers_unavailable"
+
+    @classmethod
+    def switched_off(cls) -> Self:
+        """Say that nobody configured what tells speakers apart."""
+        return cls(
+            "Speakers are not told apart here: diarization_model is off. Leave diarize out, or ask the operator.",
+            param="diarize",
+        )
+
+    @classmethod
+    def not_installed(cls, model: str, error: Exception) -> Self:
+        """Say what the configured model needs."""
+        return cls(
+            f"Speakers cannot be told apart here: diarization_model={model} needs WhisperX, which cannot be imported "
+            f"({error}). The operator may install it with `pip install whisperx`, or set diarization_model=built-in.",
+            param="diarize",
+        )
+
+    @classmethod
+    def not_loadable(cls, model: str, error: Exception) -> Self:
+        """Say that the configured model cannot be loaded, and what may help."""
+        return cls(
+            f"Speakers cannot be told apart here: the pipeline {model} cannot be loaded ({type(error).__name__}). The "
+            "operator may accept its conditions on the hub and set HF_TOKEN, name its directory here, or set "
+            "diarization_model=built-in.",
+            param="diarize",
+        )
+
+    @classmethod
+    def no_voice(cls) -> Self:
+        """Say that a reference holds no speech."""
+        return cls(
+            "There is no voice in one of the known_speaker_references; send 2 to 10 s of speech by one person.",
+            param="known_speaker_references",
+        )
 
 
 class TimeoutTooShortError(InvalidRequestError):

@@ -39,6 +39,7 @@ from deployments.shared.setting_values import (
     Positive,
     Seconds,
 )
+from deployments.shared.speaker_models import BUILT_IN_SPEAKERS
 from deployments.shared.spelling import unknown
 from deployments.shared.web_names import CallbackHost, HostName, Origin
 
@@ -86,6 +87,7 @@ LIVE: Final = frozenset(
         "mel_budget_s",
         "encoder_budget_s",
         "decoder_budget_s",
+        "diarizer_budget_s",
     }
 )
 """What a running service can change: ``user_config`` of the deployment ``Ingress``."""
@@ -161,6 +163,11 @@ class Settings(BaseSettings):
     align_language: str = Field("en", description="ISO code of the language that `align_model` knows")
 
     # Text
+    diarization_model: NameOrDirectory = Field(
+        BUILT_IN_SPEAKERS,
+        description="what tells speakers apart (`diarize`): `built-in`, `off`, or the hub id or directory of a "
+        "pyannote pipeline, such as `pyannote/speaker-diarization-community-1`, which needs `hf_token`",
+    )
     compute_type: Literal["auto", "default", "int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"] = Field(
         "int8", description="CTranslate2's arithmetic in the decoder"
     )
@@ -228,6 +235,16 @@ class Settings(BaseSettings):
         description="upper limit to which Decoder replicas are added under load; 0: never add one",
     )
     decoder_batch_size: Positive = Field(DECODER_BATCH, description="most windows in one batch of a Decoder")
+    max_diarizer_replicas: Positive = Field(
+        1,
+        description="upper limit of Diarizer replicas; the first one starts with the first request that asks for "
+        "speakers, and goes when there was none for a while",
+    )
+    diarizer_threads: Positive = Field(
+        2,
+        description="recordings that one Diarizer replica works on at the same time; with two or more, one thread is "
+        "reserved for short ones",
+    )
 
     # Queue and slots
     enable_pipeline: bool = Field(True, description="`false` is sequential mode: the same graph with one slot")
@@ -266,6 +283,9 @@ class Settings(BaseSettings):
     decoder_budget_s: Seconds = Field(
         15.0,
         description="a Decoder that has work and finishes nothing for this long hangs; longer if the model is slow",
+    )
+    diarizer_budget_s: Seconds = Field(
+        30.0, description="a Diarizer that has work and finishes nothing for this long hangs"
     )
     drain_timeout_s: Seconds = Field(
         60.0, description="longest time that a service which stops waits for the requests it has accepted"

@@ -110,9 +110,9 @@ def test_silence_is_no_error_and_no_text(service: str) -> None:
         ({"response_format": "xml"}, 400, "invalid_request", "response_format"),
         ({"temperature": "hot"}, 400, "invalid_request", "temperature"),
         ({"temperature": "7"}, 400, "invalid_request", "temperature"),
-        ({"diarize": "true"}, 400, "invalid_request", "diarize"),
+        ({"diarize": "perhaps"}, 400, "invalid_request", "diarize"),
         ({"include[]": "words"}, 400, "invalid_request", "include"),
-        ({"min_speakers": "2"}, 400, "unsupported_parameter", "min_speakers"),
+        ({"min_speakers": "3", "max_speakers": "2"}, 400, "invalid_request", "min_speakers"),
     ],
 )
 def test_a_bad_parameter(service: str, fields: dict[str, str], status: int, code: str, mentions: str) -> None:

@@ -14,12 +14,15 @@ from deployments.shared.contracts import (
     Area,
     ArrayRef,
     BlobRef,
+    DecodedVoice,
     DecodedWindow,
     DecodeOptions,
     DetectedLanguage,
+    Diarized,
     EncodedWindow,
     EncoderHealth,
     PreparedAudio,
+    SpeakerOptions,
     SpeechOptions,
     StageName,
     StageProgress,
@@ -116,6 +119,14 @@ class HostileStages:
         # What is missing is another number, so that the arrays of a window and of its rest must not be confused.
         transcript = Transcript(text, (1,), "en", 1.0, -0.1, 0.0, 1.0, 0.0, rest_from_s=rest_from_s)
         return DecodedWindow(transcript, TIMING)
+
+    async def decode_voice(self, ticket: Ticket, recording: BlobRef) -> DecodedVoice:
+        del ticket, recording
+        raise AssertionError("nobody asks for speakers here")
+
+    async def diarize(self, ticket: Ticket, pcm: BlobRef, samples: int, options: SpeakerOptions) -> Diarized:
+        del ticket, pcm, samples, options
+        raise AssertionError("nobody asks for speakers here")
 
     async def encoder_health(self) -> EncoderHealth:
         return EncoderHealth(TIMING.device, "healthy")

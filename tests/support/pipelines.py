@@ -38,9 +38,11 @@ def make_work(upload: BlobRef = UPLOAD, *, detect: bool = False) -> Work:
 def make_pipeline(
     stages: Stages, admission: Admission, statistics: Statistics, budgets_s: Sequence[float], **options: Any
 ) -> Pipeline:
-    """Return a pipeline whose stages have these budgets: mel, encoder, decoder."""
+    """Return a pipeline whose stages have these budgets: mel, encoder, decoder; the diarizer has that of the last."""
     defaults: dict[str, Any] = {"max_windows_in_flight": 4, "slab_path": None}
-    return Pipeline(Graph(stages, statistics, Budgets(*budgets_s)), admission, **(defaults | options))
+    mel_s, encoder_s, decoder_s = budgets_s
+    budgets = Budgets(mel_s, encoder_s, decoder_s, decoder_s)
+    return Pipeline(Graph(stages, statistics, budgets), admission, **(defaults | options))
 
 
 def run(pipeline: Pipeline, entry: Entry, request: Request, work: Work | None = None) -> Events:

@@ -8,13 +8,17 @@ from deployments.shared.contracts import (
     Area,
     ArrayRef,
     BlobRef,
+    DecodedVoice,
     DecodedWindow,
     DecodeOptions,
     DetectedLanguage,
+    Diarized,
     EncodedWindow,
     EncoderHealth,
     PreparedAudio,
     SlotArray,
+    Speaker,
+    SpeakerOptions,
     SpeechOptions,
     SpooledBlob,
     StageName,
@@ -23,6 +27,7 @@ from deployments.shared.contracts import (
     Ticket,
     TokenLogprob,
     Transcript,
+    Turn,
     Window,
     WindowMel,
 )
@@ -50,6 +55,9 @@ class ScriptedStages:
         languages: that each window was decoded in, in the order of the calls.
         speech: options of the latest preparation.
         options: of each window's latest decoding.
+        voices: recordings of known voices that were decoded.
+        speaker_options: of the latest diarization.
+        diarizing: runs before speakers are told apart.
         replica_counts: how many replicas of each stage answer.
     """
 
@@ -64,6 +72,9 @@ class ScriptedStages:
     speech: SpeechOptions = field(init=False)
     options: dict[int, DecodeOptions] = field(default_factory=dict)
     priorities: list[int] = field(default_factory=list)
+    voices: list[BlobRef] = field(default_factory=list)
+    speaker_options: SpeakerOptions = field(default_factory=SpeakerOptions)
+    diarizing: Callable[[int], Awaitable[None]] = at_once
     replica_counts: dict[StageName, int] = field(default_factory=lambda: {"mel": 1, "encoder": 1, "decoder": 1})
     running: int = 0
     most_running: int = 0
@@ -109,6 +120,21 @@ class ScriptedStages:
         language = options.language or "de"
         transcript = Transcript(text, (1,), language, 1.0, -0.1, 0.0, 1.0, 0.0, logprobs=logprobs)
         return DecodedWindow(transcript, TIMING)
+
+    async def decode_voice(self, ticket: Ticket, recording: BlobRef) -> DecodedVoice:
+        del ticket
+        self.voices.append(recording)
+        return DecodedVoice(PCM, 48_000, TIMING)
+
+    async def diarize(self, ticket: Ticket, pcm: BlobRef, samples: int, options: SpeakerOptions) -> Diarized:
+        """Let two speakers take turns of one window each; the first of them are those who are known."""
+        del ticket, pcm, samples
+        self.speaker_options = options
+        await self.diarizing(0)
+        names = [*(voice.name for voice in options.known), None, None]
+        embedding = (1.0, 0.0) if options.embeddings else ()
+        turns = tuple(Turn(float(index), index + 1.0, index % 2) for index in range(self.windows))
+        return Diarized(tuple(Speaker(name, -20.0, embedding) for name in names[:2]), turns, TIMING)
 
     async def encoder_health(self) -> EncoderHealth:
         return EncoderHealth(TIMING.device, "healthy")

@@ -17,8 +17,8 @@ from deployments.shared.errors import AmanuensisError
 
 ID = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{8}")
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
-USER_TEXT = frozenset({"hotwords", "keywords", "prompt"})
-"""Parameters in which clients write about the audio."""
+USER_DATA = frozenset({"hotwords", "keywords", "prompt", "known_speaker_names", "known_speaker_references"})
+"""Parameters in which clients write about the audio, or send voices."""
 
 
 class Failure(BaseModel):
@@ -73,7 +73,7 @@ class Failure(BaseModel):
 
     def without_user_data(self) -> Failure:
         """Return the same record as it is kept when the audio is not."""
-        parameters = {name: value for name, value in self.parameters.items() if name not in USER_TEXT}
+        parameters = {name: value for name, value in self.parameters.items() if name not in USER_DATA}
         return self.model_copy(update={"audio_kept": False, "parameters": parameters})
 
 

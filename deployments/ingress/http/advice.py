@@ -31,7 +31,14 @@ def advice(form: TranscriptionForm, unknown_fields: Iterable[str], service: Tran
             f"timestamp_granularities changes nothing in response_format={form.response_format}; "
             "send response_format=verbose_json."
         )
-    if form.include and not form.wants_logprobs:
+    if "speaker_embeddings" in form.include and not form.wants_embeddings:
+        yield (
+            "include[]=speaker_embeddings changes nothing here; send diarize=true and response_format=verbose_json, or "
+            "response_format=diarized_json."
+        )
+    if (form.min_speakers or form.max_speakers or form.known_speaker_names) and not form.needs_diarizer:
+        yield "min_speakers, max_speakers and known_speaker_names change nothing without diarize=true."
+    if "logprobs" in form.include and not form.wants_logprobs:
         yield (
             f"include[]=logprobs changes nothing in response_format={form.response_format}; send response_format=json, "
             "or response_format=verbose_json with timestamp_granularities[]=word for the probability of each word."

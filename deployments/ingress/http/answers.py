@@ -109,7 +109,9 @@ class TranscriptionSegment(Document):
     no_speech_prob: float
     """Probability that the window holds no speech."""
     speaker: NotRequired[str]
-    """Who speaks: with `channels=separate` the number of the channel, from 1."""
+    """Who speaks: with `diarize` a known name or a capital letter, with `channels=separate` the channel's number."""
+    also_speaking: NotRequired[list[str]]
+    """Who else speaks at the same time."""
 
 
 class TranscriptionWord(Document):
@@ -147,6 +149,42 @@ class TranscriptionVerboseJson(Document):
     """There if `timestamp_granularities` has `word`."""
     warnings: list[str]
     """What you should know of this answer, such as audio that could not be read; empty where all is well."""
+    speakers: NotRequired[list[str]]
+    """With `diarize`: all who speak, in the order in which they begin."""
+    speaker_embeddings: NotRequired[dict[str, list[float]]]
+    """There if `include[]` has `speaker_embeddings`: what each voice sounds like, a vector of length 1."""
+
+
+class DiarizedSegment(Document):
+    """What one speaker says; the event `transcript.text.segment` is the same."""
+
+    type: Literal["transcript.text.segment"]
+    id: str
+    start: float
+    """Where the segment begins, from the start of the audio."""
+    end: float
+    """Where it ends."""
+    text: str
+    speaker: str
+    """A known name, or a capital letter in the order in which speakers begin; with `channels=separate` the channel."""
+    also_speaking: NotRequired[list[str]]
+    """Who else speaks at the same time."""
+
+
+class TranscriptionDiarizedJson(Document):
+    """The answer to `response_format=diarized_json`."""
+
+    task: Task
+    duration: float
+    """Length of the audio."""
+    text: str
+    """The whole text."""
+    segments: list[DiarizedSegment]
+    usage: Usage
+    warnings: list[str]
+    """What you should know of this answer; empty where all is well."""
+    speaker_embeddings: NotRequired[dict[str, list[float]]]
+    """There if `include[]` has `speaker_embeddings`: what each voice sounds like, a vector of length 1."""
 
 
 class TextDelta(Document):
@@ -261,6 +299,8 @@ class OpenApiDocument(Document):
 ERROR = JsonAnswer(Error)
 TRANSCRIPTION = JsonAnswer(TranscriptionJson)
 VERBOSE_TRANSCRIPTION = JsonAnswer(TranscriptionVerboseJson)
+DIARIZED_TRANSCRIPTION = JsonAnswer(TranscriptionDiarizedJson)
+DIARIZED_SEGMENT = JsonAnswer(DiarizedSegment)
 TEXT_DELTA = JsonAnswer(TextDelta)
 TEXT_DONE = JsonAnswer(TextDone)
 VERBOSE_TEXT_DONE = JsonAnswer(VerboseTextDone)

@@ -15,7 +15,6 @@ from deployments.ingress.form import PriorityName, TranscriptionForm
 from deployments.ingress.http import answers, operator_answers
 from deployments.ingress.http.door_documents import door_paths
 from deployments.ingress.http.failures import AUDIO_TYPE, DEFAULT_PAGE, MAX_PAGE
-from deployments.ingress.http.forms import REJECTED
 from deployments.ingress.http.openapi_parts import (
     ERRORS,
     EVENTS,
@@ -53,6 +52,8 @@ ANSWERS: tuple[Answer, ...] = (
     answers.ERROR,
     answers.TRANSCRIPTION,
     answers.VERBOSE_TRANSCRIPTION,
+    answers.DIARIZED_TRANSCRIPTION,
+    answers.DIARIZED_SEGMENT,
     answers.TEXT_DELTA,
     answers.TEXT_DONE,
     answers.VERBOSE_TEXT_DONE,
@@ -205,11 +206,10 @@ def openapi() -> answers.OpenApiDocument:
 
 
 def _audio_operation(operation: str, summary: str) -> Json:
-    refused = "; ".join(f"`{name}` ({reason})" for name, reason in REJECTED.items())
     return {
         "operationId": operation,
         "summary": summary,
-        "description": f"Known parameters of OpenAI's API that are refused with 400: {refused}. {SPELLINGS}",
+        "description": SPELLINGS,
         "parameters": [
             query(
                 "async",

@@ -9,7 +9,16 @@ from typing import Any, Final
 
 from deployments.shared.errors import InvalidRequestError
 
-LIST_FIELDS: Final = frozenset({"include", "keywords", "languages", "timestamp_granularities"})
+LIST_FIELDS: Final = frozenset(
+    {
+        "include",
+        "keywords",
+        "known_speaker_names",
+        "known_speaker_references",
+        "languages",
+        "timestamp_granularities",
+    }
+)
 
 SPLIT_AT_COMMAS: Final = frozenset({"include", "languages", "timestamp_granularities"})
 """Lists whose items are single words."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-from deployments.ingress.form import Granularity, TranscriptionForm
+from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.http import answers
 from deployments.ingress.scheduling.pipeline import WindowDone
 from deployments.ingress.transcript.segments import Segment
 from deployments.ingress.transcription import Transcription
 from deployments.shared.contracts import Word
 from deployments.shared.languages import LANGUAGES
+
+FIRST_SPEAKER: Final = "A"
+"""Who speaks where speech was transcribed and no voice was found in it."""
 
 
 def as_json(transcription: Transcription, form: TranscriptionForm) -> answers.TranscriptionJson:
@@ -40,9 +44,37 @@ def usage(duration_s: float) -> answers.Usage:
     return {"type": "duration", "seconds": int(-(-duration_s // 1))}
 
 
-def as_verbose_json(
-    transcription: Transcription, granularities: frozenset[Granularity]
-) -> answers.TranscriptionVerboseJson:
+def as_diarized_json(transcription: Transcription, form: TranscriptionForm) -> answers.TranscriptionDiarizedJson:
+    """OpenAI's ``TranscriptionDiarized``: each segment is by one speaker."""
+    document: answers.TranscriptionDiarizedJson = {
+        "task": transcription.task,
+        "duration": round(transcription.duration_s, 3),
+        "text": transcription.text,
+        "segments": [diarized_segment(segment) for segment in transcription.segments],
+        "usage": usage(transcription.duration_s),
+        "warnings": list(transcription.warnings),
+    }
+    if form.wants_embeddings and transcription.speakers is not None:
+        document["speaker_embeddings"] = transcription.speakers.embeddings
+    return document
+
+
+def diarized_segment(segment: Segment) -> answers.DiarizedSegment:
+    """OpenAI's ``TranscriptionDiarizedSegment``; a voice that nobody told apart has the first letter."""
+    document: answers.DiarizedSegment = {
+        "type": "transcript.text.segment",
+        "id": f"seg_{segment.id}",
+        "start": round(segment.start_s, 3),
+        "end": round(segment.end_s, 3),
+        "text": segment.text,
+        "speaker": segment.speaker or FIRST_SPEAKER,
+    }
+    if segment.also_speaking:
+        document["also_speaking"] = list(segment.also_speaking)
+    return document
+
+
+def as_verbose_json(transcription: Transcription, form: TranscriptionForm) -> answers.TranscriptionVerboseJson:
     """OpenAI's ``TranscriptionVerbose``, and the device that encoded. Segments nobody asked for are an empty list."""
     document: answers.TranscriptionVerboseJson = {
         "task": transcription.task,
@@ -55,9 +87,13 @@ def as_verbose_json(
         "device": transcription.device,
         "warnings": list(transcription.warnings),
     }
-    if "segment" in granularities:
+    if transcription.speakers is not None:
+        document["speakers"] = list(transcription.speakers.labels)
+    if form.wants_embeddings and transcription.speakers is not None:
+        document["speaker_embeddings"] = transcription.speakers.embeddings
+    if "segment" in form.granularities:
         document["segments"] = [_segment(segment) for segment in transcription.segments]
-    if "word" in granularities:
+    if "word" in form.granularities:
         document["words"] = [_word(word, speaker) for word, speaker in transcription.words]
     return document
 
@@ -89,4 +125,6 @@ def _segment(segment: Segment) -> answers.TranscriptionSegment:
     }
     if segment.speaker:
         document["speaker"] = segment.speaker
+    if segment.also_speaking:
+        document["also_speaking"] = list(segment.also_speaking)
     return document

@@ -10,9 +10,10 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, Headers, UploadFile
 
 from deployments.ingress.form import TranscriptionForm
-from deployments.ingress.http.fields import field_name, is_absent, read_fields
+from deployments.ingress.http.fields import field_name, read_fields
 from deployments.ingress.request import Priority
-from deployments.shared.errors import InvalidRequestError, UnsupportedParameterError
+from deployments.ingress.voice_references import data_url
+from deployments.shared.errors import InvalidRequestError
 from deployments.shared.headers import PRIORITY_HEADER, TIMEOUT_HEADER
 
 # It describes each malformed body, and what nobody configures a logger for ends on stderr: lines that strangers write.
@@ -20,13 +21,8 @@ logging.getLogger("python_multipart").setLevel(logging.CRITICAL + 1)
 
 UTF_8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 
-REJECTED: dict[str, str] = {
-    "known_speaker_names": "speakers are not told apart by this version",
-    "known_speaker_references": "speakers are not told apart by this version",
-    "min_speakers": "speakers are not told apart by this version",
-    "max_speakers": "speakers are not told apart by this version",
-}
-"""Known parameters that cannot be honoured, with the reason."""
+REFERENCES = "known_speaker_references"
+"""The field whose values may be files too."""
 
 
 def require_multipart(headers: Headers) -> None:
@@ -60,7 +56,6 @@ def parse_form(form: FormData) -> ReceivedForm:
 
     Raises:
         InvalidRequestError: a field is missing, repeated or out of range; names it.
-        UnsupportedParameterError: a field of the OpenAI API that this service cannot honour.
     """
     fields: list[tuple[str, str]] = []
     upload: UploadFile | None = None
@@ -68,15 +63,15 @@ def parse_form(form: FormData) -> ReceivedForm:
         name = field_name(key)
         if name == "file":
             upload = _only_file(upload, value)
+        elif isinstance(value, UploadFile) and name == REFERENCES:
+            fields.append((name, data_url(value.file.read(), value.content_type or "application/octet-stream")))
         elif isinstance(value, UploadFile):
             raise InvalidRequestError(f"{name} must be a plain field, not a file", param=name)
-        elif name in REJECTED and not is_absent(value):
-            raise UnsupportedParameterError(f"{name} is not supported: {REJECTED[name]}", param=name)
         else:
             fields.append((name, value))
     if upload is None:
         raise InvalidRequestError("The form has no file; send the audio as multipart field `file`", param="file")
-    values, unknown = read_fields(fields, {*TranscriptionForm.model_fields, *REJECTED})
+    values, unknown = read_fields(fields, TranscriptionForm.model_fields)
     return ReceivedForm(_validate(values), upload, unknown)
 
 

@@ -83,8 +83,8 @@ async def _transcribe(
     service.refuse_if_broken()
     with service.admission.enter(request.priority, request.time_limit.deadline()) as entry:
         events = service.transcribe(request, record, entry)
-        audio, windows = await collect(events, lambda audio, done: report(_progress(audio, done)))
-    return Transcription.of(request, service.model, audio, windows)
+        found = await collect(events, lambda audio, done: report(_progress(audio, done)))
+    return Transcription.of(request, service.model, found)
 
 
 def _progress(audio: AudioReady, done: Sequence[WindowDone]) -> JobProgress:

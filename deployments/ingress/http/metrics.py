@@ -68,7 +68,7 @@ def _one(read: Callable[[TranscriptionService], float]) -> Read:
 
 def _each_stage(read: Callable[[StageStatistics], float]) -> Read:
     """Return how a series with the label ``stage`` is read."""
-    return lambda service: {(stage.name,): read(stage) for stage in service.statistics.stages}
+    return lambda service: {(stage.name,): read(stage) for stage in service.statistics.stages_and_diarizer}
 
 
 def _queue_utilization(service: TranscriptionService) -> float:
@@ -82,7 +82,9 @@ def _replicas(service: TranscriptionService) -> Mapping[Labels, float]:
 
 def _each_breaker(read: Callable[[CircuitBreaker], float]) -> Read:
     """Return how a series of the stages' breakers is read."""
-    return lambda service: {(calls.statistics.name,): read(calls.breaker) for calls in service.graph.calls}
+    return lambda service: {
+        (calls.statistics.name,): read(calls.breaker) for calls in (*service.graph.calls, service.graph.diarizer)
+    }
 
 
 def _encoder_health(service: TranscriptionService) -> Mapping[Labels, float]:

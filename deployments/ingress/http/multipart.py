@@ -12,10 +12,16 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from deployments.ingress.form import MAX_KNOWN_SPEAKERS
 from deployments.shared.errors import InvalidRequestError
 
 MAX_FIELDS: Final = 64
 MAX_FIELD_BYTES: Final = 64 * 1024
+MAX_REFERENCE_BYTES: Final = 4 * 2**20
+"""Of a field with a recording in it: ten seconds of stereo at 48 kHz in base64 have 2.6 MB."""
+
+REFERENCE: Final = re.compile(rb"""name="?known_speaker_references\b""")
+MAX_FILES: Final = 1 + MAX_KNOWN_SPEAKERS
 
 PLAIN_NAME: Final = re.compile(rb";\s*filename\s*=", re.IGNORECASE)
 EXTENDED_NAME: Final = re.compile(
@@ -28,9 +34,11 @@ async def multipart_form(http: Request) -> AsyncIterator[FormData]:
     """Read the form of a request, whose files last as long as the context.
 
     Raises:
-        InvalidRequestError: the body is no form, or has too many or too large fields, or two files.
+        InvalidRequestError: the body is no form, or has too many or too large fields, or too many files.
     """
-    parser = _Parser(http.headers, http.stream(), max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+    parser = _Parser(
+        http.headers, http.stream(), max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
+    )
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -45,6 +53,8 @@ class _Parser(MultiPartParser):
     def on_headers_finished(self) -> None:
         part = self._current_part
         part.content_disposition = with_plain_name(part.content_disposition)
+        is_reference = REFERENCE.search(part.content_disposition or b"") is not None
+        self.max_part_size = MAX_REFERENCE_BYTES if is_reference else MAX_FIELD_BYTES
         super().on_headers_finished()
 
 

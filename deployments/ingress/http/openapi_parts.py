@@ -81,7 +81,7 @@ def answers_with(operation: str, summary: str, content: Json, *errors: str, para
 
 
 TEXTS: Json = {
-    **as_json(answers.TRANSCRIPTION, answers.VERBOSE_TRANSCRIPTION),
+    **as_json(answers.TRANSCRIPTION, answers.VERBOSE_TRANSCRIPTION, answers.DIARIZED_TRANSCRIPTION),
     **as_text("text/plain"),
     **as_text("application/x-subrip"),
     **as_text("text/vtt"),
@@ -89,7 +89,8 @@ TEXTS: Json = {
 """An answer that comes as a whole, in each format."""
 
 EVENTS: Json = {
-    "description": f"server-sent events: `{answers.TEXT_DELTA.name}` for each part of the text, then "
+    "description": f"server-sent events: `{answers.TEXT_DELTA.name}` for each part of the text, with "
+    f"`response_format=diarized_json` a `{answers.DIARIZED_SEGMENT.name}` for each segment, then "
     f"`{answers.TEXT_DONE.name}` (or `{answers.VERBOSE_TEXT_DONE.name}`) and `[DONE]`, or "
     f"`{answers.STREAM_ERROR.name}`; the comment `: waiting` wherever nothing has happened for 10 s",
 }

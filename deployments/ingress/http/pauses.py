@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypeAlias
 
 from deployments.ingress.scheduling.pipeline import AudioReady, Events, WindowDone
+from deployments.ingress.scheduling.speakers import SpeakersFound
 
 PERIOD_S = 10.0
 """Seconds without an event that make a pause: proxies cut connections on which nothing came for 60 s, some for 30."""
 
-Event: TypeAlias = AudioReady | WindowDone
+Event: TypeAlias = AudioReady | WindowDone | SpeakersFound
 EventsAndPauses: TypeAlias = AsyncGenerator[Event | None]
 
 

@@ -6,7 +6,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.http import answers
-from deployments.ingress.http.formats import as_json, as_verbose_json
+from deployments.ingress.http.formats import as_diarized_json, as_json, as_verbose_json
 from deployments.ingress.transcription import Transcription
 from deployments.shared.headers import DEVICE_HEADER, WARNINGS_HEADER
 from deployments.shared.languages import LANGUAGES
@@ -29,10 +29,12 @@ def transcription_response(transcription: Transcription, form: TranscriptionForm
         case "json":
             return answers.TRANSCRIPTION.response(as_json(transcription, form), headers=headers)
         case "verbose_json":
-            document = as_verbose_json(transcription, form.granularities)
+            document = as_verbose_json(transcription, form)
             return answers.VERBOSE_TRANSCRIPTION.response(document, headers=headers)
+        case "diarized_json":
+            return answers.DIARIZED_TRANSCRIPTION.response(as_diarized_json(transcription, form), headers=headers)
         case "text":
-            return PlainTextResponse(transcription.text + "\n", headers=headers)
+            return PlainTextResponse(transcription.lines + "\n", headers=headers)
         case "srt":
             return PlainTextResponse(as_srt(transcription.segments), headers=headers, media_type="application/x-subrip")
         case "vtt":

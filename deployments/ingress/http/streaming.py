@@ -6,7 +6,7 @@ While nothing happens there is a comment now and then, so that no proxy takes th
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
@@ -14,16 +14,16 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.http import answers
 from deployments.ingress.http.errors import as_amanuensis_error, note_abandoned, note_failure
-from deployments.ingress.http.formats import as_verbose_json, languages, logprobs, usage
+from deployments.ingress.http.formats import as_verbose_json, diarized_segment, languages, logprobs, usage
 from deployments.ingress.http.pauses import Event, EventsAndPauses, with_pauses
 from deployments.ingress.http.state import service_of
 from deployments.ingress.request import Request
 from deployments.ingress.scheduling.pipeline import AudioReady, Events, WindowDone
 from deployments.ingress.scheduling.queues import Entry
+from deployments.ingress.scheduling.speakers import SpeakersFound
 from deployments.ingress.telemetry.record import RequestRecord
 from deployments.ingress.transcript.joining import separator
-from deployments.ingress.transcription import Transcription
-from deployments.shared.model.description import Model
+from deployments.ingress.transcription import Findings, Transcription
 
 WAITING = b": waiting\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -33,7 +33,7 @@ async def stream(http: HttpRequest, request: Request, record: RequestRecord, ent
     """Wait a while for the audio to be accepted, so that bad audio still gets its own status; then stream."""
     paced = with_pauses(events, _first(http, entry, events))
     first = await anext(paced)
-    if isinstance(first, WindowDone):
+    if isinstance(first, WindowDone | SpeakersFound):
         raise TypeError("the pipeline must say first what the audio holds")
     return _EventStream(http, _server_sent_events(http, request, record, paced, first), paced)
 
@@ -72,21 +72,25 @@ class _EventStream(StreamingResponse):
 async def _server_sent_events(
     http: HttpRequest, request: Request, record: RequestRecord, events: EventsAndPauses, first: AudioReady | None
 ) -> AsyncGenerator[bytes]:
-    service, audio, done, before = service_of(http), first or AudioReady(0.0, ()), list[WindowDone](), ""
+    service, found, before = service_of(http), Findings(), ""
     try:
         if first is None:
             yield WAITING
+        else:
+            found.add(first)
         async for event in events:
             if event is None:
                 yield WAITING
-            elif isinstance(event, AudioReady):
-                audio = event
-            else:
-                done.append(event)
-                if event.transcript.text:
-                    yield _event(_delta(request, before, event, audio.duration_s))
-                    before = event.transcript.text
-        yield _event(_done(request, service.model, audio, done))
+                continue
+            found.add(event)
+            if isinstance(event, WindowDone) and event.transcript.text:
+                yield _event(_delta(request, before, event, found.audio.duration_s))
+                before = event.transcript.text
+        whole = Transcription.of(request, service.model, found)
+        if request.form.response_format == "diarized_json":
+            for segment in whole.segments:
+                yield _event(diarized_segment(segment))
+        yield _event(_done(request, whole))
         service.sinks.answered(record)
         yield DONE
     except Exception as error:  # noqa: BLE001  (the status is sent already; the stream itself must tell)
@@ -110,21 +114,18 @@ def _delta(request: Request, before: str, event: WindowDone, duration_s: float) 
     return document
 
 
-def _done(
-    request: Request, model: Model, audio: AudioReady, done: Sequence[WindowDone]
-) -> answers.TextDone | answers.VerboseTextDone:
-    whole = Transcription.of(request, model, audio, done)
+def _done(request: Request, whole: Transcription) -> answers.TextDone | answers.VerboseTextDone:
     if request.form.response_format == "verbose_json":
-        return {**as_verbose_json(whole, request.form.granularities), "type": "transcript.text.done"}
+        return {**as_verbose_json(whole, request.form), "type": "transcript.text.done"}
     document: answers.TextDone = {
         "type": "transcript.text.done",
         "text": whole.text,
-        "usage": usage(audio.duration_s),
+        "usage": usage(whole.duration_s),
     }
     if request.form.asks_for_languages:
         document["languages"] = languages(whole)
     if request.form.wants_logprobs:
-        document["logprobs"] = logprobs(done)
+        document["logprobs"] = logprobs(whole.windows)
     if whole.warnings:
         document["warnings"] = list(whole.warnings)
     return document

@@ -129,8 +129,7 @@ async def _read(http: HttpRequest, door: Door) -> tuple[Task, ReceivedForm, byte
 
 
 async def _whole_text(events: Events, service: TranscriptionService, request: Request) -> Response:
-    audio, windows = await collect(events)
-    return transcription_response(Transcription.of(request, service.model, audio, windows), request.form)
+    return transcription_response(Transcription.of(request, service.model, await collect(events)), request.form)
 
 
 async def _first_language(events: Events, service: TranscriptionService, request: Request) -> Response:

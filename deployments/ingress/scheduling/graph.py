@@ -18,10 +18,11 @@ class Budgets:
     mel_s: float
     encoder_s: float
     decoder_s: float
+    diarizer_s: float
 
 
 class Graph:
-    """The three stages, which all requests of an ingress share.
+    """The three stages and the diarizer beside them, which all requests of an ingress share.
 
     Attributes:
         stages: what is called.
@@ -39,6 +40,10 @@ class Graph:
             statistics.decoder, budgets.decoder_s, self.retries, partial(stages.progress, "decoder")
         )
 
+        self.diarizer = StageCalls(
+            statistics.diarizer, budgets.diarizer_s, self.retries, partial(stages.progress, "diarizer")
+        )
+
     @property
     def calls(self) -> tuple[StageCalls, StageCalls, StageCalls]:
         """The calls of each stage, in the order in which a request passes them."""
@@ -49,3 +54,4 @@ class Graph:
         self.mel.budget_s = budgets.mel_s
         self.encoder.budget_s = budgets.encoder_s
         self.decoder.budget_s = budgets.decoder_s
+        self.diarizer.budget_s = budgets.diarizer_s

@@ -12,16 +12,19 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.ingress.scheduling.encoder_pool import EncoderPool
 from deployments.ingress.scheduling.replica_count import count_replicas
-from deployments.ingress.scheduling.serve_call import call_stage
+from deployments.ingress.scheduling.serve_call import call_stage, call_stage_until_cancelled
 from deployments.shared.contracts import (
     ArrayRef,
     BlobRef,
+    DecodedVoice,
     DecodedWindow,
     DecodeOptions,
     DetectedLanguage,
+    Diarized,
     EncodedWindow,
     EncoderHealth,
     PreparedAudio,
+    SpeakerOptions,
     SpeechOptions,
     StageName,
     StageProgress,
@@ -30,12 +33,13 @@ from deployments.shared.contracts import (
     Window,
     WindowMel,
 )
+from deployments.shared.errors import SpeakersUnavailableError
 
 V = TypeVar("V")
 
 
 class ServeStages:
-    """Calls to the deployments of the three stages; the encoder has one per device.
+    """Calls to the deployments of the stages; the encoder has one per device, and there may be no diarizer.
 
     References into the object store must be passed by Ray, which counts them; otherwise calls are small and go the
     cheapest way that Serve is configured for.
@@ -46,6 +50,7 @@ class ServeStages:
         mel: DeploymentHandle,
         encoders: Sequence[DeploymentHandle],
         decoder: DeploymentHandle,
+        diarizer: DeploymentHandle | None,
         *,
         by_reference: bool,
     ) -> None:
@@ -54,6 +59,7 @@ class ServeStages:
         self._encoder_deployments = [encoder.options(**options) for encoder in encoders]
         self._encoders = EncoderPool(self._encoder_deployments)
         self._decoder = decoder.options(**options)
+        self._diarizer = None if diarizer is None else diarizer.options(**options)
 
     async def prepare(self, ticket: Ticket, upload: BlobRef, options: SpeechOptions) -> PreparedAudio:
         prepared = await call_stage(self._mel.prepare, PreparedAudio, ticket, upload, options)
@@ -77,6 +83,14 @@ class ServeStages:
     ) -> DecodedWindow:
         return await call_stage(self._decoder.decode, DecodedWindow, ticket, states, window, options, pcm)
 
+    async def decode_voice(self, ticket: Ticket, recording: BlobRef) -> DecodedVoice:
+        voice = await call_stage(self._mel.decode_voice, DecodedVoice, ticket, recording)
+        return replace(voice, pcm=_in_store(voice.pcm))
+
+    async def diarize(self, ticket: Ticket, pcm: BlobRef, samples: int, options: SpeakerOptions) -> Diarized:
+        diarize = self._required_diarizer.diarize
+        return await call_stage_until_cancelled(diarize, Diarized, ticket, pcm, samples, options)
+
     async def encoder_health(self) -> EncoderHealth:
         """Return what the encoders say of their devices: proof that they answer."""
         return await self._encoders.health()
@@ -85,8 +99,16 @@ class ServeStages:
         """Return whether a stage gets on; of several encoders the one that is best off, of other replicas any one."""
         if stage == "encoder":
             return await self._encoders.progress()
+        if stage == "diarizer":
+            return await call_stage(self._required_diarizer.progress, StageProgress)
         handle = self._mel if stage == "mel" else self._decoder
         return await call_stage(handle.progress, StageProgress)
+
+    @property
+    def _required_diarizer(self) -> DeploymentHandle:
+        if self._diarizer is None:
+            raise SpeakersUnavailableError.switched_off()
+        return self._diarizer
 
     async def replicas(self) -> dict[StageName, int]:
         deployments: dict[StageName, Sequence[DeploymentHandle]] = {

@@ -18,6 +18,7 @@ from deployments.ingress.scheduling.admission import Admission
 from deployments.ingress.scheduling.graph import Graph
 from deployments.ingress.scheduling.queues import Entry, Rest
 from deployments.ingress.scheduling.slots import Lease
+from deployments.ingress.scheduling.speakers import SpeakerSearch, SpeakersFound
 from deployments.ingress.scheduling.stage_calls import Hold
 from deployments.ingress.scheduling.window_languages import WindowLanguages
 from deployments.ingress.telemetry.record import QUEUE, RequestRecord, Step
@@ -61,7 +62,7 @@ class WindowDone:
     encoder_device: str
 
 
-Events = AsyncGenerator[AudioReady | WindowDone]
+Events = AsyncGenerator[AudioReady | WindowDone | SpeakersFound]
 
 
 class Pipeline:
@@ -111,6 +112,8 @@ class _Passage:
         self._deadline = request.time_limit.deadline()
         self._rest: Rest | None = None
         self._languages: WindowLanguages | None = None
+        self._speakers: SpeakerSearch | None = None
+        self._searching: asyncio.Task[SpeakersFound] | None = None
 
     async def run(self, entry: Entry) -> Events:
         lease = await self._first_slot(entry)
@@ -123,13 +126,35 @@ class _Passage:
             yield AudioReady(prepared.duration_s, prepared.windows, prepared.warnings)
             if prepared.first is None:
                 return
+            search = self._search(prepared)
             async with aclosing(self._windows(prepared, lease)) as results:
                 async for result in results:
+                    if search is not None and search.done():
+                        yield await search
+                        search = None
                     yield result
+            if search is not None:
+                yield await search
         finally:
             lease.close()
+            await self._end_search()
             if self._rest is not None:
                 self._admission.end(self._rest)
+
+    def _search(self, prepared: PreparedAudio) -> asyncio.Task[SpeakersFound] | None:
+        """Begin to tell the speakers apart, if somebody asked: it goes on beside the windows."""
+        if self._work.speakers is None:
+            return None
+        self._speakers = SpeakerSearch(self._graph, self._request, self._record, self._deadline)
+        self._searching = asyncio.create_task(self._speakers.run(self._work.speakers, prepared))
+        return self._searching
+
+    async def _end_search(self) -> None:
+        if self._searching is None or self._speakers is None:
+            return
+        self._searching.cancel()
+        await asyncio.gather(self._searching, return_exceptions=True)
+        self._speakers.close()
 
     def _begin(self, prepared: PreparedAudio) -> None:
         """Give the request the deadline that its audio allows, if that can be kept.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from typing import TypeVar
 
 import grpc
@@ -33,8 +34,22 @@ async def call_stage(method: DeploymentHandle, result_type: type[Result], *argum
         InternalError: the stage raised what nobody foresaw, or returned something else.
         AmanuensisError: what the stage raised.
     """
+    return await _result(method.remote(*arguments), result_type, arguments)
+
+
+async def call_stage_until_cancelled(method: DeploymentHandle, result_type: type[Result], *arguments: object) -> Result:
+    """Do as ``call_stage`` does; where the caller is cancelled, end the call in the stage too."""
+    response = method.remote(*arguments)
     try:
-        result = await method.remote(*arguments)
+        return await _result(response, result_type, arguments)
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
+
+
+async def _result(response: Awaitable[object], result_type: type[Result], arguments: tuple[object, ...]) -> Result:
+    try:
+        result = await response
     except AmanuensisError:
         raise
     except RayTaskError as error:

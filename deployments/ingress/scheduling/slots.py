@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from deployments.shared.memory.slab import Slab
 
@@ -12,6 +13,36 @@ KEPT_BACK_POLL_S = 0.1
 """Seconds between two looks at a slot that cannot be granted again yet."""
 
 logger = logging.getLogger("ray.serve")
+
+
+class CallKeeper(Protocol):
+    """Keeps a call's end in mind, also when nobody waits for its result any more."""
+
+    def attach(self, call: asyncio.Task[object]) -> None:
+        """Keep a call until it has ended."""
+        ...
+
+
+class CallsWithoutSlot:
+    """The calls of a request that work on no slot: they end with the request, since no slot has to outlive them."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[object]] = set()
+
+    def attach(self, call: asyncio.Task[object]) -> None:
+        """Keep a call until it has ended."""
+        self._running.add(call)
+        call.add_done_callback(self._end)
+
+    def close(self) -> None:
+        """Cancel what still runs: nobody needs it any more."""
+        for call in self._running:
+            call.cancel()
+
+    def _end(self, call: asyncio.Task[object]) -> None:
+        self._running.discard(call)
+        if not call.cancelled():
+            call.exception()  # retrieved here, because the waiter may be gone
 
 
 class Lease:

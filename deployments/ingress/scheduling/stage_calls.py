@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from deployments.ingress.scheduling.breaker import CircuitBreaker
 from deployments.ingress.scheduling.retries import MAX_ATTEMPTS, RetryBudget, backoff_s
-from deployments.ingress.scheduling.slots import Lease
+from deployments.ingress.scheduling.slots import CallKeeper
 from deployments.ingress.telemetry.record import RequestRecord, Step
 from deployments.ingress.telemetry.statistics import StageStatistics
 from deployments.shared.contracts import StageProgress, StageResult, StageTiming, Ticket
@@ -49,15 +49,16 @@ Method = Callable[Concatenate[Ticket, P], Coroutine[Any, Any, StageResult]]
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What a call works on: one window of one request, and the slot with its arrays.
+    """What a call works on: one window of one request, and the slot with its arrays; or a whole recording.
 
     Attributes:
+        lease: keeps the call.
         deadline: of the request, in seconds of the monotonic clock.
         record: of the request; each call adds its step.
         window: which window of the audio, from 0.
     """
 
-    lease: Lease
+    lease: CallKeeper
     ticket: Ticket
     deadline: float
     record: RequestRecord
@@ -223,7 +224,7 @@ class StageCalls:
         until = deadline if self._hung_at is None else min(deadline, self._hung_at + REPLACED_S)
         return until - time.monotonic()
 
-    def _start(self, lease: Lease, call: Call[StageResult]) -> asyncio.Task[StageResult]:
+    def _start(self, lease: CallKeeper, call: Call[StageResult]) -> asyncio.Task[StageResult]:
         task = asyncio.ensure_future(call())
         lease.attach(task)
         self.statistics.began()

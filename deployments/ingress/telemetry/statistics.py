@@ -245,6 +245,7 @@ class Statistics:
         self.mel = StageStatistics("stage1_load_mel", instruments)
         self.encoder = StageStatistics("stage2_encoder", instruments)
         self.decoder = StageStatistics("stage3_decoder_align", instruments)
+        self.diarizer = StageStatistics("diarizer", instruments)
         self.pending_responses = 0
         self.recent_requests = Recent()
         ended = series.REQUESTS.instrument(self.registry)
@@ -274,6 +275,11 @@ class Statistics:
     def stages(self) -> tuple[StageStatistics, ...]:
         """The three stages, in the order that a request passes them."""
         return self.mel, self.encoder, self.decoder
+
+    @property
+    def stages_and_diarizer(self) -> tuple[StageStatistics, ...]:
+        """The three stages, and what tells speakers apart beside them."""
+        return *self.stages, self.diarizer
 
     @property
     def requests(self) -> Tally:

@@ -7,11 +7,12 @@ its middle, until its parts fit.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
+from deployments.ingress.transcript.speakers import Speakers, SpokenBy
 from deployments.shared.contracts import Transcript, Window, Word
 from deployments.shared.punctuation import ends_clause, ends_sentence
 
@@ -33,7 +34,9 @@ class Segment:
         tokens: of the text; empty where a window was split, since words do not tell their tokens.
         avg_logprob: this and the following, of the segment's window.
         words: of this segment; empty unless word times were asked for.
-        speaker: who speaks: the number of the channel, where each is a recording of its own; None where nobody knows.
+        speaker: who speaks: the number of the channel, where each is a recording of its own, or what speakers are told
+            apart by; None where nobody knows.
+        also_speaking: who else speaks at the same time.
     """
 
     id: int
@@ -47,23 +50,29 @@ class Segment:
     temperature: float
     words: tuple[Word, ...]
     speaker: str | None = None
+    also_speaking: tuple[str, ...] = ()
 
 
-def split_segments(windows: Iterable[tuple[Window, Transcript]], *, first_id: int = 0) -> list[Segment]:
+def split_segments(
+    windows: Sequence[tuple[Window, Transcript]], *, first_id: int = 0, speakers: Speakers | None = None
+) -> list[Segment]:
     """Segments of the windows in order, numbered from ``first_id``.
 
     The texts of a window's segments, joined as its language joins words, are the window's text. A window without word
-    times is one segment; one without text is none.
+    times is one segment; one without text is none. Where it is known who speaks, each segment is by one speaker.
     """
     segments: list[Segment] = []
     for window, transcript in windows:
-        for text, words in _split(transcript):
+        for text, words in _split(transcript, speakers):
             whole = text == transcript.text
+            start_s = words[0].start_s if words else window.start_s
+            end_s = words[-1].end_s if words else window.end_s
+            spoken = _spoken(window, words, speakers)
             segments.append(
                 Segment(
                     id=first_id + len(segments),
-                    start_s=words[0].start_s if words else window.start_s,
-                    end_s=words[-1].end_s if words else window.end_s,
+                    start_s=start_s,
+                    end_s=end_s,
                     text=text,
                     tokens=transcript.tokens if whole else (),
                     avg_logprob=transcript.avg_logprob,
@@ -71,10 +80,25 @@ def split_segments(windows: Iterable[tuple[Window, Transcript]], *, first_id: in
                     compression_ratio=transcript.compression_ratio,
                     temperature=transcript.temperature,
                     words=words,
-                    speaker=None if window.channel is None else str(window.channel),
+                    speaker=spoken.speaker if spoken else None,
+                    also_speaking=spoken.also if spoken else (),
                 )
             )
-    return _in_time(segments, first_id) if any(segment.speaker for segment in segments) else segments
+    channels = {window.channel for window, _ in windows}
+    return _in_time(segments, first_id) if len(channels) > 1 else segments
+
+
+def _spoken(window: Window, words: Sequence[Word], speakers: Speakers | None) -> SpokenBy | None:
+    """Return who says the words of one segment; all of them by themselves have the same speaker."""
+    if window.channel is not None:
+        return SpokenBy(str(window.channel))
+    if speakers is None:
+        return None
+    if not words:
+        return speakers.of(window.start_s, window.end_s)
+    each = [spoken for spoken in speakers.of_words(words) if spoken is not None]
+    also = dict.fromkeys(name for spoken in each for name in spoken.also)
+    return SpokenBy(each[0].speaker, tuple(name for name in also if name != each[0].speaker)) if each else None
 
 
 def _in_time(segments: Sequence[Segment], first_id: int) -> list[Segment]:
@@ -83,13 +107,16 @@ def _in_time(segments: Sequence[Segment], first_id: int) -> list[Segment]:
     return [replace(segment, id=id_) for id_, segment in enumerate(ordered, start=first_id)]
 
 
-def _split(transcript: Transcript) -> list[tuple[str, tuple[Word, ...]]]:
+def _split(transcript: Transcript, speakers: Speakers | None) -> list[tuple[str, tuple[Word, ...]]]:
     if not transcript.text:
         return []
     if not transcript.words:
         return [(transcript.text, ())]
     words = _PlacedWords(transcript)
-    parts = [part for sentence in _sentences(transcript.words) for part in words.subtitles(*sentence)]
+    sentences = [
+        part for sentence in _sentences(transcript.words) for part in _by_speaker(transcript, sentence, speakers)
+    ]
+    parts = [part for sentence in sentences for part in words.subtitles(*sentence)]
     return [(words.text(start, end), transcript.words[start:end]) for start, end in parts]
 
 
@@ -97,6 +124,17 @@ def _sentences(words: tuple[Word, ...]) -> list[tuple[int, int]]:
     """Ranges of words, one a sentence."""
     ends = [i for i, (word, following) in enumerate(pairwise(words), 1) if _is_sentence_end(word.text, following.text)]
     return list(pairwise([0, *ends, len(words)]))
+
+
+def _by_speaker(transcript: Transcript, sentence: tuple[int, int], speakers: Speakers | None) -> list[tuple[int, int]]:
+    """Cut a range of words where the speaker changes."""
+    first, last = sentence
+    if speakers is None:
+        return [sentence]
+    spoken = speakers.of_words(transcript.words[first:last])
+    names = [each.speaker if each else None for each in spoken]
+    changes = [first + i for i, (name, following) in enumerate(pairwise(names), 1) if name != following]
+    return list(pairwise([first, *changes, last]))
 
 
 def _is_sentence_end(word: str, following: str) -> bool:

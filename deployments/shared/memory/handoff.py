@@ -27,7 +27,7 @@ from deployments.shared.contracts import (
 )
 from deployments.shared.errors import DeadlineExceededError, RequestCancelledError, SlotViolationError
 from deployments.shared.memory.slab import Float32, Slab
-from deployments.shared.memory.spool import read_pcm, remove, write_pcm
+from deployments.shared.memory.spool import mapped_pcm, read_pcm, remove, write_pcm
 
 Int16 = NDArray[np.int16]
 
@@ -158,6 +158,26 @@ def load_pcm(blob: BlobRef, wanted: slice) -> Int16:
             samples: Int16 = ray.get(blob.content)
             return samples[wanted]
     assert_never(blob)
+
+
+def map_pcm(blob: BlobRef, samples: int) -> Int16:
+    """Return decoded audio that ``store_pcm`` kept, of which only what is looked at takes memory.
+
+    Raises:
+        RequestCancelledError: the audio was removed: the request was given up.
+    """
+    match blob:
+        case SpooledBlob():
+            return mapped_pcm(Path(blob.path), samples)
+        case Stored():
+            stored: Int16 = ray.get(blob.content)
+            return stored[:samples]
+    assert_never(blob)
+
+
+def is_kept(blob: BlobRef) -> bool:
+    """Return whether anybody still needs a blob: of one in the object store nobody here can tell."""
+    return not isinstance(blob, SpooledBlob) or Path(blob.path).exists()
 
 
 def drop(upload: BlobRef) -> None:

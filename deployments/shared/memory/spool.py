@@ -84,6 +84,20 @@ def read_pcm(path: Path, start: int, stop: int) -> NDArray[np.int16]:
     return np.fromfile(path, np.int16, count=stop - start, offset=2 * start)
 
 
+def mapped_pcm(path: Path, samples: int) -> NDArray[np.int16]:
+    """Return the first samples of a file of int16 samples; they are read where they are looked at.
+
+    Raises:
+        RequestCancelledError: the file was removed.
+    """
+    if not samples:
+        return np.empty(0, np.int16)
+    try:
+        return np.memmap(path, np.int16, "r", shape=(samples,))
+    except FileNotFoundError as error:
+        raise RequestCancelledError.given_up() from error
+
+
 def _write(descriptor: int, data: bytes | memoryview) -> None:
     with os.fdopen(descriptor, "wb", buffering=0) as file:
         view = memoryview(data).cast("B")

@@ -88,7 +88,7 @@ def build(arguments: dict[str, Any], wait_s: float) -> Application:
     """Return the graph of ``deployments.app`` whose Decoder leaves its batches to Serve."""
     placement = Placement.here(Settings.resolve(arguments))
     model = load_model(placement.settings)
-    stages = mel(placement, model), encoders(placement, model), _decoder(placement, model, wait_s)
+    stages = mel(placement, model), encoders(placement, model), _decoder(placement, model, wait_s), None
     return ingress(placement, model, *stages)
 
 

@@ -25,6 +25,12 @@ DONE = WindowDone(Window(0, 0.0, 3663.0), TRANSCRIPT, "cpu:test")
 TRANSCRIPTION = Transcription(
     "transcribe", 3663.2, "en", [DONE], split_segments([(DONE.window, TRANSCRIPT)]), "cpu:test"
 )
+
+
+def showing(*granularities: str) -> TranscriptionForm:
+    return TranscriptionForm.model_validate({"timestamp_granularities": granularities})
+
+
 PLAIN = TranscriptionForm.model_validate({})
 SILENCE = Transcription("transcribe", 2.0, "en", [], [], None)
 
@@ -41,7 +47,7 @@ def test_json_names_the_languages_to_those_who_know_that_it_may(fields: dict[str
     assert as_json(bilingual, form)["languages"] == [{"code": "en"}, {"code": "de"}]
     assert as_json(SILENCE, form)["languages"] == []
     assert "languages" not in as_json(bilingual, PLAIN)
-    assert as_verbose_json(bilingual, frozenset())["languages"] == [{"code": "en"}, {"code": "de"}]
+    assert as_verbose_json(bilingual, PLAIN)["languages"] == [{"code": "en"}, {"code": "de"}]
 
 
 def test_json_has_the_log_probability_of_each_token_where_it_is_asked_for() -> None:
@@ -56,10 +62,10 @@ def test_json_has_the_log_probability_of_each_token_where_it_is_asked_for() -> N
 
 
 def test_verbose_json_shows_what_was_asked_for() -> None:
-    words_only = as_verbose_json(TRANSCRIPTION, frozenset({"word"}))
+    words_only = as_verbose_json(TRANSCRIPTION, showing("word"))
     assert words_only["segments"] == [], "TypeScript clients iterate over it"
     assert words_only["words"][0] == {"word": "Good", "start": 0.5, "end": 0.7, "probability": 0.9}
-    segments_only = as_verbose_json(TRANSCRIPTION, frozenset({"segment"}))
+    segments_only = as_verbose_json(TRANSCRIPTION, showing("segment"))
     assert "words" not in segments_only
     assert [segment["text"] for segment in segments_only["segments"]] == ["Good day.", "Sit."]
     assert segments_only["language"] == "english"
@@ -99,7 +105,7 @@ def test_what_is_said_on_separate_channels_is_in_order_and_names_who_says_it() -
     windows = [spoken(2, 0.0, "Hello. Fine."), spoken(1, 0.5, "Hi. How are you?")]
     segments = split_segments([(done.window, done.transcript) for done in windows])
     call = Transcription("transcribe", 30.0, "en", windows, segments, "cpu:test")
-    verbose = as_verbose_json(call, frozenset({"word", "segment"}))
+    verbose = as_verbose_json(call, showing("word", "segment"))
     said = [(segment["id"], segment["speaker"], segment["text"]) for segment in verbose["segments"]]
     assert said == [(0, "2", "Hello."), (1, "1", "Hi."), (2, "2", "Fine."), (3, "1", "How are you?")]
     assert verbose["text"] == "Hello. Hi. Fine. How are you?"
@@ -108,7 +114,7 @@ def test_what_is_said_on_separate_channels_is_in_order_and_names_who_says_it() -
         ("1", "Hi."),
         ("2", "Fine."),
     ]
-    assert "speaker" not in as_verbose_json(TRANSCRIPTION, frozenset({"segment"}))["segments"][0]
+    assert "speaker" not in as_verbose_json(TRANSCRIPTION, showing("segment"))["segments"][0]
 
 
 CLOCK = re.compile(r"(\d\d):(\d\d):(\d\d)[,.](\d\d\d)")

@@ -6,11 +6,13 @@ import pytest
 from starlette.datastructures import FormData, Headers, UploadFile
 
 from deployments.ingress.form import MAX_HOTWORDS, TranscriptionForm
-from deployments.ingress.http.forms import REJECTED, parse_form, priority_of, timeout_of
+from deployments.ingress.http.forms import parse_form, priority_of, timeout_of
 from deployments.ingress.request import Priority
+from deployments.ingress.voice_references import data_of
 from deployments.shared.contracts import VoiceOptions
-from deployments.shared.errors import InvalidRequestError, UnsupportedParameterError
+from deployments.shared.errors import InvalidRequestError
 
+VOICE = "data:audio/wav;base64,dm9pY2U="
 AUDIO = UploadFile(io.BytesIO(b"audio"), filename="a.wav")
 
 
@@ -113,7 +115,7 @@ def test_hints_of_languages_in_every_spelling(fields: list[tuple[str, str]]) -> 
 
 
 @pytest.mark.parametrize("gap", ["", " ", "None", "null", "NULL", "undefined"])
-@pytest.mark.parametrize("name", [*TranscriptionForm.model_fields, *REJECTED, "timestamp_granularities[]"])
+@pytest.mark.parametrize("name", [*TranscriptionForm.model_fields, "timestamp_granularities[]"])
 def test_a_field_without_a_value_counts_as_absent(name: str, gap: str) -> None:
     assert parse((name, gap)) == parse()
 
@@ -162,13 +164,13 @@ def test_segments_are_the_default() -> None:
         ([("temperature", "-0.1")], "temperature"),
         ([("temperature", "nan")], "temperature"),
         ([("response_format", "xml")], "response_format"),
-        ([("response_format", "diarized_json")], "response_format"),
         ([("stream", "perhaps")], "stream"),
         ([("beam_size", "0")], "beam_size"),
         ([("beam_size", "100")], "beam_size"),
         ([("priority", "urgent")], "priority"),
-        ([("diarize", "true")], "diarize"),
-        ([("enable_diarization", "1")], "enable_diarization"),
+        ([("diarize", "perhaps")], "diarize"),
+        ([("min_speakers", "0")], "min_speakers"),
+        ([("max_speakers", "101")], "max_speakers"),
         ([("language", "en"), ("language", "de")], "language"),
         ([("include[]", "words")], "include"),
         ([("temperature_inc", "0.1")], "temperature_inc"),
@@ -182,6 +184,24 @@ def test_a_bad_value_is_refused_and_named(fields: list[tuple[str, str]], param: 
     assert refused.value.status == 400
     assert refused.value.param == param
     assert param in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ([("diarize", "1"), ("channels", "separate")], "contradicts channels=separate"),
+        ([("min_speakers", "3"), ("max_speakers", "2")], "min_speakers must not exceed"),
+        ([("known_speaker_names[]", "ann")], "one recording for each"),
+        ([("known_speaker_references[]", VOICE)], "one recording for each"),
+        ([("known_speaker_references[]", "ann.wav")], "data URL"),
+        ([("known_speaker_references[]", "data:audio/wav;base64,###")], "base64"),
+        ([("known_speaker_references[]", "data:audio/wav;base64,")], "empty"),
+        ([*[("known_speaker_names[]", "ann"), ("known_speaker_references[]", VOICE)] * 2], "name twice"),
+    ],
+)
+def test_what_is_wrong_with_speakers_is_told(fields: list[tuple[str, str]], words: str) -> None:
+    with pytest.raises(InvalidRequestError, match=words):
+        parse(*fields)
 
 
 @pytest.mark.parametrize(
@@ -229,14 +249,42 @@ def test_hotwords_are_bounded(fields: list[tuple[str, str]]) -> None:
         parse(*fields)
 
 
-@pytest.mark.parametrize("name", [*REJECTED, "known_speaker_names[]"])
-def test_what_cannot_be_honoured_is_refused_with_the_reason(name: str) -> None:
-    with pytest.raises(UnsupportedParameterError, match="not supported"):
-        parse((name, "x"))
+@pytest.mark.parametrize(
+    ("fields", "needs_diarizer", "names_speakers"),
+    [
+        ([], False, False),
+        ([("diarize", "false"), ("enable_diarization", "False")], False, False),
+        ([("diarize", "true")], True, True),
+        ([("enable_diarization", "on")], True, True),
+        ([("response_format", "diarized_json")], True, True),
+        ([("channels", "separate")], False, True),
+        ([("response_format", "diarized_json"), ("channels", "separate")], False, True),
+    ],
+)
+def test_speakers_are_told_apart_by_their_voices_or_by_their_channels(
+    fields: list[tuple[str, str]], needs_diarizer: bool, names_speakers: bool
+) -> None:
+    form = parse(*fields)
+    assert (form.needs_diarizer, form.names_speakers) == (needs_diarizer, names_speakers)
+    assert form.needs_word_times == names_speakers
 
 
-def test_saying_no_to_speakers_is_fine() -> None:
-    assert parse(("diarize", "false"), ("enable_diarization", "False")).diarize is False
+def test_a_known_voice_is_a_data_url_or_a_file() -> None:
+    file = UploadFile(io.BytesIO(b"voice"), filename="ann.wav", headers=Headers({"content-type": "audio/wav"}))
+    fields = [("known_speaker_names[]", "ann"), ("known_speaker_names[]", "bob")]
+    voices: list[tuple[str, str | UploadFile]] = [
+        ("known_speaker_references[]", VOICE),
+        ("known_speaker_references[]", file),
+    ]
+    items: list[tuple[str, str | UploadFile]] = [("file", AUDIO), *fields, *voices]
+    form = parse_form(FormData(items)).form
+    assert [data_of(reference) for reference in form.known_speaker_references] == [b"voice", b"voice"]
+    assert form.known_speaker_names == ("ann", "bob")
+
+
+def test_other_encodings_of_a_data_url() -> None:
+    assert data_of("data:audio/wav,%00%01") == b"\0\1"
+    assert data_of("data:;base64,dm9pY2U%3D") == b"voice"
 
 
 def test_a_form_needs_exactly_one_real_file() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.requests import Request
 
-from deployments.ingress.http.multipart import MAX_FIELDS, multipart_form
+from deployments.ingress.http.multipart import MAX_FIELDS, MAX_FILES, multipart_form
 from deployments.ingress.http.routes import create_app
 from deployments.shared.errors import InvalidRequestError
 from tests.support.asgi import body_of, scope_of, status
@@ -55,7 +55,12 @@ def test_a_part_with_a_name_of_whatever_notation_is_a_file(parameters: str, name
 
 @pytest.mark.parametrize(
     "form",
-    [part("name-less"), part('name="a"') * (MAX_FIELDS + 1), part('name="file"; filename="a"') * 2, b"--y\r\n"],
+    [
+        part("name-less"),
+        part('name="a"') * (MAX_FIELDS + 1),
+        part('name="file"; filename="a"') * (MAX_FILES + 1),
+        b"--y\r\n",
+    ],
 )
 def test_what_is_no_form_is_rejected(form: bytes) -> None:
     async def read() -> None:

@@ -73,6 +73,6 @@ def test_those_that_answer_are_counted(deployments: list[Sequence[object] | Base
 
 def test_each_stage_has_its_own_number_and_is_left_out_where_there_is_none() -> None:
     one, two, hangs = Deployment([PROGRESS]), Deployment([PROGRESS] * 2), Deployment(TimeoutError())
-    handles: list[Any] = [two, [one, one, one], hangs]
+    handles: list[Any] = [two, [one, one, one], hangs, None]
     stages = ServeStages(*handles, by_reference=False)
     assert asyncio.run(stages.replicas()) == {"mel": 2, "encoder": 3}

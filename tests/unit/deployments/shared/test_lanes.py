@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deployments.mel.lanes import Lanes
+from deployments.shared.lanes import Lanes
 
 HIGH, NORMAL = 0, 1
 
