@@ -85,7 +85,8 @@ def diarize(
         return Diarization([], embeddings, [])
     voices = find_voices(heard.pieces, embeddings, fewest, most)
     progressed()
-    turns = find_turns(starts, heard.chunks, heard.pieces, voices.labels, len(pcm) / SAMPLE_RATE)
+    seconds, is_known = len(pcm) / SAMPLE_RATE, fewest is not None
+    turns = find_turns(starts, heard.chunks, heard.pieces, voices.labels, seconds, each_speaks=is_known)
     levels_db = np.array([piece.level_db for piece in heard.pieces])
     return _in_order(turns, voices, levels_db)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -18,12 +19,21 @@ PAUSE_S: Final = 1.5
 MARGIN_S: Final = 0.15
 """A turn begins so long before its first sound, and ends so long after its last one, where nobody else speaks there."""
 
+LEAST_S: Final = 0.5
+"""Seconds that each speaker speaks of those whom somebody knows to be there."""
+
 AT_ONCE: Final = 2
 """Speakers at the same moment, at most."""
 
 
 def find_turns(
-    starts: range, chunks: list[Active], pieces: list[Piece], labels: NDArray[np.int64], seconds: float
+    starts: range,
+    chunks: list[Active],
+    pieces: list[Piece],
+    labels: NDArray[np.int64],
+    seconds: float,
+    *,
+    each_speaks: bool = False,
 ) -> list[Turn]:
     """Return the turns of a recording in order; those of two speakers overlap where both speak.
 
@@ -32,10 +42,13 @@ def find_turns(
         chunks: who speaks in each.
         labels: the speaker of each piece.
         seconds: length of the recording.
+        each_speaks: somebody knows how many speakers there are, so that none may be outvoted everywhere.
     """
     found, labels = np.unique(labels, return_inverse=True)
     speakers = len(found)
     speaking = _speaking(starts, chunks, pieces, labels, speakers)
+    if each_speaks:
+        _let_each_speak(speaking, starts, pieces, labels)
     turns = [
         Turn(begin * FRAME_S, end * FRAME_S, int(found[speaker]))
         for speaker in range(speakers)
@@ -72,6 +85,16 @@ def _speaking(
     return speaking
 
 
+def _let_each_speak(speaking: NDArray[np.bool_], starts: range, pieces: list[Piece], labels: NDArray[np.int64]) -> None:
+    """Give the floor to speakers who were outvoted nearly everywhere, in the pieces that are theirs."""
+    for speaker in np.flatnonzero(speaking.sum(axis=0) * FRAME_S < LEAST_S):
+        for piece, label in zip(pieces, labels, strict=True):
+            if label == speaker:
+                begin = starts[piece.chunk] + piece.begin
+                speaking[begin : begin + piece.end - piece.begin] = False
+                speaking[begin : begin + piece.end - piece.begin, speaker] = True
+
+
 def _without_pauses(speaking: NDArray[np.bool_], speaker: int) -> list[tuple[int, int]]:
     joined: list[tuple[int, int]] = []
     for begin, end in runs(speaking[:, speaker]):
@@ -84,7 +107,7 @@ def _without_pauses(speaking: NDArray[np.bool_], speaker: int) -> list[tuple[int
 
 def _widened(turns: list[Turn], seconds: float) -> list[Turn]:
     """Give each turn its margins; two turns share a gap that is too short for both."""
-    ends = np.maximum.accumulate([0.0, *(turn.end_s for turn in turns)])
+    ends = list(accumulate((turn.end_s for turn in turns), max, initial=0.0))
     widened = []
     for number, turn in enumerate(turns):
         before = max(0.0, turn.start_s - ends[number])

@@ -77,7 +77,7 @@ THEMES = (
         "Which model is served, under which names, and how much of each window it sees.",
         (
             *("whisper_model", "model_aliases", "accept_any_model", "hf_token", "audio_context"),
-            *("align_model", "align_language"),
+            *("align_model", "align_language", "diarization_model"),
         ),
     ),
     Theme(
@@ -101,6 +101,7 @@ THEMES = (
         (
             *("mel_replicas", "max_mel_replicas", "mel_threads"),
             *("decoder_replicas", "max_decoder_replicas", "decoder_threads", "decoder_batch_size"),
+            *("max_diarizer_replicas", "diarizer_threads"),
         ),
     ),
     Theme(
@@ -117,7 +118,8 @@ THEMES = (
         "How long a request may take, and after which silence a stage counts as hung.",
         (
             *("request_timeout_s", "timeout_per_audio_s", "max_request_timeout_s"),
-            *("mel_budget_s", "encoder_budget_s", "decoder_budget_s", "drain_timeout_s"),
+            *("mel_budget_s", "encoder_budget_s", "decoder_budget_s", "diarizer_budget_s"),
+            "drain_timeout_s",
         ),
     ),
     Theme(

@@ -12,7 +12,7 @@ import pytest
 from tests.support.paths import ROOT
 
 PACKAGES = ("deployments", "npu_encoder", "loadtests")
-STAGES = ("mel", "encoder", "decoder")
+STAGES = ("mel", "encoder", "decoder", "diarizer")
 STARTS_RAY = ("deployments.commands.serve", "deployments.commands.launch")
 
 INGRESS = "deployments.ingress"

@@ -19,6 +19,10 @@ USES = {
         "import deployments.encoder.deployment, npu_encoder.cpu.openvino",
         TORCH | REPORTS | TEXT | {"av", "scipy"},
     ),
+    "diarizer": (
+        "import deployments.diarizer.deployment, deployments.diarizer.listener as listener\nlistener.BuiltIn()",
+        TORCH | REPORTS | TEXT | {"av", "sklearn"},
+    ),
     "decoder": ("import deployments.decoder.deployment", TORCH | REPORTS | {"openvino", "scipy"}),
 }
 
