@@ -101,18 +101,32 @@ def asked_languages(form: TranscriptionForm, model: Model) -> tuple[str, ...]:
         return (_known_language(form.language, model),)
     if not form.languages:
         return () if model.multilingual else model.languages[:1]
-    return tuple(dict.fromkeys(_known_language(language, model) for language in form.languages))
+    hints = [_language(language, model) for language in form.languages]
+    known = tuple(dict.fromkeys(hint for hint in hints if hint in model.languages))
+    if not known:
+        raise UnsupportedLanguageError.unknown_to_model(hints[0], model.languages)
+    return known
+
+
+def unknown_hints(form: TranscriptionForm, model: Model) -> list[str]:
+    """Return the ISO codes of ``languages`` that the model does not know: it may be another of them."""
+    codes = (_language(language, model) for language in form.languages if language_code(language))
+    return [code for code in dict.fromkeys(codes) if code not in model.languages]
 
 
 def _known_language(asked: str, model: Model) -> str:
-    code = language_code(asked)
-    if code is None:
-        raise UnsupportedLanguageError(f"{asked!r} is not a language; use an ISO-639-1 code", param="language")
-    if code not in model.languages:
-        code = WIDER.get(code, code)
+    code = _language(asked, model)
     if code not in model.languages:
         raise UnsupportedLanguageError.unknown_to_model(code, model.languages)
     return code
+
+
+def _language(asked: str, model: Model) -> str:
+    """Return the ISO code of a language, or that of a wider one where the model knows only this."""
+    code = language_code(asked)
+    if code is None:
+        raise UnsupportedLanguageError(f"{asked!r} is not a language; use an ISO-639-1 code", param="language")
+    return code if code in model.languages else WIDER.get(code, code)
 
 
 def answer_language(request: Request, model: Model, texts: Sequence[tuple[Window, Transcript]]) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 from deployments.ingress.form import MAX_NAME, TranscriptionForm
 from deployments.ingress.service import TranscriptionService
+from deployments.ingress.work import unknown_hints
 from deployments.shared.languages import WIDER, language_code
 from deployments.shared.spelling import unknown
 
@@ -60,3 +61,5 @@ def _language(form: TranscriptionForm, service: TranscriptionService) -> Iterato
     for code in dict.fromkeys(codes):
         if code in WIDER and code not in model.languages:
             yield f"{model.name} does not know the language {code}; {WIDER[code]} was taken for it."
+    for code in unknown_hints(form, model):
+        yield f"{model.name} does not know the language {code}, so it was not looked for."

@@ -75,7 +75,7 @@ def whisper_cpp(form: FormData, _: Mapping[str, str]) -> Asked:
 
 
 def asr_webservice(form: FormData, query: Mapping[str, str]) -> Asked:
-    """whisper-asr-webservice's ``/asr`` and ``/detect-language``: a file in the form, the rest in the query.
+    """whisper-asr-webservice's ``/asr``: a file in the form, the rest in the query.
 
     Raises:
         InvalidRequestError: ``task`` or ``output`` is not known here, or ``encode`` is neither yes nor no.
@@ -89,6 +89,18 @@ def asr_webservice(form: FormData, query: Mapping[str, str]) -> Asked:
     items += [("response_format", OUTPUTS[output]), *_fields(query)]
     is_raw = not _truth("encode", query.get("encode") or "true")
     return Asked("translate" if task == "translate" else "transcribe", FormData(items), is_raw)
+
+
+def language_question(form: FormData, query: Mapping[str, str]) -> Asked:
+    """whisper-asr-webservice's ``/detect-language``, whose answer is a language and no stream of text.
+
+    Raises:
+        InvalidRequestError: as ``asr_webservice``, or a stream is asked for.
+    """
+    asked = asr_webservice(form, query)
+    if any(isinstance(value, str) and value.strip().lower() in TRUE for value in asked.fields.getlist("stream")):
+        raise InvalidRequestError("A language is not streamed; leave stream out", param="stream")
+    return asked
 
 
 def with_header(samples: bytes) -> bytes:

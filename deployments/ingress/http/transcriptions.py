@@ -60,7 +60,7 @@ async def asr(http: HttpRequest) -> Response:
 
 async def detect_language(http: HttpRequest) -> Response:
     """Answer with the language of the first window of speech, as whisper-asr-webservice does."""
-    return await _answer(http, doors.asr_webservice, _first_language)
+    return await _answer(http, doors.language_question, _first_language)
 
 
 async def _answer(http: HttpRequest, door: Door, finish: Finish | None = None) -> Response:

@@ -108,7 +108,13 @@ def test_one_hint_names_the_language(client: TestClient, stages: ScriptedStages)
     assert (stages.languages, stages.detected) == (["de", "de"], [])
 
 
-@pytest.mark.parametrize(("asked", "named"), [("en,klingon", "klingon"), ("en,fr", "fr")])
+def test_hints_that_the_model_does_not_know_are_left_out_and_named(client: TestClient, stages: ScriptedStages) -> None:
+    answer = post(client, languages="en,fr,de")
+    assert answer.headers["x-warnings"].endswith("does not know the language fr, so it was not looked for.")
+    assert stages.among[0] == ("en", "de")
+
+
+@pytest.mark.parametrize(("asked", "named"), [("en,klingon", "klingon"), ("fr", "fr"), ("fr,it", "fr")])
 def test_a_hint_that_is_no_language_of_the_model_is_rejected(client: TestClient, asked: str, named: str) -> None:
     error = client.post("/v1/audio/transcriptions", files=FILE, data={"languages": asked}).json()["error"]
     assert error["code"] == "unsupported_language"

@@ -81,6 +81,11 @@ def test_the_language_of_the_first_speech_is_told(client: TestClient) -> None:
     assert document["detected_language"] in {"english", "german", "chinese"}
 
 
+def test_a_language_is_not_streamed(client: TestClient) -> None:
+    answer = client.post("/detect-language", data={"stream": "true"}, files={"audio_file": ("a.mp3", b"sound")})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "stream")
+
+
 def test_whisper_cpp_s_clients_get_the_text(client: TestClient, stages: Uploads) -> None:
     form = {
         "temperature": "0.0",
