@@ -35,6 +35,18 @@ class DeviceLostError(DeviceError):
     """The device cannot be opened, or is gone."""
 
 
+class DeviceBusyError(DeviceError):
+    """The device has no hardware context left."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The device, or the memory that may be locked for it, has no room for a buffer."""
+
+
+class DriverMismatchError(DeviceError):
+    """pyxrt or the kernel does not take what it is given: another version than this package was written for."""
+
+
 class PoisonedOutputError(DeviceError):
     """A run claims to be complete, but its known-answer rows are wrong."""
 

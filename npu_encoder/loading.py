@@ -17,7 +17,7 @@ class NpuOptions:
 
     Attributes:
         kernels: directory of the compiled kernels; None only with the simulator, which then makes its own.
-        n_contexts: hardware contexts per xclbin; more than one hides the host's share of a run.
+        n_contexts: hardware contexts per xclbin; more than one pays only with a firmware that partitions the device.
         simulator: whether to use the simulator instead of the hardware; the device's name then ends in ``-simulated``.
         scenario: the file that describes the simulated device: see ``npu_encoder/simulator/scenario.py``.
     """

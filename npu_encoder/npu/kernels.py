@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,12 @@ ROUNDING = "conv_even"
 
 OUT_DTYPES = {"int8": "int32", "bf16": "f32"}
 
+Bf16 = Literal["native", "bfp16"]
+"""How a kernel multiplies bf16: as it is, or rounded to blocks of 8 numbers with one exponent (``npu_encoder.bfp16``),
+which is faster. IRON does the latter unless it is told otherwise, mlir-aie's example the former.
+"""
+BF16_MODES: Final = get_args(Bf16)
+
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
@@ -40,6 +46,7 @@ class Kernel:
         name: stem of its files.
         m, k, n: sizes that it was compiled for; smaller operands are padded.
         precision: the precision of both operands; the product is int32 for int8, float32 for bf16.
+        bf16: how a bf16 kernel multiplies; "native" for int8.
         tile_m: rows of the product that one core computes at a time.
         xclbin: path of the array's configuration.
         xclbin_sha256: the digest of that file; kernels of one xclbin share a hardware context.
@@ -51,6 +58,7 @@ class Kernel:
     k: int
     n: int
     precision: Precision
+    bf16: Bf16
     tile_m: int
     xclbin: Path
     xclbin_sha256: str
@@ -75,8 +83,16 @@ def read_kernels(directory: Path, *, simulated: bool) -> tuple[Kernel, ...]:
     """
     manifests = sorted(directory.glob("*.json"))
     if not manifests:
-        raise NoKernelError(f"The directory {directory} holds no kernel manifest (*.json): see npu_encoder/README.md")
-    return tuple(_read_kernel(path, simulated=simulated) for path in manifests)
+        raise NoKernelError(
+            f"The directory {directory} holds no kernel manifest (*.json): make them with `amanuensis npu build`"
+        )
+    kernels = tuple(_read_kernel(path, simulated=simulated) for path in manifests)
+    if len({kernel.bf16 for kernel in kernels if kernel.precision == "bf16"}) > 1:
+        raise NoKernelError(
+            f"Some kernels of {directory} multiply bf16 natively and some as bfp16, so a window's states would depend "
+            "on its length: compile all alike"
+        )
+    return kernels
 
 
 def kernels_for_weight(kernels: Iterable[Kernel], k: int, n: int, precision: Precision) -> list[Kernel]:
@@ -150,6 +166,7 @@ def _checked_kernel(path: Path, manifest: dict[str, Any], *, simulated: bool) ->
         k=manifest["k"],
         n=manifest["n"],
         precision=manifest["in_dtype"],
+        bf16=manifest["bf16"] if manifest["in_dtype"] == "bf16" else "native",
         tile_m=tile_m,
         xclbin=xclbin,
         xclbin_sha256=manifest["xclbin_sha256"],
@@ -169,6 +186,8 @@ def _check_driver(path: Path, made_for_simulator: object, *, simulated: bool) ->
 def _check_conventions(path: Path, manifest: dict[str, Any]) -> None:
     if manifest["in_dtype"] not in OUT_DTYPES:
         raise _unusable(path, f"in_dtype is {manifest['in_dtype']!r}, not one of {list(OUT_DTYPES)}")
+    if manifest["in_dtype"] == "bf16" and manifest.get("bf16") not in BF16_MODES:
+        raise _unusable(path, f"bf16 is {manifest.get('bf16')!r}, not one of {list(BF16_MODES)}")
     expected = {
         "name": path.stem,
         "out_dtype": OUT_DTYPES[manifest["in_dtype"]],
@@ -198,4 +217,4 @@ def _check_digest(path: Path, content: bytes, expected: str) -> None:
 
 
 def _unusable(path: Path, what: str) -> NoKernelError:
-    return NoKernelError(f"In {path.name}, {what}: compile the kernel as npu_encoder/README.md says")
+    return NoKernelError(f"In {path.name}, {what}: compile the kernel again with `amanuensis npu build`")

@@ -14,7 +14,7 @@ from npu_encoder.backend import DeviceHealth, HealthStatus
 from npu_encoder.errors import DeviceFailedError, NoKernelError
 from npu_encoder.npu.buffers import ResidentWeight
 from npu_encoder.npu.context import XrtContext
-from npu_encoder.npu.driver import Driver, open_device
+from npu_encoder.npu.driver import DeviceErrors, Driver, open_device
 from npu_encoder.npu.gemm import INPUT_DTYPES, GemmInput, GemmWeight
 from npu_encoder.npu.kernels import Kernel, kernel_for_rows, kernels_for_weight
 from npu_encoder.npu.known_answers import KnownAnswers
@@ -23,8 +23,9 @@ from npu_encoder.npu.runs import POLL_S, XrtRun
 MAX_CONTEXTS = 16
 """Strix Halo has so many, and all its processes share them."""
 
-RUN_TIMEOUT_S = 2.5
-"""More than the 2 s after which the driver kills a run by itself."""
+RUN_TIMEOUT_S = 5.0
+"""More than the driver needs to kill a run by itself: it looks every 2 s, so that takes 2 to 4 s. Where other contexts
+get on meanwhile, Linux 6.17 and later does not kill it at all, and this time-out ends it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +41,10 @@ class XrtGemm:
     """``GemmExecutor`` over pyxrt or its simulator.
 
     Every xclbin in use gets ``n_contexts`` hardware contexts, all weights resident in each; a product goes to the one
-    that owes the least work. All contexts share the device's time, so more than one hides the host's share of a run
-    and survives the failure of another, but does not multiply the speed.
+    that owes the least work. The firmware of today gives every context the whole device in turn. So more than one per
+    xclbin gains nothing there, four runs in flight hide the host's share as well, and may cost a switch per run; it is
+    for a firmware that gives contexts columns of their own. Whether a context survives the failure of another is the
+    kernel's choice: before Linux 6.17 the driver resets all of them.
 
     Args:
         driver: the result of ``load_driver``.
@@ -77,7 +80,8 @@ class XrtGemm:
     @property
     def device_name(self) -> str:
         """The driver's name for the device."""
-        return str(self._device.get_info(self._driver.xrt.xrt_info_device.name))
+        with DeviceErrors("asking for the device's name"):
+            return str(self._device.get_info(self._driver.xrt.xrt_info_device.name))
 
     @property
     def health(self) -> DeviceHealth:
@@ -101,7 +105,7 @@ class XrtGemm:
         kernels = kernels_for_weight(self._kernels, k, n, weight.precision)
         padding = ((0, kernels[0].k - k), (0, kernels[0].n - n))
         values = np.ascontiguousarray(np.pad(weight.values, padding))
-        resident = ResidentWeight(weight.name, values, n, KnownAnswers(values, weight.precision))
+        resident = ResidentWeight(weight.name, values, n, KnownAnswers(values, weight.precision, kernels[0].bf16))
         for group in self._open_contexts(kernels):
             for context in group:
                 context.load(resident)
@@ -151,7 +155,8 @@ class XrtGemm:
         if needed > MAX_CONTEXTS:
             raise NoKernelError(
                 f"The kernels need {needed} hardware contexts ({self._n_contexts} per xclbin), but the NPU has "
-                f"{MAX_CONTEXTS}: set n_contexts lower, keep fewer sizes of M, or compile several into one xclbin"
+                f"{MAX_CONTEXTS}: set npu_contexts to 1, and compile fewer lengths of windows, or all shapes into one "
+                "xclbin (`amanuensis npu build` says how)"
             )
         by_xclbin: dict[str, list[Kernel]] = defaultdict(list)
         for kernel in self._kernels:

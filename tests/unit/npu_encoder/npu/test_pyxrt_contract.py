@@ -74,7 +74,7 @@ def test_xclbin_lists_its_kernel(xrt: Any, session: Session, kernels: Path) -> N
     xclbin = xrt.xclbin(str(kernels / f"{session.manifest['name']}.xclbin"))
     (kernel,) = xclbin.get_kernels()
     assert kernel.get_name() == session.manifest["kernel"]
-    assert kernel.get_num_args() >= 6
+    assert kernel.get_num_args() == 8
     assert len(xclbin.get_uuid().to_string()) == 36
 
 
@@ -139,6 +139,38 @@ def test_run_object_runs_again(xrt: Any, session: Session) -> None:
         run.start()
         assert run.wait() == xrt.ert_cmd_state.ERT_CMD_STATE_COMPLETED
         np.testing.assert_array_equal(session.output(), expected)
+
+
+def test_number_has_no_memory_group(session: Session) -> None:
+    with pytest.raises(IndexError):
+        session.kernel.group_id(0)
+
+
+def test_memory_groups_of_two_contexts_differ(xrt: Any, device: Any, session: Session, kernels: Path) -> None:
+    other = Session.open(xrt, kernels, session.manifest["name"], device)
+    assert other.kernel.group_id(3) != session.kernel.group_id(3)
+
+
+def test_two_contexts_give_their_own_products(xrt: Any, device: Any, session: Session, kernels: Path) -> None:
+    other = Session.open(xrt, kernels, session.manifest["name"], device)
+    expected = [each.send_small_integers(seed) for seed, each in enumerate((session, other))]
+    for run in [each.run() for each in (session, other)]:
+        assert run.wait(5000) == xrt.ert_cmd_state.ERT_CMD_STATE_COMPLETED
+    for each, product in zip((session, other), expected, strict=True):
+        np.testing.assert_array_equal(each.output(), product)
+
+
+def test_context_is_free_again_with_its_last_reference(xrt: Any, device: Any, session: Session, kernels: Path) -> None:
+    name = session.manifest["name"]
+    for _ in range(20):
+        opened = Session.open(xrt, kernels, name, device)
+        opened.send_small_integers()
+        assert opened.run().wait(5000) == xrt.ert_cmd_state.ERT_CMD_STATE_COMPLETED
+
+
+def test_buffer_needs_all_its_arguments_in_their_types(xrt: Any, device: Any, session: Session) -> None:
+    with pytest.raises(TypeError):
+        xrt.bo(device, 4096, 1 << 29, session.kernel.group_id(3))
 
 
 def test_set_arg_refuses_a_float(xrt: Any, session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from npu_encoder.errors import (
     DeviceFailedError,
     InvalidWindowError,
     NoKernelError,
+    PoisonedOutputError,
     UnsupportedPrecisionError,
 )
 from npu_encoder.loading import NpuOptions, load_backend
@@ -27,7 +29,8 @@ from npu_encoder.npu.gemm import NumpyGemm
 from npu_encoder.npu.kernels import read_kernels
 from npu_encoder.npu.xrt import XrtBackend, write_simulated_kernels
 from npu_encoder.npu.xrt_gemm import XrtGemm
-from npu_encoder.simulator import FaultPlan, SimulatorConfig, create_module, faults
+from npu_encoder.simulator import FaultPlan, LatencyModel, SimulatorConfig, VirtualClock, create_module, faults
+from npu_encoder.simulator.kernels import kernels_for, write_kernels
 from npu_encoder.weights import read_dimensions, read_weights
 from tests.support.paths import DEMO_MODEL
 from tests.support.spoken_clips import SAMPLE_RATE, Clip, load_clips
@@ -45,8 +48,7 @@ def log_mels() -> list[NDArray[np.float32]]:
 
 
 def simulated(precision: str) -> EncoderBackend:
-    npu = NpuOptions(simulator=True, n_contexts=2)
-    return load_backend(DEMO_MODEL, backend="xrt", precision=precision, npu=npu)
+    return load_backend(DEMO_MODEL, backend="xrt", precision=precision, npu=NpuOptions(simulator=True))
 
 
 def encode(backend: EncoderBackend | AudioEncoder, log_mels: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
@@ -58,6 +60,13 @@ def encode(backend: EncoderBackend | AudioEncoder, log_mels: list[NDArray[np.flo
 def encode_until_it_fails(backend: XrtBackend, log_mels: list[NDArray[np.float32]]) -> None:
     for _ in range(MANY_RUNS):
         encode(backend, log_mels)
+
+
+def encode_until_it_is_refused(backend: XrtBackend, log_mels: list[NDArray[np.float32]]) -> None:
+    """Each xclbin has a context of its own, and finds out for itself that the device has failed."""
+    for _ in range(MANY_RUNS):
+        with contextlib.suppress(PoisonedOutputError, DeviceAbortError):
+            encode(backend, log_mels)
 
 
 def token_cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -137,6 +146,27 @@ def test_windows_of_a_failed_context_come_back_and_those_that_follow_are_encoded
     backend.close()
 
 
+@pytest.mark.parametrize("share_xclbins", [True, False])
+def test_windows_go_through_a_layer_together_so_that_the_device_switches_seldom(
+    tmp_path: Path, share_xclbins: bool
+) -> None:
+    shapes = kernels_for(read_dimensions(DEMO_MODEL), [400], ["bf16"])
+    write_kernels(tmp_path, shapes, share_xclbins=share_xclbins)
+    clock = VirtualClock(poll_s=1e-5)
+    xrt = create_module(SimulatorConfig(clock=clock, latency=LatencyModel(gemm_s=0.01)))
+    gemm = XrtGemm(Driver(xrt, simulated=True, clock=clock), read_kernels(tmp_path, simulated=True))
+    backend = XrtBackend(DEMO_MODEL, gemm)
+    execution = xrt.device._npu.execution
+    before = execution.switches
+    windows = [Arrays.of(np.zeros((80, 400), np.float32)) for _ in range(16)]
+    arrivals = iter(windows)
+    assert all(outcome == backend.device for _, outcome in backend.encode_each(lambda: next(arrivals, None), 16))
+    switches = (execution.switches - before) / len(windows)
+    products = 4 * read_dimensions(DEMO_MODEL).n_layers
+    assert switches == 0 if share_xclbins else 0 < switches <= 0.35 * products
+    backend.close()
+
+
 def test_a_probe_finds_a_device_that_was_lost_at_rest(tmp_path: Path) -> None:
     write_simulated_kernels(tmp_path, read_dimensions(DEMO_MODEL))
     plan = FaultPlan()
@@ -198,7 +228,7 @@ def test_failed_device_stays_failed_and_says_why(tmp_path: Path, log_mels: list[
     with pytest.raises(DeviceError, match="known-answer"):
         encode_until_it_fails(backend, log_mels)
     with pytest.raises(DeviceFailedError, match="known-answer"):
-        encode(backend, log_mels)
+        encode_until_it_is_refused(backend, log_mels)
     assert backend.health.status == "failed"
     backend.close()
 
