@@ -55,6 +55,10 @@ class DeviceFailedError(DeviceError):
     """The device has failed for good: rebuilding its contexts did not help, and trying again is useless."""
 
 
+class InaccurateError(EncoderError):
+    """The encoder on the device differs from the CPU's by more than its precision explains."""
+
+
 class NoKernelError(EncoderError):
     """No compiled kernel fits the model, or a kernel's files cannot be trusted."""
 
