@@ -63,6 +63,10 @@ class NoKernelError(EncoderError):
     """No compiled kernel fits the model, or a kernel's files cannot be trusted."""
 
 
+class ToolchainError(EncoderError):
+    """The compiler of kernels is not installed as it should be, or failed."""
+
+
 class InvalidScenarioError(EncoderError):
     """The file that describes the simulated device cannot be used."""
 

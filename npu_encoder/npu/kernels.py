@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from npu_encoder.bfp16 import ROUNDINGS, Rounding
 from npu_encoder.errors import NoKernelError
 from npu_encoder.npu.gemm import Precision
 
@@ -26,8 +27,6 @@ CORE_COLUMNS = 8
 
 ENTRY = "MLIR_AIE"
 LAYOUT = "row_major"
-ROUNDING = "conv_even"
-"""The reset mode of the cores is floor, which biases every step of the sum."""
 
 OUT_DTYPES = {"int8": "int32", "bf16": "f32"}
 
@@ -47,6 +46,7 @@ class Kernel:
         m, k, n: sizes that it was compiled for; smaller operands are padded.
         precision: the precision of both operands; the product is int32 for int8, float32 for bf16.
         bf16: how a bf16 kernel multiplies; "native" for int8.
+        rounding: the mode of the cores; it shows in the conversion to bfp16 only.
         tile_m: rows of the product that one core computes at a time.
         xclbin: path of the array's configuration.
         xclbin_sha256: the digest of that file; kernels of one xclbin share a hardware context.
@@ -59,6 +59,7 @@ class Kernel:
     n: int
     precision: Precision
     bf16: Bf16
+    rounding: Rounding
     tile_m: int
     xclbin: Path
     xclbin_sha256: str
@@ -87,10 +88,11 @@ def read_kernels(directory: Path, *, simulated: bool) -> tuple[Kernel, ...]:
             f"The directory {directory} holds no kernel manifest (*.json): make them with `amanuensis npu build`"
         )
     kernels = tuple(_read_kernel(path, simulated=simulated) for path in manifests)
-    if len({kernel.bf16 for kernel in kernels if kernel.precision == "bf16"}) > 1:
+    kinds = {(kernel.bf16, kernel.rounding) for kernel in kernels if kernel.precision == "bf16"}
+    if len(kinds) > 1:
         raise NoKernelError(
-            f"Some kernels of {directory} multiply bf16 natively and some as bfp16, so a window's states would depend "
-            "on its length: compile all alike"
+            f"The kernels of {directory} multiply bf16 in several ways ({sorted(kinds)}), so a window's states would "
+            "depend on its length: compile all alike"
         )
     return kernels
 
@@ -167,6 +169,7 @@ def _checked_kernel(path: Path, manifest: dict[str, Any], *, simulated: bool) ->
         n=manifest["n"],
         precision=manifest["in_dtype"],
         bf16=manifest["bf16"] if manifest["in_dtype"] == "bf16" else "native",
+        rounding=manifest["rounding"],
         tile_m=tile_m,
         xclbin=xclbin,
         xclbin_sha256=manifest["xclbin_sha256"],
@@ -186,13 +189,14 @@ def _check_driver(path: Path, made_for_simulator: object, *, simulated: bool) ->
 def _check_conventions(path: Path, manifest: dict[str, Any]) -> None:
     if manifest["in_dtype"] not in OUT_DTYPES:
         raise _unusable(path, f"in_dtype is {manifest['in_dtype']!r}, not one of {list(OUT_DTYPES)}")
+    if manifest["rounding"] not in ROUNDINGS:
+        raise _unusable(path, f"rounding is {manifest['rounding']!r}, not one of {list(ROUNDINGS)}")
     if manifest["in_dtype"] == "bf16" and manifest.get("bf16") not in BF16_MODES:
         raise _unusable(path, f"bf16 is {manifest.get('bf16')!r}, not one of {list(BF16_MODES)}")
     expected = {
         "name": path.stem,
         "out_dtype": OUT_DTYPES[manifest["in_dtype"]],
         "layout": LAYOUT,
-        "rounding": ROUNDING,
         "kernel": ENTRY,
     }
     for field, value in expected.items():

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu_encoder.bfloat16 import from_bfloat16, to_bfloat16
-from npu_encoder.bfp16 import round_to_bfp16
+from npu_encoder.bfp16 import Rounding, round_to_bfp16
 from npu_encoder.npu.gemm import Precision
 from npu_encoder.npu.kernels import CORE_ROWS, Bf16, Kernel
 
@@ -45,16 +45,23 @@ class KnownAnswers:
         weight: ``[k, n]`` as the device holds it, padding included.
         precision: the precision of the weight.
         bf16: how the kernel multiplies bf16; int8 kernels do not ask.
+        rounding: the mode of the cores, which shows in bfp16.
 
     Attributes:
         questions: ``[4, k]``, in the weight's precision: one row per row of cores.
     """
 
-    def __init__(self, weight: NDArray[Any], precision: Precision, bf16: Bf16 = "native") -> None:
+    def __init__(
+        self,
+        weight: NDArray[Any],
+        precision: Precision,
+        bf16: Bf16 = "native",
+        rounding: Rounding = "conv_even",
+    ) -> None:
         self.questions = _questions(len(weight), precision)
         values, questions = _to_float64(weight), _to_float64(self.questions)
         if precision == "bf16" and bf16 == "bfp16":
-            values = round_to_bfp16(values)
+            values = round_to_bfp16(values, rounding)
         self._answers = questions @ values
         self._tolerance = np.zeros_like(self._answers)
         if precision == "bf16":

@@ -105,7 +105,8 @@ class XrtGemm:
         kernels = kernels_for_weight(self._kernels, k, n, weight.precision)
         padding = ((0, kernels[0].k - k), (0, kernels[0].n - n))
         values = np.ascontiguousarray(np.pad(weight.values, padding))
-        resident = ResidentWeight(weight.name, values, n, KnownAnswers(values, weight.precision, kernels[0].bf16))
+        known = KnownAnswers(values, weight.precision, kernels[0].bf16, kernels[0].rounding)
+        resident = ResidentWeight(weight.name, values, n, known)
         for group in self._open_contexts(kernels):
             for context in group:
                 context.load(resident)

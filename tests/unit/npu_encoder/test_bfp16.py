@@ -29,6 +29,12 @@ def test_the_largest_number_is_cut_off_where_it_would_need_another_bit() -> None
     assert column(-127.75) == [-128.0]
 
 
+def test_a_core_that_nobody_told_otherwise_rounds_down() -> None:
+    values = np.zeros((8, 1))
+    values[:4, 0] = (64.0, 1.9, -0.1, 0.9)
+    np.testing.assert_array_equal(round_to_bfp16(values, "floor")[:4, 0], [64.0, 1.0, -1.0, 0.0])
+
+
 def test_columns_and_blocks_have_exponents_of_their_own() -> None:
     values = np.zeros((16, 2))
     values[0], values[1], values[9] = (100.0, 0.25), (0.25, 0.125), (0.25, 100.0)
