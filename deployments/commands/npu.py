@@ -27,6 +27,7 @@ from npu_encoder.kernel_build.shapes import SWITCH_S, WINDOWS_TOGETHER, BuildPla
 from npu_encoder.kernel_build.toolchain import find_toolchain
 from npu_encoder.npu.audio_encoder import PLANS, PlanName
 from npu_encoder.npu.kernels import Bf16
+from npu_encoder.npu.xrt_gemm import MAX_CONTEXTS
 
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -94,10 +95,11 @@ def announcement(plan: BuildPlan, frames: tuple[int, ...]) -> Iterator[str]:
     count = array_count(plan)
     least, most = (minutes * count for minutes in MINUTES_PER_XCLBIN)
     room = BYTES_PER_XCLBIN // 2**20
-    yield f"{count} xclbins to compile: {least} to {most} minutes as others report, about {room} MiB of disk (estimate)"
+    xclbins = "1 xclbin" if count == 1 else f"{count} xclbins"
+    yield f"{xclbins} to compile: {least} to {most} minutes as others report, about {room} MiB of disk (estimate)"
     yield (
-        f"The longest window moves {1000 * plan.ddr_s:.0f} ms of memory traffic at 50 GB/s (calculated), and takes "
-        f"{plan.contexts} of the NPU's 16 hardware contexts"
+        f"The longest window keeps the memory busy for {1000 * plan.ddr_s:.0f} ms (calculated, at 50 GB/s); the "
+        f"kernels take {plan.contexts} of the NPU's {MAX_CONTEXTS} hardware contexts"
     )
     lengths = len({spec.m for spec in plan.specs})
     if lengths < len(frames):

@@ -193,11 +193,15 @@ class Settings(BaseSettings):
     encoder_batch_size: Positive = Field(
         8, description="windows that an NPU works on at the same time; a CPU works on one per thread"
     )
-    npu_kernels: AbsolutePath | None = Field(None, description="directory of the NPU's compiled kernels")
+    npu_kernels: AbsolutePath | None = Field(
+        None, description="directory of the NPU's compiled kernels: `amanuensis npu build`"
+    )
     npu_precision: Literal["auto", "bf16", "int8", "int8-bf16-fc2"] = Field(
         "auto", description="precision of the linear layers on the NPU; `auto` is bf16"
     )
-    npu_contexts: Annotated[int, Field(ge=1, le=16)] = Field(1, description="hardware contexts per xclbin")
+    npu_contexts: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="hardware contexts per xclbin; more than 1 pays only with a firmware that partitions the device"
+    )
     npu_simulator: bool = Field(
         False, description="simulate the NPU, for tests; its speed is that of a model, not measured"
     )

@@ -29,9 +29,9 @@ def test_it_says_what_it_takes_and_how_far_it_is(
     assert build(stand_in, tmp_path / "kernels") == 0
     lines = capsys.readouterr().out.splitlines()
     text = "\n".join(lines)
-    assert "1 xclbins to compile: 1 to 2 minutes as others report, about 200 MiB of disk (estimate)" in lines
+    assert "1 xclbin to compile: 1 to 2 minutes as others report, about 200 MiB of disk (estimate)" in lines
     assert "KiB of L1" in lines[0]
-    assert "takes 1 of the NPU's 16 hardware contexts" in text
+    assert "take 1 of the NPU's 16 hardware contexts" in text
     assert "changes of xclbin" not in text
     assert "[0/1] already compiled" in lines
     assert any(line.startswith("[1/1] gemm_bf16_") for line in lines)
