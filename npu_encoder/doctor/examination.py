@@ -19,6 +19,7 @@ from npu_encoder.doctor.accuracy import compare_with_cpu
 from npu_encoder.doctor.diagnosis import diagnose
 from npu_encoder.doctor.finding import Diagnosis
 from npu_encoder.doctor.machine import Machine
+from npu_encoder.doctor.switching import measure_switches
 from npu_encoder.errors import DeviceError, DriverMissingError, NoKernelError, PoisonedOutputError
 from npu_encoder.npu.driver import Driver, load_driver
 from npu_encoder.npu.gemm import GemmWeight, NumpyGemm, Precision
@@ -103,6 +104,8 @@ def _examine(question: Question) -> Iterator[Observation]:
             write_simulated_kernels(directory, read_dimensions(question.model))
         kernels = _read_kernels(directory, driver)
         yield Observation(f"kernels: {len(kernels)} in {len({kernel.xclbin_sha256 for kernel in kernels})} xclbins")
+        if not driver.simulated:
+            yield Observation(f"contexts: {measure_switches(driver, kernels)}")
         for precision in sorted({kernel.precision for kernel in kernels}):
             yield from _examine_precision(question.model, driver, kernels, precision)
 

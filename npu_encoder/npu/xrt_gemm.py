@@ -89,7 +89,7 @@ class XrtGemm:
         contexts = [context for group in self._contexts.values() for context in group]
         failed = [context for context in contexts if context.status == "failed"]
         status: HealthStatus = "degraded" if failed else "healthy"
-        if any(all(context.status == "failed" for context in group) for group in self._contexts.values()):
+        if self._dead_group() is not None:
             status = "failed"
         reason = failed[-1].reason if failed else None
         return DeviceHealth(status, reason, sum(context.recoveries for context in contexts))
@@ -118,19 +118,18 @@ class XrtGemm:
         Raises:
             NoKernelError: if ``x`` has more rows than the largest kernel.
             DeviceError: if the device does not take the run.
-            DeviceFailedError: if no context is left.
+            DeviceFailedError: if no context is left for these products, or for others.
         """
         layer = self._layers[name]
         _check_activations(layer, x)
         kernel = kernel_for_rows(layer.kernels, len(x))
         group = self._contexts[kernel.xclbin_sha256]
         while True:
+            self._check_alive()
             for context in sorted(group, key=lambda context: context.outstanding_work):
                 run = context.submit(kernel, layer.weight, x)
                 if run is not None:
                     return run
-            if all(context.status == "failed" for context in group):
-                raise DeviceFailedError(f"The NPU has failed; start this process again. The reason: {group[-1].reason}")
             for context in group:
                 context.advance()
             self._driver.clock.sleep(POLL_S)
@@ -148,6 +147,17 @@ class XrtGemm:
         self._contexts.clear()
         self._layers.clear()
         self._device = None
+
+    def _dead_group(self) -> list[XrtContext] | None:
+        """Return the contexts of an xclbin of which none is left; None if all xclbins have one."""
+        groups = self._contexts.values()
+        return next((group for group in groups if all(context.status == "failed" for context in group)), None)
+
+    def _check_alive(self) -> None:
+        """Refuse all work once some products have no context: no window can be encoded without them."""
+        dead = self._dead_group()
+        if dead is not None:
+            raise DeviceFailedError(f"The NPU has failed; start this process again. The reason: {dead[-1].reason}")
 
     def _open_contexts(self, kernels: Sequence[Kernel]) -> list[list[XrtContext]]:
         """Return the contexts of all xclbins of ``kernels``; new ones serve all kernels of their xclbin."""

@@ -362,6 +362,18 @@ def test_xclbin_of_its_own_for_each_shape_takes_a_context_each(
         bench.assert_multiplies(rows)
 
 
+def test_device_without_the_context_of_one_xclbin_takes_no_product_of_any(
+    directory_of_xclbins: Path, clock: VirtualClock
+) -> None:
+    bench = Bench(directory_of_xclbins, clock, faults.run_aborts(faults.nth(FIRST, FIRST + 1)))
+    with pytest.raises(DeviceAbortError):
+        bench.gemm.start("w", bench.operand((100, K))).result()
+    assert [context.status for context in bench.contexts] == ["failed", "serving"]
+    assert bench.gemm.health.status == "failed"
+    with pytest.raises(DeviceFailedError, match="aborted"):
+        bench.gemm.start("w", bench.operand((252, K)))
+
+
 @pytest.mark.parametrize("compiled", ["native", "bfp16"])
 @pytest.mark.parametrize("named", ["native", "bfp16"])
 @pytest.mark.parametrize("rounding", ["conv_even", "floor"])
