@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from npu_encoder.bfloat16 import to_bfloat16
+from npu_encoder.clock import Clock
+from npu_encoder.npu.known_answers import KnownAnswers
 from npu_encoder.simulator import SimulatorConfig, VirtualClock, create_module, is_simulated
 from npu_encoder.simulator.kernels import KernelShape, write_kernels
 from tests.support.npu_session import Session
@@ -17,10 +21,13 @@ KERNELS_VARIABLE = "AMANUENSIS_NPU_KERNELS"
 SHAPES = [KernelShape(128, 64, 256, "int8"), KernelShape(128, 64, 256, "bf16")]
 
 
+SIMULATED_TIME = VirtualClock()
+
+
 @pytest.fixture(scope="module", params=["sim", "hw"])
 def xrt(request: pytest.FixtureRequest) -> Any:
     if request.param == "sim":
-        return create_module(SimulatorConfig(clock=VirtualClock()))
+        return create_module(SimulatorConfig(clock=SIMULATED_TIME))
     if KERNELS_VARIABLE not in os.environ:
         pytest.skip(f"{KERNELS_VARIABLE} names no directory of compiled kernels")
     return pytest.importorskip("pyxrt", reason="XRT with its Python binding is not installed", exc_type=ImportError)
@@ -158,6 +165,32 @@ def test_two_contexts_give_their_own_products(xrt: Any, device: Any, session: Se
         assert run.wait(5000) == xrt.ert_cmd_state.ERT_CMD_STATE_COMPLETED
     for each, product in zip((session, other), expected, strict=True):
         np.testing.assert_array_equal(each.output(), product)
+
+
+def test_two_contexts_are_no_faster_than_one(xrt: Any, device: Any, session: Session, kernels: Path) -> None:
+    clock: Clock = SIMULATED_TIME if is_simulated(xrt) else time
+    other = Session.open(xrt, kernels, session.manifest["name"], device)
+    took_s = {}
+    for name, sessions in {"one": [session] * 8, "two": [session, other] * 4}.items():
+        for each in sessions:
+            each.send_small_integers()
+        began = clock.monotonic()
+        for run in [each.run() for each in sessions]:
+            run.wait(5000)
+        took_s[name] = clock.monotonic() - began
+    assert took_s["two"] > 0.8 * took_s["one"], "this firmware partitions space: tell us, several contexts would pay"
+
+
+def test_bf16_is_multiplied_as_the_manifest_says(session: Session) -> None:
+    if session.manifest["in_dtype"] != "bf16":
+        pytest.skip("int8 has no rounding")
+    m, k, n = (session.manifest[size] for size in "mkn")
+    # Like the weights of a trained layer: most are small, a few are not.
+    weight = to_bfloat16(np.random.default_rng(0).standard_t(4, (k, n)).astype(np.float32))
+    known = KnownAnswers(weight, "bf16", session.manifest["bf16"], session.manifest["rounding"])
+    session.send(np.resize(known.questions, (m, k)), weight)
+    session.run().wait(5000)
+    assert known.matches(session.output())
 
 
 def test_context_is_free_again_with_its_last_reference(xrt: Any, device: Any, session: Session, kernels: Path) -> None:
