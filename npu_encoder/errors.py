@@ -63,6 +63,10 @@ class NoKernelError(EncoderError):
     """No compiled kernel fits the model, or a kernel's files cannot be trusted."""
 
 
+class ProviderError(EncoderError):
+    """ONNX Runtime does not have the execution provider, or that does not compute the whole encoder."""
+
+
 class ToolchainError(EncoderError):
     """The compiler of kernels is not installed as it should be, or failed."""
 

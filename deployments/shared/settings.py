@@ -176,12 +176,17 @@ class Settings(BaseSettings):
 
     # Encoder and device
     device: Literal["cpu", "npu"] = Field("cpu", description="device of the encoder")
-    encoder_backend: Literal["openvino", "ctranslate2"] = Field(
-        "openvino", description="library that runs the encoder on the CPU"
+    encoder_backend: Literal["openvino", "ctranslate2", "onnxruntime"] = Field(
+        "openvino", description="library that runs the encoder where `device` is `cpu`"
+    )
+    onnx_provider: str = Field(
+        "CPUExecutionProvider",
+        description="execution provider of `onnxruntime`, by its name; it has to compute the whole encoder",
     )
     encoder_precision: str = Field(
         "auto",
-        description="`openvino`: `auto` (bf16 where the CPU has it), `bf16` or `f32`; `ctranslate2`: a compute type",
+        description="`openvino`: `auto` (bf16 where the CPU has it), `bf16` or `f32`; `ctranslate2`: a compute type; "
+        "`onnxruntime`: `f32`",
     )
     encoder_replicas: Positive = Field(
         1, description="number of Encoders, each pinned to one Ray resource `npu`: as many as there are devices"
