@@ -20,8 +20,8 @@ from npu_encoder.doctor.diagnosis import diagnose
 from npu_encoder.doctor.finding import Diagnosis
 from npu_encoder.doctor.machine import Machine
 from npu_encoder.doctor.switching import measure_switches
-from npu_encoder.errors import DeviceError, DriverMissingError, NoKernelError, PoisonedOutputError
-from npu_encoder.npu.driver import Driver, load_driver
+from npu_encoder.errors import DeviceError, DriverMissingError, EncoderError, NoKernelError, PoisonedOutputError
+from npu_encoder.npu.driver import Driver, device_name, load_driver
 from npu_encoder.npu.gemm import GemmWeight, NumpyGemm, Precision
 from npu_encoder.npu.kernels import Kernel, capacity, read_kernels
 from npu_encoder.npu.xrt import XrtBackend, write_simulated_kernels
@@ -83,6 +83,14 @@ def examine_npu(question: Question, machine: Machine) -> Iterator[Observation]:
         if not question.simulator:
             yield from _causes(machine)
         raise
+    except EncoderError:
+        yield from _notes(question, machine)
+        raise
+    yield from _notes(question, machine)
+
+
+def _notes(question: Question, machine: Machine) -> Iterator[Observation]:
+    """Yield what may be wrong with a machine whose device works."""
     if not question.simulator:
         yield from (Observation(str(found), Severity.NOTE) for found in diagnose(machine))
 
@@ -97,6 +105,7 @@ def _causes(machine: Machine) -> Iterator[Observation]:
 def _examine(question: Question) -> Iterator[Observation]:
     driver = load_driver(simulator=question.simulator)
     yield Observation(f"driver: {'simulator' if driver.simulated else driver.xrt.__file__}")
+    yield Observation(f"device: {device_name(driver)}")
     with ExitStack() as resources:
         directory = question.kernels
         if directory is None and driver.simulated:
@@ -119,7 +128,7 @@ def _examine_precision(
     with ExitStack() as resources:
         resources.callback(executor.close)
         _check_gemm(executor, kernel)
-        yield Observation(f"known-answer GEMM in {precision} on {executor.device_name}")
+        yield Observation(f"known-answer GEMM in {precision}")
         backend = XrtBackend(model, executor, precision=precision)
         yield Observation(f"encoder in {precision}: {compare_with_cpu(model, backend, kernel)}")
 

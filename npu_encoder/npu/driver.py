@@ -85,6 +85,17 @@ def open_device(driver: Driver, index: int = 0) -> Any:
     raise AssertionError("unreachable")
 
 
+def device_name(driver: Driver) -> str:
+    """Open the NPU and return the driver's name for it.
+
+    Raises:
+        DeviceLostError: if it cannot be opened.
+    """
+    device = open_device(driver)
+    with DeviceErrors("asking for the device's name"):
+        return str(device.get_info(driver.xrt.xrt_info_device.name))
+
+
 class DeviceErrors:
     """Work with pyxrt, whose exceptions become a ``DeviceError``.
 

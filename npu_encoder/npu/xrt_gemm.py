@@ -14,7 +14,7 @@ from npu_encoder.backend import DeviceHealth, HealthStatus
 from npu_encoder.errors import DeviceFailedError, NoKernelError
 from npu_encoder.npu.buffers import ResidentWeight
 from npu_encoder.npu.context import XrtContext
-from npu_encoder.npu.driver import DeviceErrors, Driver, open_device
+from npu_encoder.npu.driver import Driver, open_device
 from npu_encoder.npu.gemm import INPUT_DTYPES, GemmInput, GemmWeight
 from npu_encoder.npu.kernels import Kernel, kernel_for_rows, kernels_for_weight
 from npu_encoder.npu.known_answers import KnownAnswers
@@ -76,12 +76,6 @@ class XrtGemm:
     def device(self) -> str:
         precisions = sorted({layer.kernels[0].precision for layer in self._layers.values()}, reverse=True)
         return "-".join(["npu:xdna2", *precisions, *(["simulated"] if self._driver.simulated else [])])
-
-    @property
-    def device_name(self) -> str:
-        """The driver's name for the device."""
-        with DeviceErrors("asking for the device's name"):
-            return str(self._device.get_info(self._driver.xrt.xrt_info_device.name))
 
     @property
     def health(self) -> DeviceHealth:
