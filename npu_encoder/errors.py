@@ -35,6 +35,18 @@ class DeviceLostError(DeviceError):
     """The device cannot be opened, or is gone."""
 
 
+class DeviceBusyError(DeviceError):
+    """The device has no hardware context left."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The device, or the memory that may be locked for it, has no room for a buffer."""
+
+
+class DriverMismatchError(DeviceError):
+    """pyxrt or the kernel does not take what it is given: another version than this package was written for."""
+
+
 class PoisonedOutputError(DeviceError):
     """A run claims to be complete, but its known-answer rows are wrong."""
 
@@ -43,8 +55,20 @@ class DeviceFailedError(DeviceError):
     """The device has failed for good: rebuilding its contexts did not help, and trying again is useless."""
 
 
+class InaccurateError(EncoderError):
+    """The encoder on the device differs from the CPU's by more than its precision explains."""
+
+
 class NoKernelError(EncoderError):
     """No compiled kernel fits the model, or a kernel's files cannot be trusted."""
+
+
+class ProviderError(EncoderError):
+    """ONNX Runtime does not have the execution provider, or that does not compute the whole encoder."""
+
+
+class ToolchainError(EncoderError):
+    """The compiler of kernels is not installed as it should be, or failed."""
 
 
 class InvalidScenarioError(EncoderError):

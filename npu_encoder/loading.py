@@ -8,7 +8,7 @@ from typing import Literal, assert_never
 
 from npu_encoder.backend import EncoderBackend
 
-BackendName = Literal["openvino", "ctranslate2", "xrt"]
+BackendName = Literal["openvino", "ctranslate2", "onnxruntime", "xrt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class NpuOptions:
 
     Attributes:
         kernels: directory of the compiled kernels; None only with the simulator, which then makes its own.
-        n_contexts: hardware contexts per xclbin; more than one hides the host's share of a run.
+        n_contexts: hardware contexts per xclbin; more than one pays only with a firmware that partitions the device.
         simulator: whether to use the simulator instead of the hardware; the device's name then ends in ``-simulated``.
         scenario: the file that describes the simulated device: see ``npu_encoder/simulator/scenario.py``.
     """
@@ -28,13 +28,14 @@ class NpuOptions:
     scenario: Path | None = None
 
 
-def load_backend(
+def load_backend(  # noqa: PLR0913  (the options of all runtimes)
     model_dir: Path,
     *,
     backend: BackendName,
     precision: str = "auto",
     threads: int = 1,
     npu: NpuOptions | None = None,
+    onnx_provider: str = "CPUExecutionProvider",
     silence: Path | None = None,
 ) -> EncoderBackend:
     """Load the encoder of a CTranslate2 Whisper directory. Only the chosen runtime is imported.
@@ -42,16 +43,18 @@ def load_backend(
     Args:
         model_dir: the directory that holds ``model.bin``.
         backend: the name of the runtime.
-        precision: openvino takes ``auto``, ``bf16`` or ``f32``; ctranslate2 a compute type such as ``int8``; xrt
-            ``auto``, ``int8``, ``bf16`` or ``int8-bf16-fc2``.
+        precision: openvino takes ``auto``, ``bf16`` or ``f32``; ctranslate2 a compute type such as ``int8``;
+            onnxruntime ``auto`` or ``f32``; xrt ``auto``, ``int8``, ``bf16`` or ``int8-bf16-fc2``.
         threads: CPU threads that compute; xrt computes in the calling thread.
-        npu: the options of xrt; the other runtimes have none.
+        npu: the options of xrt.
+        onnx_provider: the execution provider of onnxruntime.
         silence: the file that stands for the silence behind a window of less than 30 s (``npu_encoder.silence``); None
-            if there is none. ctranslate2 cannot use it: its encoder is closed.
+            if there is none. ctranslate2 cannot use it, its encoder is closed; nor can onnxruntime.
 
     Raises:
         ModelFormatError: if the directory holds no readable Whisper model, or ``silence`` belongs to another one.
-        ValueError: if ``silence`` is given to ctranslate2.
+        ValueError: if ``silence`` is given to a runtime that cannot use it.
+        ProviderError: if ONNX Runtime does not have ``onnx_provider``.
         UnsupportedPrecisionError: if the device cannot compute in ``precision``.
         DriverMissingError: if the NPU's driver is not installed.
         NoKernelError: if a layer fits none of the NPU's kernels.
@@ -68,6 +71,12 @@ def load_backend(
             if silence is not None:
                 raise ValueError("CTranslate2's encoder cannot attend to anything but its window")
             return CTranslate2Backend(model_dir, compute_type=precision, threads=threads)
+        case "onnxruntime":
+            from npu_encoder.onnx.backend import OnnxRuntimeBackend  # noqa: PLC0415
+
+            if silence is not None:
+                raise ValueError("The ONNX graph of the encoder does not attend to anything but its window")
+            return OnnxRuntimeBackend(model_dir, provider=onnx_provider, precision=precision, threads=threads)
         case "xrt":
             from npu_encoder.npu.driver import load_driver  # noqa: PLC0415
             from npu_encoder.npu.xrt import XrtBackend  # noqa: PLC0415

@@ -1,7 +1,8 @@
 """Tell whether the service can run on this machine.
 
 Checks what "amanuensis serve CONFIG" would meet: settings, model, memory, ports; and the NPU, where the configuration
-or an option asks for it. The exit status is 1 if the service would not start.
+or an option asks for it. Where the NPU fails, the first cause is told first, with what to type next. The exit status is
+1 if the service would not start.
 """
 
 from __future__ import annotations
@@ -24,10 +25,15 @@ from deployments.commands.machine import (
     check_settings,
     check_shared_memory,
 )
-from npu_encoder.doctor import Question, examine_npu
+from npu_encoder.doctor.diagnosis import diagnose
+from npu_encoder.doctor.examination import Question, Severity, examine_npu
+from npu_encoder.doctor.machine import LocalMachine
+from npu_encoder.doctor.recording import Recorder
 from npu_encoder.errors import EncoderError
 
+FILE = click.Path(dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+LEVELS = {Severity.FINE: Level.OK, Severity.NOTE: Level.NOTE, Severity.FATAL: Level.FAILED}
 SIMULATED = "the NPU is SIMULATED: this proves nothing about hardware"
 
 
@@ -36,8 +42,19 @@ SIMULATED = "the NPU is SIMULATED: this proves nothing about hardware"
 @click.option("--model", help="A size name, a hub id or a directory, instead of the configured model.")
 @click.option("--kernels", type=DIRECTORY, help="Directory of the NPU's compiled kernels; checks the NPU.")
 @click.option("--simulator", is_flag=True, help="Check the simulated NPU instead of the hardware.")
-def command(config: Path | None, model: str | None, kernels: Path | None, *, simulator: bool) -> None:
+@click.option(
+    "--record", type=FILE, help="Only write down what the checks of the NPU read of this machine, for others."
+)
+def command(
+    config: Path | None, model: str | None, kernels: Path | None, record: Path | None, *, simulator: bool
+) -> None:
     """Run all checks, and say what they find."""
+    if record is not None:
+        recorder = Recorder(LocalMachine())
+        diagnose(recorder)
+        record.write_text(recorder.record, encoding="utf-8")
+        click.echo(f"{record} holds what was read; look through it before you send it")
+        return
     failed = 0
     for finding in findings(read_configuration(config), model, kernels, simulator=simulator):
         failed += finding.level is Level.FAILED
@@ -74,8 +91,8 @@ def findings(config: Configuration, model: str | None, kernels: Path | None, *, 
 
 def _check_npu(question: Question) -> Iterator[Finding]:
     try:
-        for observation in examine_npu(question):
-            yield Finding(Level.OK if observation.is_fine else Level.NOTE, observation.text)
+        for observation in examine_npu(question, LocalMachine()):
+            yield Finding(LEVELS[observation.severity], observation.text)
     except EncoderError as error:
         yield Finding(Level.FAILED, f"{type(error).__name__}: {error}")
     else:

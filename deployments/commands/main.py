@@ -20,7 +20,7 @@ from deployments.shared.errors import ConfigurationError
 from npu_encoder.errors import EncoderError
 
 PACKAGE = "deployments.commands"
-COMMANDS = ("serve", "transcribe", "doctor", "config", "model", "keys", "replay", "bench")
+COMMANDS = ("serve", "transcribe", "doctor", "npu", "config", "model", "keys", "replay", "bench")
 INTERRUPTED = 128 + signal.SIGINT
 
 

@@ -28,6 +28,7 @@ def _on_cpu(settings: Settings, model: Model) -> EncoderBackend:
         backend=settings.encoder_backend,
         precision=settings.encoder_precision,
         threads=settings.encoder_threads,
+        onnx_provider=settings.onnx_provider,
         silence=model.silence,
     )
 

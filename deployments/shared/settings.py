@@ -183,12 +183,17 @@ class Settings(BaseSettings):
 
     # Encoder and device
     device: Literal["cpu", "npu"] = Field("cpu", description="device of the encoder")
-    encoder_backend: Literal["openvino", "ctranslate2"] = Field(
-        "openvino", description="library that runs the encoder on the CPU"
+    encoder_backend: Literal["openvino", "ctranslate2", "onnxruntime"] = Field(
+        "openvino", description="library that runs the encoder where `device` is `cpu`"
+    )
+    onnx_provider: str = Field(
+        "CPUExecutionProvider",
+        description="execution provider of `onnxruntime`, by its name; it has to compute the whole encoder",
     )
     encoder_precision: str = Field(
         "auto",
-        description="`openvino`: `auto` (bf16 where the CPU has it), `bf16` or `f32`; `ctranslate2`: a compute type",
+        description="`openvino`: `auto` (bf16 where the CPU has it), `bf16` or `f32`; `ctranslate2`: a compute type; "
+        "`onnxruntime`: `f32`",
     )
     encoder_replicas: Positive = Field(
         1, description="number of Encoders, each pinned to one Ray resource `npu`: as many as there are devices"
@@ -200,11 +205,15 @@ class Settings(BaseSettings):
     encoder_batch_size: Positive = Field(
         8, description="windows that an NPU works on at the same time; a CPU works on one per thread"
     )
-    npu_kernels: AbsolutePath | None = Field(None, description="directory of the NPU's compiled kernels")
+    npu_kernels: AbsolutePath | None = Field(
+        None, description="directory of the NPU's compiled kernels: `amanuensis npu build`"
+    )
     npu_precision: Literal["auto", "bf16", "int8", "int8-bf16-fc2"] = Field(
         "auto", description="precision of the linear layers on the NPU; `auto` is bf16"
     )
-    npu_contexts: Annotated[int, Field(ge=1, le=16)] = Field(1, description="hardware contexts per xclbin")
+    npu_contexts: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="hardware contexts per xclbin; more than 1 pays only with a firmware that partitions the device"
+    )
     npu_simulator: bool = Field(
         False, description="simulate the NPU, for tests; its speed is that of a model, not measured"
     )

@@ -28,6 +28,7 @@ CONTENDERS: tuple[tuple[BackendName, str], ...] = (
     ("ctranslate2", "int8"),
     ("openvino", "f32"),
     ("openvino", "bf16"),
+    ("onnxruntime", "f32"),
 )
 
 

@@ -83,6 +83,7 @@ class HostStep:
 @dataclass(frozen=True)
 class _InstantProduct:
     product: NDArray[np.int32] | NDArray[np.float32]
+    array: str = "instant"
 
     def done(self) -> bool:
         return True

@@ -21,8 +21,17 @@ from npu_encoder.npu.runs import MAX_IN_FLIGHT, RunQueue, XrtRun
 ContextStatus = Literal["serving", "recovering", "failed"]
 
 
+WRONG_FROM_THE_START = (
+    "Where this happens at every start, compile the kernel again, and let the field bf16 of its manifest say how it "
+    "multiplies bf16: native, or bfp16"
+)
+
+
 class XrtContext:
     """A hardware context for one xclbin.
+
+    Giving a context back while a run of it has not ended blocks for up to 2 s inside the driver, and pyxrt holds the
+    GIL meanwhile: the whole process waits. So a rebuild after a time-out costs all windows that long.
 
     A run that fails takes all runs of its context with it: their buffers are never used again, as a late completion
     may still write into them. The context is then rebuilt, once, and has to multiply rows with known products; if it
@@ -32,7 +41,7 @@ class XrtContext:
         driver: pyxrt or its simulator.
         device: the open device.
         kernels: the shapes of the xclbin, at least one.
-        run_timeout_s: after this a run counts as lost; more than the 2 s after which the driver kills one.
+        run_timeout_s: after this a run counts as lost; more than the driver needs to kill one.
 
     Raises:
         DeviceError: if the device has no room for the context.
@@ -75,8 +84,12 @@ class XrtContext:
             proven = {known.values.shape for known in self._weights.values()}
             self._weights[weight.name] = weight
             self._hardware.load(weight)
-            if weight.values.shape not in proven:
+            if weight.values.shape in proven:
+                return
+            try:
                 self._prove_kernels(weight)
+            except PoisonedOutputError as error:
+                raise PoisonedOutputError(f"{error}. {WRONG_FROM_THE_START}") from error
 
     def submit(self, kernel: Kernel, weight: ResidentWeight, x: GemmInput) -> XrtRun | None:
         """Start ``x @ weight``; return None if the context has no room now, or is not serving.

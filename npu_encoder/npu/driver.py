@@ -1,4 +1,4 @@
-"""The one place that imports pyxrt, the Python binding of the NPU's driver, and that reads its errors.
+"""The one place that imports pyxrt, the Python binding of the NPU's driver.
 
 pyxrt is on no package index: it comes with the system packages of XRT. A simulator takes its place only where it was
 asked for; a missing driver is an error, never a reason to simulate.
@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import Any
 
 from npu_encoder.clock import Clock
-from npu_encoder.errors import DeviceError, DeviceLostError, DriverMissingError
+from npu_encoder.errors import DeviceLostError, DriverMissingError
+from npu_encoder.npu.driver_errors import DRIVER_ERRORS, device_error
 
 OPEN_ATTEMPTS = 3
 OPEN_PAUSE_S = 0.2
-DEVICE_GONE = ("No such device", "err=-19")
 
 
 @dataclass(frozen=True)
@@ -75,21 +75,32 @@ def open_device(driver: Driver, index: int = 0) -> Any:
     for attempt in range(1, OPEN_ATTEMPTS + 1):
         try:
             return driver.xrt.device(index)
-        except RuntimeError as error:
+        except DRIVER_ERRORS as error:
             if attempt == OPEN_ATTEMPTS:
                 raise DeviceLostError(
-                    f"The NPU {index} cannot be opened: {str(error).strip()}. Check that /dev/accel/accel{index} is "
-                    "there and readable."
+                    f"The NPU {index} cannot be opened: {str(error).strip()}. Find the cause with `amanuensis doctor "
+                    "--kernels DIR`: the node /dev/accel, the IOMMU, the plugin of XRT and the rights are looked at."
                 ) from error
             driver.clock.sleep(OPEN_PAUSE_S)
     raise AssertionError("unreachable")
 
 
-class DeviceErrors:
-    """Work with pyxrt, whose ``RuntimeError`` becomes a ``DeviceError``.
+def device_name(driver: Driver) -> str:
+    """Open the NPU and return the driver's name for it.
 
-    pyxrt raises nothing else; what happened is in the text. A class, because runs are polled often, and a generator
-    would cost several times as much.
+    Raises:
+        DeviceLostError: if it cannot be opened.
+    """
+    device = open_device(driver)
+    with DeviceErrors("asking for the device's name"):
+        return str(device.get_info(driver.xrt.xrt_info_device.name))
+
+
+class DeviceErrors:
+    """Work with pyxrt, whose exceptions become a ``DeviceError``.
+
+    Only calls of pyxrt belong inside, because it raises what a mistake in Python raises too. A class, because runs are
+    polled often, and a generator would cost several times as much.
 
     Args:
         doing: the work, for the message: "starting a run".
@@ -104,20 +115,15 @@ class DeviceErrors:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
     ) -> None:
-        if not isinstance(error, RuntimeError):
-            return
-        text = str(error).strip()
-        is_gone = any(sign in text for sign in DEVICE_GONE)
-        raise (DeviceLostError if is_gone else DeviceError)(
-            f"The NPU's driver failed while {self._doing}: {text}"
-        ) from error
+        if isinstance(error, DRIVER_ERRORS):
+            raise device_error(error, self._doing) from error
 
 
 def _how_to_install(error: ImportError) -> str:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return (
         f"The NPU's driver pyxrt cannot be imported ({error}). It is no pip package: install the XRT system packages "
-        f"(base, npu and the amdxdna plugin) built for Python {python}, put their python directory on PYTHONPATH "
-        "(source /opt/xilinx/xrt/setup.sh), and check that Linux is 6.14 or later (6.10 with the out-of-tree driver), "
-        "that /dev/accel/accel0 exists and that `ulimit -l` says unlimited. npu_encoder/README.md has the details."
+        f"built for Python {python}, and let this Python find the binding, which distributions put into "
+        "/usr/lib/python3/dist-packages and AMD's own packages into /opt/xilinx/xrt/python. `amanuensis doctor "
+        "--kernels DIR` looks for it and names the next command; docs/npu.md has the packages of each distribution."
     )

@@ -43,6 +43,11 @@ class GemmWeight:
 class PendingGemm(Protocol):
     """One product that a device computes."""
 
+    @property
+    def array(self) -> str:
+        """The name of the device's configuration that computes it: from one to the next the device has to switch."""
+        ...
+
     def done(self) -> bool:
         """Return whether ``result`` would return, or raise, at once. Never blocks."""
         ...
@@ -118,6 +123,7 @@ class NumpyGemm:
 @dataclass(frozen=True, slots=True)
 class _Finished:
     product: GemmOutput
+    array: str = "host"
 
     def done(self) -> bool:
         return True

@@ -23,6 +23,8 @@ from npu_encoder.npu.known_answers import question_rows
 
 OPCODE = 3
 INSTRUCTIONS, A, B, C = 1, 3, 4, 5  # argument numbers of the kernel; 0 is the opcode, 2 the number of words
+KERNEL_ARGUMENTS = 8
+"""A compiled kernel says that it takes so many, three and five buffers, of which a product uses the first three."""
 MAX_INT32 = 2**31 - 1
 
 
@@ -53,9 +55,11 @@ class Hardware:
             NoKernelError: if the xclbin is not what its manifest says.
         """
         xrt = self._driver.xrt
-        with DeviceErrors("opening a hardware context"):
+        with DeviceErrors("reading an xclbin"):
             xclbin = xrt.xclbin(str(self._kernels[0].xclbin))
-            _check_entry(xclbin, self._kernels[0])
+            entries = {entry.get_name(): entry.get_num_args() for entry in xclbin.get_kernels()}
+        _check_entry(entries, self._kernels[0])
+        with DeviceErrors("opening a hardware context"):
             self._context = xrt.hw_context(self._device, self._device.register_xclbin(xclbin))
             self._kernel = xrt.kernel(self._context, ENTRY)
             for kernel in self._kernels:
@@ -87,10 +91,10 @@ class Hardware:
         Raises:
             DeviceError: if the device does not take the run.
         """
+        idle = self._idle[kernel]
+        buffers = idle.pop() if idle else self._new_buffers(kernel)
+        buffers.fill(weight, x)
         with DeviceErrors("starting a run"):
-            idle = self._idle[kernel]
-            buffers = idle.pop() if idle else self._new_buffers(kernel)
-            buffers.fill(weight, x)
             self._driver.sync_to_device(buffers.a_bo, buffers.a.nbytes)
             row_bytes = buffers.c[0].nbytes
             for row in range(kernel.m)[question_rows(kernel)]:
@@ -128,8 +132,10 @@ class Hardware:
 
     def _mapped(self, shape: tuple[int, int], dtype: type[np.generic], argument: int) -> tuple[NDArray[Any], Any]:
         count = shape[0] * shape[1]
-        bo = self._allocate(count * np.dtype(dtype).itemsize, self._driver.xrt.bo.host_only, argument)
-        return np.frombuffer(bo.map(), dtype, count).reshape(shape), bo
+        with DeviceErrors("making a buffer"):
+            bo = self._allocate(count * np.dtype(dtype).itemsize, self._driver.xrt.bo.host_only, argument)
+            view = bo.map()
+        return np.frombuffer(view, dtype, count).reshape(shape), bo
 
     def _filled(self, content: NDArray[Any], flags: Any, argument: int) -> Any:
         bo = self._allocate(content.nbytes, flags, argument)
@@ -142,11 +148,10 @@ class Hardware:
         return self._driver.xrt.bo(self._device, n_bytes, flags, self._kernel.group_id(argument))
 
 
-def _check_entry(xclbin: Any, kernel: Kernel) -> None:
-    entries = {entry.get_name(): entry.get_num_args() for entry in xclbin.get_kernels()}
-    # One buffer too many crashes the process inside XRT.
+def _check_entry(entries: dict[str, int], kernel: Kernel) -> None:
+    # One buffer more than the kernel takes crashes the process inside XRT.
     if entries.get(ENTRY, 0) <= C:
         raise NoKernelError(
-            f"The file {kernel.xclbin.name} has no {ENTRY} that takes three buffers, only {entries}: compile it as "
-            "npu_encoder/README.md says"
+            f"The file {kernel.xclbin.name} has no {ENTRY} of {KERNEL_ARGUMENTS} arguments, only {entries}: compile it "
+            "with `amanuensis npu build`"
         )

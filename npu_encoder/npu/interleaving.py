@@ -1,8 +1,13 @@
-"""Several windows in progress at a time: while the device multiplies for one, the host works on another."""
+"""Several windows in progress at a time: while the device multiplies for one, the host works on another.
+
+Windows that waited for a product of the same configuration of the array go on one after the other, because their next
+products have one in common again. So where each layer has an xclbin of its own, the device switches once for several
+windows, and not for each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
 from npu_encoder.backend import AnyArrays
@@ -29,17 +34,27 @@ def interleave(
         A window as soon as its work is over, with the error that ended it, or None where all went well.
     """
     running: list[_InProgress[AnyArrays]] = []
+    array: str | None = None
     while True:
         while len(running) < at_most and (window := waiting()) is not None:
             running.append(_InProgress(window, work_on(window)))
         if not running:
             return
-        # Where none is ready, the one that has waited longest: the device works in order.
-        item = running.pop(next((index for index, item in enumerate(running) if item.ready()), 0))
+        item = running.pop(_next_of(running, array))
+        array = item.array
         if item.advance():
             running.append(item)
         else:
             yield item.window, item.error
+
+
+def _next_of(running: Sequence[_InProgress[AnyArrays]], array: str | None) -> int:
+    """Return the index of the window to work on; those that wait for a product of ``array`` come first.
+
+    Where none is ready it is the one that has waited longest: the device works in order.
+    """
+    alike_first = sorted(range(len(running)), key=lambda index: running[index].array != array)
+    return next((index for index in alike_first if running[index].ready()), 0)
 
 
 class _InProgress(Generic[AnyArrays]):
@@ -54,6 +69,11 @@ class _InProgress(Generic[AnyArrays]):
         self.error: EncoderError | None = None
         self._steps = steps
         self._product: PendingGemm | None = None
+
+    @property
+    def array(self) -> str | None:
+        """The configuration of the device that its product needs; None before the first."""
+        return self._product.array if self._product else None
 
     def ready(self) -> bool:
         """Return whether ``advance`` need not wait for the device."""

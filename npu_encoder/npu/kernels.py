@@ -12,11 +12,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from npu_encoder.bfp16 import ROUNDINGS, Rounding
 from npu_encoder.errors import NoKernelError
 from npu_encoder.npu.gemm import Precision
 
@@ -26,10 +27,14 @@ CORE_COLUMNS = 8
 
 ENTRY = "MLIR_AIE"
 LAYOUT = "row_major"
-ROUNDING = "conv_even"
-"""The reset mode of the cores is floor, which biases every step of the sum."""
 
 OUT_DTYPES = {"int8": "int32", "bf16": "f32"}
+
+Bf16 = Literal["native", "bfp16"]
+"""How a kernel multiplies bf16: as it is, or rounded to blocks of 8 numbers with one exponent (``npu_encoder.bfp16``),
+which is faster. IRON does the latter unless it is told otherwise, mlir-aie's example the former.
+"""
+BF16_MODES: Final = get_args(Bf16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +45,8 @@ class Kernel:
         name: stem of its files.
         m, k, n: sizes that it was compiled for; smaller operands are padded.
         precision: the precision of both operands; the product is int32 for int8, float32 for bf16.
+        bf16: how a bf16 kernel multiplies; "native" for int8.
+        rounding: the mode of the cores; it shows in the conversion to bfp16 only.
         tile_m: rows of the product that one core computes at a time.
         xclbin: path of the array's configuration.
         xclbin_sha256: the digest of that file; kernels of one xclbin share a hardware context.
@@ -51,6 +58,8 @@ class Kernel:
     k: int
     n: int
     precision: Precision
+    bf16: Bf16
+    rounding: Rounding
     tile_m: int
     xclbin: Path
     xclbin_sha256: str
@@ -75,8 +84,17 @@ def read_kernels(directory: Path, *, simulated: bool) -> tuple[Kernel, ...]:
     """
     manifests = sorted(directory.glob("*.json"))
     if not manifests:
-        raise NoKernelError(f"The directory {directory} holds no kernel manifest (*.json): see npu_encoder/README.md")
-    return tuple(_read_kernel(path, simulated=simulated) for path in manifests)
+        raise NoKernelError(
+            f"The directory {directory} holds no kernel manifest (*.json): make them with `amanuensis npu build`"
+        )
+    kernels = tuple(_read_kernel(path, simulated=simulated) for path in manifests)
+    kinds = {(kernel.bf16, kernel.rounding) for kernel in kernels if kernel.precision == "bf16"}
+    if len(kinds) > 1:
+        raise NoKernelError(
+            f"The kernels of {directory} multiply bf16 in several ways ({sorted(kinds)}), so a window's states would "
+            "depend on its length: compile all alike"
+        )
+    return kernels
 
 
 def kernels_for_weight(kernels: Iterable[Kernel], k: int, n: int, precision: Precision) -> list[Kernel]:
@@ -150,6 +168,8 @@ def _checked_kernel(path: Path, manifest: dict[str, Any], *, simulated: bool) ->
         k=manifest["k"],
         n=manifest["n"],
         precision=manifest["in_dtype"],
+        bf16=manifest["bf16"] if manifest["in_dtype"] == "bf16" else "native",
+        rounding=manifest["rounding"],
         tile_m=tile_m,
         xclbin=xclbin,
         xclbin_sha256=manifest["xclbin_sha256"],
@@ -169,11 +189,14 @@ def _check_driver(path: Path, made_for_simulator: object, *, simulated: bool) ->
 def _check_conventions(path: Path, manifest: dict[str, Any]) -> None:
     if manifest["in_dtype"] not in OUT_DTYPES:
         raise _unusable(path, f"in_dtype is {manifest['in_dtype']!r}, not one of {list(OUT_DTYPES)}")
+    if manifest["rounding"] not in ROUNDINGS:
+        raise _unusable(path, f"rounding is {manifest['rounding']!r}, not one of {list(ROUNDINGS)}")
+    if manifest["in_dtype"] == "bf16" and manifest.get("bf16") not in BF16_MODES:
+        raise _unusable(path, f"bf16 is {manifest.get('bf16')!r}, not one of {list(BF16_MODES)}")
     expected = {
         "name": path.stem,
         "out_dtype": OUT_DTYPES[manifest["in_dtype"]],
         "layout": LAYOUT,
-        "rounding": ROUNDING,
         "kernel": ENTRY,
     }
     for field, value in expected.items():
@@ -198,4 +221,4 @@ def _check_digest(path: Path, content: bytes, expected: str) -> None:
 
 
 def _unusable(path: Path, what: str) -> NoKernelError:
-    return NoKernelError(f"In {path.name}, {what}: compile the kernel as npu_encoder/README.md says")
+    return NoKernelError(f"In {path.name}, {what}: compile the kernel again with `amanuensis npu build`")

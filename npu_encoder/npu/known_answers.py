@@ -9,14 +9,15 @@ the answers is overwritten, so that the answers of an earlier run cannot pass fo
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from npu_encoder.bfloat16 import from_bfloat16, to_bfloat16
+from npu_encoder.bfp16 import Rounding, round_to_bfp16
 from npu_encoder.npu.gemm import Precision
-from npu_encoder.npu.kernels import CORE_ROWS, Kernel
+from npu_encoder.npu.kernels import CORE_ROWS, Bf16, Kernel
 
 SEED = 1500
 
@@ -26,29 +27,45 @@ MAX_LAYOUTS = 256
 UNANSWERED = 0x7FC0_0BAD
 """The bits of a quiet float32 NaN; as an integer far beyond any product of int8 values."""
 
-BF16_TOLERANCE = 2.0**-10
-"""The order of a float32 sum and its last roundings are the device's business: this share of the sum of magnitudes
-allows for the worst case of 8192 steps, and a lost tile is out by far more."""
+TOLERANCES: Final[dict[Bf16, float]] = {"native": 2.0**-10, "bfp16": 2.0**-8}
+"""Share of the sum of magnitudes by which an answer may be off; a lost tile is out by far more.
+
+The order of a float32 sum and its last roundings are the device's business: the first allows for the worst case of 8192
+steps. The second allows besides for what a core does with a block whose largest number rounds up to the next power of
+two: it may cut it off, as we do, or take the next exponent for the block."""
 
 
 class KnownAnswers:
     """The questions, and the answers for one weight.
 
+    A kernel that emulates bf16 with bfp16 rounds both operands to it. That changes the weight, but not the questions,
+    which are +1 and -1.
+
     Args:
         weight: ``[k, n]`` as the device holds it, padding included.
         precision: the precision of the weight.
+        bf16: how the kernel multiplies bf16; int8 kernels do not ask.
+        rounding: the mode of the cores, which shows in bfp16.
 
     Attributes:
         questions: ``[4, k]``, in the weight's precision: one row per row of cores.
     """
 
-    def __init__(self, weight: NDArray[Any], precision: Precision) -> None:
+    def __init__(
+        self,
+        weight: NDArray[Any],
+        precision: Precision,
+        bf16: Bf16 = "native",
+        rounding: Rounding = "conv_even",
+    ) -> None:
         self.questions = _questions(len(weight), precision)
         values, questions = _to_float64(weight), _to_float64(self.questions)
+        if precision == "bf16" and bf16 == "bfp16":
+            values = round_to_bfp16(values, rounding)
         self._answers = questions @ values
         self._tolerance = np.zeros_like(self._answers)
         if precision == "bf16":
-            self._tolerance = BF16_TOLERANCE * (np.abs(questions) @ np.abs(values))
+            self._tolerance = TOLERANCES[bf16] * (np.abs(questions) @ np.abs(values))
 
     def matches(self, rows: NDArray[Any]) -> bool:
         """Return whether the device answered right: exactly for int8, up to rounding for bf16; NaN is always wrong.

@@ -50,6 +50,10 @@ class XrtRun:
         self._product: GemmOutput | None = None
         self._error: DeviceError | None = None
 
+    @property
+    def array(self) -> str:
+        return self.kernel.xclbin_sha256
+
     def done(self) -> bool:
         if not self._settled():
             self._owner.advance()

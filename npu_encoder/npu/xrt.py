@@ -88,7 +88,7 @@ class XrtBackend:
                 write_simulated_kernels(kernels, read_dimensions(model_dir))
             if kernels is None:
                 raise NoKernelError(
-                    "The NPU needs compiled kernels: name their directory (npu_encoder/README.md says how to make them)"
+                    "The NPU needs compiled kernels: make them with `amanuensis npu build`, and name their directory"
                 )
             executor = XrtGemm(driver, read_kernels(kernels, simulated=driver.simulated), n_contexts=n_contexts)
             resources.callback(executor.close)

@@ -23,8 +23,9 @@ from npu_encoder.npu.runs import POLL_S, XrtRun
 MAX_CONTEXTS = 16
 """Strix Halo has so many, and all its processes share them."""
 
-RUN_TIMEOUT_S = 2.5
-"""More than the 2 s after which the driver kills a run by itself."""
+RUN_TIMEOUT_S = 5.0
+"""More than the driver needs to kill a run by itself: it looks every 2 s, so that takes 2 to 4 s. Where other contexts
+get on meanwhile, Linux 6.17 and later does not kill it at all, and this time-out ends it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +41,10 @@ class XrtGemm:
     """``GemmExecutor`` over pyxrt or its simulator.
 
     Every xclbin in use gets ``n_contexts`` hardware contexts, all weights resident in each; a product goes to the one
-    that owes the least work. All contexts share the device's time, so more than one hides the host's share of a run
-    and survives the failure of another, but does not multiply the speed.
+    that owes the least work. The firmware of today gives every context the whole device in turn. So more than one per
+    xclbin gains nothing there, four runs in flight hide the host's share as well, and may cost a switch per run; it is
+    for a firmware that gives contexts columns of their own. Whether a context survives the failure of another is the
+    kernel's choice: before Linux 6.17 the driver resets all of them.
 
     Args:
         driver: the result of ``load_driver``.
@@ -75,17 +78,12 @@ class XrtGemm:
         return "-".join(["npu:xdna2", *precisions, *(["simulated"] if self._driver.simulated else [])])
 
     @property
-    def device_name(self) -> str:
-        """The driver's name for the device."""
-        return str(self._device.get_info(self._driver.xrt.xrt_info_device.name))
-
-    @property
     def health(self) -> DeviceHealth:
         """The health of all contexts: ``degraded`` if some failed, ``failed`` if none is left for some products."""
         contexts = [context for group in self._contexts.values() for context in group]
         failed = [context for context in contexts if context.status == "failed"]
         status: HealthStatus = "degraded" if failed else "healthy"
-        if any(all(context.status == "failed" for context in group) for group in self._contexts.values()):
+        if self._dead_group() is not None:
             status = "failed"
         reason = failed[-1].reason if failed else None
         return DeviceHealth(status, reason, sum(context.recoveries for context in contexts))
@@ -101,7 +99,8 @@ class XrtGemm:
         kernels = kernels_for_weight(self._kernels, k, n, weight.precision)
         padding = ((0, kernels[0].k - k), (0, kernels[0].n - n))
         values = np.ascontiguousarray(np.pad(weight.values, padding))
-        resident = ResidentWeight(weight.name, values, n, KnownAnswers(values, weight.precision))
+        known = KnownAnswers(values, weight.precision, kernels[0].bf16, kernels[0].rounding)
+        resident = ResidentWeight(weight.name, values, n, known)
         for group in self._open_contexts(kernels):
             for context in group:
                 context.load(resident)
@@ -113,19 +112,18 @@ class XrtGemm:
         Raises:
             NoKernelError: if ``x`` has more rows than the largest kernel.
             DeviceError: if the device does not take the run.
-            DeviceFailedError: if no context is left.
+            DeviceFailedError: if no context is left for these products, or for others.
         """
         layer = self._layers[name]
         _check_activations(layer, x)
         kernel = kernel_for_rows(layer.kernels, len(x))
         group = self._contexts[kernel.xclbin_sha256]
         while True:
+            self._check_alive()
             for context in sorted(group, key=lambda context: context.outstanding_work):
                 run = context.submit(kernel, layer.weight, x)
                 if run is not None:
                     return run
-            if all(context.status == "failed" for context in group):
-                raise DeviceFailedError(f"The NPU has failed; start this process again. The reason: {group[-1].reason}")
             for context in group:
                 context.advance()
             self._driver.clock.sleep(POLL_S)
@@ -144,6 +142,17 @@ class XrtGemm:
         self._layers.clear()
         self._device = None
 
+    def _dead_group(self) -> list[XrtContext] | None:
+        """Return the contexts of an xclbin of which none is left; None if all xclbins have one."""
+        groups = self._contexts.values()
+        return next((group for group in groups if all(context.status == "failed" for context in group)), None)
+
+    def _check_alive(self) -> None:
+        """Refuse all work once some products have no context: no window can be encoded without them."""
+        dead = self._dead_group()
+        if dead is not None:
+            raise DeviceFailedError(f"The NPU has failed; start this process again. The reason: {dead[-1].reason}")
+
     def _open_contexts(self, kernels: Sequence[Kernel]) -> list[list[XrtContext]]:
         """Return the contexts of all xclbins of ``kernels``; new ones serve all kernels of their xclbin."""
         xclbins = dict.fromkeys(kernel.xclbin_sha256 for kernel in kernels)
@@ -151,7 +160,8 @@ class XrtGemm:
         if needed > MAX_CONTEXTS:
             raise NoKernelError(
                 f"The kernels need {needed} hardware contexts ({self._n_contexts} per xclbin), but the NPU has "
-                f"{MAX_CONTEXTS}: set n_contexts lower, keep fewer sizes of M, or compile several into one xclbin"
+                f"{MAX_CONTEXTS}: set npu_contexts to 1, and compile fewer lengths of windows, or all shapes into one "
+                "xclbin (`amanuensis npu build` says how)"
             )
         by_xclbin: dict[str, list[Kernel]] = defaultdict(list)
         for kernel in self._kernels:

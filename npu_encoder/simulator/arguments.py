@@ -1,4 +1,7 @@
-"""The device's reading of a run's arguments. Their order is mlir-aie's: ``kernel(3, instructions, words, a, b, c)``."""
+"""The device's reading of a run's arguments. Their order is mlir-aie's: ``kernel(3, instructions, words, a, b, c)``.
+
+A compiled kernel says that it takes eight arguments, of which the last two stay unset.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from npu_encoder.simulator.enums import CommandState
 from npu_encoder.simulator.kernels import KernelShape, SimulatedXclbin
 
 OPCODE, INSTRUCTIONS, WORDS, A, B, C = range(6)
-N_ARGUMENTS = 6
-BUFFER_ARGUMENTS = (INSTRUCTIONS, A, B, C)
+N_ARGUMENTS = 8
+SCALAR_ARGUMENTS = (OPCODE, WORDS)
+BUFFER_ARGUMENTS = (INSTRUCTIONS, A, B, C, 6, 7)
 RUN_INSTRUCTIONS = 3  # the opcode
 
 Arguments = dict[int, "int | Buffer"]

@@ -45,6 +45,12 @@ class Buffer:
     def size(self) -> int:
         return len(self.host)
 
+    def clone(self, group: int) -> Buffer:
+        """Return a copy of the device's image for another memory group. What is written into it stays there."""
+        copy = Buffer(self.size, self.flags, group)
+        copy.host[:] = copy.device[:] = self.device
+        return copy
+
     def to_device(self, size: int, offset: int) -> None:
         """Copy a part of the host's image to the device's."""
         part = self._part(size, offset, "sync")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from npu_encoder.simulator.arguments import Gemm
 from npu_encoder.simulator.buffers import Buffer
 from npu_encoder.simulator.kernels import ROWS, KernelShape
-from npu_encoder.simulator.numerics import bf16_gemm, int8_gemm
+from npu_encoder.simulator.numerics import bf16_gemm, bfp16_gemm, int8_gemm
 
 INPUT_DTYPES = {"int8": np.int8, "bf16": np.uint16}
 OUTPUT_DTYPES = {"int8": np.int32, "bf16": np.float32}
@@ -69,7 +69,9 @@ def fill(gemm: Gemm, bits: int) -> None:
 def _product(shape: KernelShape, a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     if shape.precision == "int8":
         return int8_gemm(a, b)
-    return bf16_gemm(a, b, rounding=shape.rounding, tile_k=shape.tile[1])
+    if shape.bf16 == "bfp16":
+        return bfp16_gemm(a, b, rounding=shape.rounding)
+    return bf16_gemm(a, b)
 
 
 def _operands(gemm: Gemm) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

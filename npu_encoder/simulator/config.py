@@ -9,6 +9,7 @@ from npu_encoder.simulator.kernels import COLUMNS
 from npu_encoder.simulator.latency import LatencyModel
 
 TDR_S = 2.0
+RELEASE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,17 @@ class SimulatorConfig:
     Attributes:
         latency: how long things take.
         clock: the clock by which they take it.
-        columns_per_context: columns of cores that a context has for itself; None lets all contexts share all eight
-            in turn, as the firmware does by default.
+        columns_per_context: None lets all contexts share all eight columns of cores in turn, as today's firmware does.
+            A number simulates a firmware that partitions space, which no Strix Halo has: so many columns for each
+            context alone.
         max_contexts: hardware contexts that exist at a time.
         max_commands: commands in flight on a context; starting one more blocks until one has ended.
         max_opens: number of times that a process may open the device before it is refused.
-        tdr_s: seconds after which the driver kills a command.
+        tdr_s: seconds after which the driver kills a command, counted from the last moment at which anything on the
+            device got on. Other contexts work on meanwhile.
+        hang_resets_all: whether the driver kills a command although others get on, and resets all contexts then, as it
+            does before Linux 6.17.
+        release_s: seconds for which giving a context back waits for its commands.
         strict: whether to raise ``StrictnessError`` where the real module or device would silently go wrong.
         exact_commands: number of commands per context that are computed; later ones only take their time and yield
             nonsense, except for the rows that ``CheckedRows`` computes. None computes everything. Unless it is None,
@@ -37,6 +43,8 @@ class SimulatorConfig:
     max_commands: int = 4
     max_opens: int = 64
     tdr_s: float = TDR_S
+    hang_resets_all: bool = False
+    release_s: float = RELEASE_S
     strict: bool = False
     exact_commands: int | None = None
 

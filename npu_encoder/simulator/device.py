@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import Counter
 from pathlib import Path
 
 from npu_encoder.simulator.arguments import Arguments, Nonsense, interpret
@@ -11,21 +12,27 @@ from npu_encoder.simulator.buffers import Buffer
 from npu_encoder.simulator.config import SimulatorConfig
 from npu_encoder.simulator.enums import BufferFlags
 from npu_encoder.simulator.errors import StrictnessError
-from npu_encoder.simulator.execution import Command, Execution, Queue
+from npu_encoder.simulator.execution import Execution
 from npu_encoder.simulator.faults import LOST, NO_CONTEXT, FaultPlan, RunFault, Site
 from npu_encoder.simulator.kernels import InvalidKernelError, SimulatedXclbin, parse_xclbin
+from npu_encoder.simulator.queues import Command, Queue
 
 BDF = "0000:00:00.0"
 
 
 class Context:
-    """A hardware context. Its place on the device is free again once nothing refers to it any more."""
+    """A hardware context. Its place on the device is free again once nothing refers to it any more.
 
-    def __init__(self, npu: Npu, handle: int, xclbin: SimulatedXclbin, partition: int) -> None:
+    Attributes:
+        slot: its number on the device, which is part of its memory groups.
+    """
+
+    def __init__(self, npu: Npu, handle: int, xclbin: SimulatedXclbin, slot: int, queue: Queue) -> None:
         self.npu = npu
         self.handle = handle
         self.xclbin = xclbin
-        self.queue = Queue(partition)
+        self.slot = slot
+        self.queue = queue
 
 
 class Npu:
@@ -43,7 +50,7 @@ class Npu:
         self._losses = 0
         self._opens = 0
         self._xclbins: dict[str, SimulatedXclbin] = {}
-        self._contexts = [0] * config.partitions
+        self._queues: dict[int, Queue] = {}
 
     def open(self, index: int | str) -> int:
         """Open the device; return a handle.
@@ -88,12 +95,12 @@ class Npu:
         if uuid not in self._xclbins:
             raise RuntimeError(f"No such xclbin '{uuid}': Invalid argument")
         with self._lock:
-            if sum(self._contexts) >= self.config.max_contexts:
+            slot = next((slot for slot in range(1, self.config.max_contexts + 1) if slot not in self._queues), None)
+            if slot is None:
                 raise RuntimeError(NO_CONTEXT)
-            partition = self._contexts.index(min(self._contexts))
-            self._contexts[partition] += 1
-        context = Context(self, handle, self._xclbins[uuid], partition)
-        weakref.finalize(context, self._release, partition).atexit = False
+            self._queues[slot] = queue = Queue(self._emptiest_partition())
+        context = Context(self, handle, self._xclbins[uuid], slot, queue)
+        weakref.finalize(context, self._release, slot, queue).atexit = False
         self.config.clock.sleep(self.config.latency.context_s)
         return context
 
@@ -138,6 +145,11 @@ class Npu:
         if handle != self._losses:
             raise RuntimeError(f"DRM_IOCTL_AMDXDNA_{operation} IOCTL failed (err=-19): No such device")
 
-    def _release(self, partition: int) -> None:
+    def _emptiest_partition(self) -> int:
+        taken = Counter(queue.partition for queue in self._queues.values())
+        return min(range(self.config.partitions), key=lambda partition: taken[partition])
+
+    def _release(self, slot: int, queue: Queue) -> None:
+        self.execution.release(queue)
         with self._lock:
-            self._contexts[partition] -= 1
+            del self._queues[slot]

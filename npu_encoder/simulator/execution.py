@@ -3,13 +3,16 @@
 Commands of a partition run one after the other in the order of their start, whichever context they belong to. So the
 end of a command is known when it starts, and nothing has to run in the background: the effects of a command happen
 when somebody next looks at the device after its end, in the order of the commands' ends.
+
+A command that takes longer than the driver allows is *stuck*: it holds up its own context only. The driver kills it
+once nothing on the device has got on for a while, and what waits behind it in its context ends with it. Before Linux
+6.17 the driver does not wait for that, and ends everything on the device.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from math import inf
 
 from npu_encoder.simulator.arguments import Gemm, Nonsense
@@ -17,45 +20,10 @@ from npu_encoder.simulator.compute import CheckedRows, compute, fill
 from npu_encoder.simulator.config import SimulatorConfig
 from npu_encoder.simulator.enums import CommandState
 from npu_encoder.simulator.faults import RunFault
+from npu_encoder.simulator.queues import NEW, Command, Partition, Queue
 
-NEW = CommandState.ERT_CMD_STATE_NEW
-COMPLETED = CommandState.ERT_CMD_STATE_COMPLETED
 TIMEOUT = CommandState.ERT_CMD_STATE_TIMEOUT
 ABORT = CommandState.ERT_CMD_STATE_ABORT
-
-
-@dataclass(eq=False, slots=True)
-class Command:
-    """One started run.
-
-    Attributes:
-        gemm: the product that it computes; None if it computes nothing.
-        ends_at: the moment of its end, by the clock.
-        outcome: the state that it ends in.
-        effect: what it does to memory at its end.
-        state: its state now; ``NEW`` until it ends.
-    """
-
-    gemm: Gemm | None
-    ends_at: float
-    outcome: CommandState
-    effect: Callable[[], None]
-    state: CommandState = NEW
-
-
-@dataclass(eq=False, slots=True)
-class Queue:
-    """The commands of one hardware context.
-
-    Attributes:
-        partition: index of the part of the device that runs them.
-        started: number of commands so far.
-        commands: those in flight.
-    """
-
-    partition: int
-    started: int = 0
-    commands: list[Command] = field(default_factory=list)
 
 
 class Execution:
@@ -66,17 +34,22 @@ class Execution:
         self._clock = config.clock
         self._lock = threading.RLock()
         self._in_flight: list[Command] = []
-        self._free_at = [-inf] * config.partitions
+        self._partitions = [Partition() for _ in range(config.partitions)]
         self._active_at = config.clock.monotonic()
         self._next_end = inf
         self._checked_rows = CheckedRows()
+
+    @property
+    def switches(self) -> int:
+        """How often a part of the device was configured anew, because another context had its turn."""
+        return sum(partition.switches for partition in self._partitions)
 
     def start(self, queue: Queue, task: Gemm | Nonsense, fault: RunFault) -> Command:
         """Queue a command. Blocks, as the driver does, while the context has as many in flight as it may."""
         while True:
             with self._lock:
                 self.settle()
-                queue.commands = [command for command in queue.commands if command.state is NEW]
+                queue.tidy()
                 if len(queue.commands) < self._config.max_commands:
                     return self._submit(queue, task, fault)
                 room_at = min(command.ends_at for command in queue.commands)
@@ -105,25 +78,35 @@ class Execution:
         with self._lock:
             due = sorted((c for c in self._in_flight if c.ends_at <= now), key=lambda c: c.ends_at)
             for command in due:
-                command.effect()
-                self._end(command, command.outcome)
+                self._finish(command)
             self._next_end = min((command.ends_at for command in self._in_flight), default=inf)
+
+    def release(self, queue: Queue) -> None:
+        """Wait for the commands of a context that is given back, as long as the driver does; abort those that stay."""
+        deadline = self._clock.monotonic() + self._config.release_s
+        for command in tuple(queue.commands):
+            self.wait(command, max(deadline - self._clock.monotonic(), 0.0))
+        with self._lock:
+            self._abort(command for command in queue.commands if command.state is NEW)
 
     def abort_all(self) -> None:
         """End all commands in flight, without any effect."""
         with self._lock:
-            for command in tuple(self._in_flight):
-                self._end(command, ABORT)
+            self._abort(iter(self._in_flight))
 
     def _submit(self, queue: Queue, task: Gemm | Nonsense, fault: RunFault) -> Command:
         queue.started += 1
         command = self._command(queue, task, fault)
-        begins_at = max(self._clock.monotonic(), self._free_at[queue.partition]) + self._wake()
         takes_s = self._duration(task, fault)
-        if takes_s > self._config.tdr_s:
-            takes_s, command.outcome, command.effect = self._config.tdr_s, TIMEOUT, _nothing
-        command.ends_at = begins_at + self._config.latency.dispatch_s + takes_s
-        self._free_at[queue.partition] = command.ends_at
+        stuck_until = queue.stuck_until
+        if stuck_until is not None:
+            self._hold(command, stuck_until, ABORT)
+        elif takes_s > self._config.tdr_s:
+            self._hold(command, self._begin(queue) + self._config.tdr_s, TIMEOUT)
+        else:
+            command.ends_at = queue.free_at = self._begin(queue) + takes_s
+            if fault.takes_s is None:
+                self._get_on(queue, command.ends_at)
         self._active_at = max(self._active_at, command.ends_at)
         queue.commands.append(command)
         self._in_flight.append(command)
@@ -132,10 +115,40 @@ class Execution:
             _count_reader(command.gemm, 1)
         return command
 
+    def _begin(self, queue: Queue) -> float:
+        """Return the moment at which the next command of ``queue`` begins to compute."""
+        partition = self._partitions[queue.partition]
+        turn_at = max(self._clock.monotonic(), partition.free_at, queue.free_at) + self._wake()
+        switch_s = self._config.latency.switch_s if partition.turn_to(queue) else 0.0
+        return turn_at + switch_s + self._config.latency.dispatch_s
+
+    def _get_on(self, queue: Queue, until: float) -> None:
+        """Note that the device works until then: a driver of today kills what is stuck only some time later."""
+        self._partitions[queue.partition].free_at = until
+        for command in self._in_flight:
+            if command.stuck and not self._config.hang_resets_all:
+                command.ends_at = max(command.ends_at, until + self._config.tdr_s)
+
+    @staticmethod
+    def _hold(command: Command, until: float, outcome: CommandState) -> None:
+        command.stuck, command.ends_at, command.outcome, command.effect = True, until, outcome, _nothing
+
+    def _finish(self, command: Command) -> None:
+        if command.state is not NEW:
+            return
+        command.effect()
+        self._end(command, command.outcome)
+        if command.outcome is TIMEOUT and self._config.hang_resets_all:
+            self._abort(iter(self._in_flight))
+
+    def _abort(self, commands: Iterator[Command]) -> None:
+        for command in tuple(commands):
+            self._end(command, ABORT)
+
     def _command(self, queue: Queue, task: Gemm | Nonsense, fault: RunFault) -> Command:
         if isinstance(task, Nonsense):
-            return Command(None, inf, task.state, _nothing)
-        return Command(task, inf, fault.state, self._effect(queue, task, fault))
+            return Command(None, task.state, _nothing)
+        return Command(task, fault.state, self._effect(queue, task, fault))
 
     def _effect(self, queue: Queue, gemm: Gemm, fault: RunFault) -> Callable[[], None]:
         if not fault.writes:

@@ -68,7 +68,7 @@ class RunFault:
 
     Attributes:
         state: the state that it ends in.
-        takes_s: seconds for which it keeps the device; None: as long as its GEMM takes.
+        takes_s: seconds until it ends; it keeps its context that long, not the device. None: as long as its GEMM takes.
         output: bits that fill the output instead of the product; None: the product.
         writes: whether the output is written at all.
     """
@@ -86,7 +86,8 @@ class Fault:
     Attributes:
         site: the call that it strikes at.
         when: tells which of these calls.
-        message: text of the ``RuntimeError`` that the call raises; None if it raises nothing.
+        message: text of the error that the call raises; None if it raises nothing.
+        error: the class of that error.
         run: what happens to a run.
         loses_device: whether every handle of the device is dead from then on. The device can be opened anew unless
             another fault prevents it.
@@ -95,6 +96,7 @@ class Fault:
     site: Site
     when: When
     message: str | None = None
+    error: type[Exception] = RuntimeError
     run: RunFault | None = None
     loses_device: bool = False
 
@@ -117,20 +119,21 @@ class FaultPlan:
         """Count a call; return the first fault that is due at it.
 
         Raises:
-            RuntimeError: if that fault makes the call fail and leaves the device alive.
+            Exception: that of the fault, if it makes the call fail and leaves the device alive.
         """
         with self._lock:
             self._counts[site] += 1
             call = Call(self._counts[site], shape)
         due = next((fault for fault in self.faults if fault.site is site and fault.when(call)), None)
         if due is not None and due.message is not None and not due.loses_device:
-            raise RuntimeError(due.message)
+            raise due.error(due.message)
         return due
 
 
 NO_DEVICE = " No such device with index '0'"
 NO_CONTEXT = "DRM_IOCTL_AMDXDNA_CREATE_HWCTX IOCTL failed (err=-22): Invalid argument"
 NO_MEMORY = "DRM_IOCTL_AMDXDNA_CREATE_BO IOCTL failed (err=-12): Cannot allocate memory"
+NOT_LOCKED = "mmap(len=4096) failed (err=-11): Resource temporarily unavailable"
 LOST = "DRM_IOCTL_AMDXDNA_EXEC_CMD IOCTL failed (err=-19): No such device"
 
 
@@ -167,6 +170,16 @@ def kernel_missing(name: str, when: When = always) -> Fault:
 def allocation_fails(when: When = always) -> Fault:
     """Let there be no memory for a buffer."""
     return Fault(Site.BUFFER, when, NO_MEMORY)
+
+
+def locking_fails(when: When = always) -> Fault:
+    """Let memlock be limited: a buffer cannot be mapped."""
+    return Fault(Site.BUFFER, when, NOT_LOCKED)
+
+
+def host_memory_fails(when: When = always) -> Fault:
+    """Let the host have no memory for what XRT keeps of a buffer."""
+    return Fault(Site.BUFFER, when, "std::bad_alloc", MemoryError)
 
 
 def device_lost(when: When) -> Fault:

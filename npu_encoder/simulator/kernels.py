@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from npu_encoder.simulator.numerics import Rounding
+from npu_encoder.simulator.numerics import Bf16, Rounding
 from npu_encoder.weights import FEED_FORWARD_FACTOR, EncoderDimensions
 
 MAGIC = b"SIMULATED XCLBIN, FOR NO HARDWARE\n"
@@ -40,8 +40,10 @@ class KernelShape:
     Attributes:
         m, k, n: the sizes that are compiled into the kernel.
         precision: the precision of both operands.
-        tile: the part ``(m, k, n)`` that one core computes at a time.
-        rounding: how a bf16 kernel rounds.
+        tile: the part ``(m, k, n)`` that one core computes at a time. Here it decides on padding only; what suits the
+            device's memories is larger.
+        rounding: how conversions to bfp16 round.
+        bf16: how a bf16 kernel multiplies.
 
     Raises:
         InvalidKernelError: if the tiles do not fill the array evenly.
@@ -53,6 +55,7 @@ class KernelShape:
     precision: Precision
     tile: tuple[int, int, int] = (32, 64, 32)
     rounding: Rounding = "conv_even"
+    bf16: Bf16 = "native"
 
     def __post_init__(self) -> None:
         if min(self.m, self.k, self.n, *self.tile) <= 0:
@@ -110,19 +113,20 @@ def kernels_for(
     return [KernelShape(m, k, n, precision) for precision in precisions for m in rows for k, n in layers]
 
 
-def write_kernels(directory: Path, shapes: Iterable[KernelShape], *, share_xclbins: bool = True) -> None:
+def write_kernels(directory: Path, shapes: Iterable[KernelShape], *, share_xclbins: bool = False) -> None:
     """Write ``<name>.xclbin``, ``<name>.insts.bin`` and ``<name>.json`` for each shape; creates ``directory``.
 
     Args:
         directory: the directory that receives the files.
         shapes: the shapes that the kernels compute.
         share_xclbins: whether shapes of one precision and tile get the same xclbin and differ in their instructions
-            only, so that one hardware context serves them all; otherwise each shape has its own.
+            only, so that one hardware context serves them all, as designs with run-time shapes do. Otherwise each shape
+            has its own, as mlir-aie's ``whole_array.py`` makes them.
     """
     directory.mkdir(parents=True, exist_ok=True)
     groups: dict[object, list[KernelShape]] = defaultdict(list)
     for shape in shapes:
-        groups[(shape.precision, shape.tile, shape.rounding) if share_xclbins else shape].append(shape)
+        groups[(shape.precision, shape.tile, shape.rounding, shape.bf16) if share_xclbins else shape].append(shape)
     for group in groups.values():
         xclbin = MAGIC + json.dumps([_manifest(shape) for shape in group]).encode()
         for shape in group:
@@ -151,7 +155,8 @@ def parse_xclbin(content: bytes) -> SimulatedXclbin:
 def _shape(manifest: dict[str, Any]) -> KernelShape:
     tile_m, tile_k, tile_n = manifest["tile"]
     m, k, n = manifest["m"], manifest["k"], manifest["n"]
-    return KernelShape(m, k, n, manifest["in_dtype"], (tile_m, tile_k, tile_n), manifest["rounding"])
+    tile, bf16 = (tile_m, tile_k, tile_n), manifest.get("bf16", "native")
+    return KernelShape(m, k, n, manifest["in_dtype"], tile, manifest["rounding"], bf16)
 
 
 def _steps(tile: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -170,7 +175,8 @@ def _instructions(shape: KernelShape) -> bytes:
 
 def _manifest(shape: KernelShape) -> dict[str, Any]:
     in_dtype, out_dtype = DTYPES[shape.precision]
-    return {
+    bf16 = {"bf16": shape.bf16} if shape.precision == "bf16" else {}
+    return bf16 | {
         "name": shape.name,
         "m": shape.m,
         "k": shape.k,

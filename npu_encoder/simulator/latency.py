@@ -18,6 +18,8 @@ class LatencyModel:
         context_s: creating a hardware context.
         buffer_s_per_mb: creating a buffer.
         dispatch_s: from a command's turn until its GEMM begins.
+        switch_s: added to a command whose context is not that of the one before it: the array is configured anew.
+            Measured on XDNA2 between two xclbins. Whether two contexts of one xclbin pay it is not known; here they do.
         wake_s: added to the first command after ``idle_s`` without any, because the driver has suspended the device.
         idle_s: see ``wake_s``.
         int8_tops: 10^12 int8 operations per second of the whole device; a product and its sum are two.
@@ -30,6 +32,7 @@ class LatencyModel:
     context_s: float = 0.035
     buffer_s_per_mb: float = 0.00025
     dispatch_s: float = 0.0001
+    switch_s: float = 0.0027
     wake_s: float = 0.135
     idle_s: float = 10.0
     int8_tops: float = 10.0
@@ -37,9 +40,9 @@ class LatencyModel:
     gemm_s: float | None = None
 
     @classmethod
-    def for_window(cls, window_s: float, dispatches: int) -> LatencyModel:
-        """Describe a device that takes ``window_s`` for a window of ``dispatches`` GEMMs, and no other time."""
-        return cls(0.0, 0.0, 0.0, dispatch_s=0.0, wake_s=0.0, gemm_s=window_s / dispatches)
+    def for_window(cls, window_s: float, dispatches: int, switch_s: float = 0.0) -> LatencyModel:
+        """Describe a device that takes ``window_s`` for a window of ``dispatches`` GEMMs, and else only switches."""
+        return cls(0.0, 0.0, 0.0, dispatch_s=0.0, switch_s=switch_s, wake_s=0.0, gemm_s=window_s / dispatches)
 
     def buffer(self, size: int) -> float:
         """Return the seconds for creating a buffer of ``size`` bytes."""

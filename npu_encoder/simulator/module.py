@@ -1,11 +1,13 @@
 """The surface of pyxrt over the simulated device: its classes, methods, texts of errors, and silences.
 
-One difference is on purpose: the real ``wait``, ``start``, ``sync``, ``read`` and ``write`` hold the GIL while they
-last; here a wait on the real clock lets other threads run. Code that depends on that stalls on the real device.
+One difference is on purpose: the real ``wait``, ``start``, ``sync``, ``read``, ``write`` and all destructors hold the
+GIL while they last; here a wait on the real clock lets other threads run. Code that depends on that stalls on the real
+device. The real constructors of contexts and kernels, and ``register_xclbin``, release it.
 """
 
 from __future__ import annotations
 
+import logging
 import operator
 import uuid as uuids
 from math import inf
@@ -15,20 +17,24 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from npu_encoder.simulator.arguments import BUFFER_ARGUMENTS, N_ARGUMENTS, Arguments
-from npu_encoder.simulator.buffers import poison_when_dead, raw_bytes
+from npu_encoder.simulator.arguments import BUFFER_ARGUMENTS, N_ARGUMENTS, SCALAR_ARGUMENTS, Arguments
+from npu_encoder.simulator.buffers import Buffer, poison_when_dead, raw_bytes
 from npu_encoder.simulator.config import SimulatorConfig
 from npu_encoder.simulator.device import BDF, Npu
 from npu_encoder.simulator.enums import AccessMode, BufferFlags, CommandState, DeviceInfo, SyncDirection
 from npu_encoder.simulator.errors import ProcessCrashError, StrictnessError
-from npu_encoder.simulator.execution import NEW, Command
 from npu_encoder.simulator.faults import FaultPlan, Site
 from npu_encoder.simulator.kernels import COLUMNS, SimulatedXclbin
+from npu_encoder.simulator.queues import NEW, Command
 
 INT32 = range(-(1 << 31), 1 << 31)
 UINT32 = range(1 << 32)
-MEMORY_GROUP = 1 << 16
+SLOT_SHIFT = 16
+"""A memory group is a bank and, above it, the slot of the context."""
 DEVICE_NAME, DEVICE_BDF = DeviceInfo(5), DeviceInfo(0)
+
+
+logger = logging.getLogger(__name__)
 
 
 class SimulatedModule(ModuleType):
@@ -153,9 +159,11 @@ class Kernel:
             raise RuntimeError(f"No such kernel '{name}': Invalid argument")
 
     def group_id(self, index: int, /) -> int:
+        if index in SCALAR_ARGUMENTS:
+            raise IndexError(f"The argument {index} is a number and has no memory group")
         if not 0 <= index < N_ARGUMENTS:
             raise RuntimeError(f"bad argument index '{index}': Invalid argument")
-        return MEMORY_GROUP | index
+        return self._context.slot << SLOT_SHIFT | index
 
     def __call__(self, *arguments: Any) -> Run:
         run = Run(self)
@@ -169,6 +177,7 @@ class Run:
     """One execution of a kernel."""
 
     def __init__(self, kernel: Kernel, /) -> None:
+        self._kernel = kernel
         self._context = kernel._context
         self._npu = self._context.npu
         self._arguments: Arguments = {}
@@ -203,9 +212,26 @@ class Run:
     def _set_buffer(self, index: int, bo: Bo) -> None:
         if index >= N_ARGUMENTS:
             raise ProcessCrashError(f"The argument {index} of a kernel with {N_ARGUMENTS} arguments is a buffer")
-        if index not in BUFFER_ARGUMENTS or bo._buffer.group != MEMORY_GROUP | index:
-            raise RuntimeError(f"buffer does not fit argument '{index}': Invalid argument")
-        self._arguments[index] = bo._buffer
+        if index not in BUFFER_ARGUMENTS:
+            raise RuntimeError(f"bad argument index '{index}': Invalid argument")
+        self._arguments[index] = self._in_group(bo._buffer, self._kernel.group_id(index), index)
+
+    def _in_group(self, buffer: Buffer, group: int, index: int) -> Buffer:
+        """Return the buffer, or a copy of it where it was made for another memory group, as XRT does."""
+        if buffer.group == group:
+            return buffer
+        if self._npu.config.strict:
+            raise StrictnessError(
+                f"The buffer of argument {index} is of group {buffer.group}, not {group}: a copy is used"
+            )
+        logger.warning(
+            "The argument %d is allocated in bank %d, the compute unit is connected to bank %d. Allocating local copy "
+            "of argument buffer in connected bank.",
+            index,
+            buffer.group,
+            group,
+        )
+        return buffer.clone(group)
 
     def _set_silently(self, index: int, value: Any) -> None:
         try:

@@ -31,6 +31,8 @@ FaultKind = Literal[
     "kernel_missing",
     "contexts_exhausted",
     "allocation_fails",
+    "locking_fails",
+    "host_memory_fails",
     "device_lost",
     "run_late",
     "run_hangs",
@@ -42,7 +44,7 @@ FaultKind = Literal[
     "output_nan",
 ]
 
-LATE_S = 3.0
+LATE_S = 6.0
 """Seconds that ``run_late`` lasts: longer than anybody waits for a run, if ``tdr_s`` allows for it."""
 
 CONSTANT: Final = 42
@@ -55,6 +57,8 @@ FAULTS: Final[dict[FaultKind, Callable[[When], Fault]]] = {
     "kernel_missing": lambda when: faults.kernel_missing("MLIR_AIE", when),
     "contexts_exhausted": faults.contexts_exhausted,
     "allocation_fails": faults.allocation_fails,
+    "locking_fails": faults.locking_fails,
+    "host_memory_fails": faults.host_memory_fails,
     "device_lost": faults.device_lost,
     "run_late": lambda when: faults.run_late(LATE_S, when),
     "run_hangs": faults.run_hangs,
@@ -89,29 +93,34 @@ class Scenario(BaseModel):
     """The content of the file.
 
     Attributes:
-        gemm_s: seconds per product, with no other delay anywhere; None: what Strix Halo is said to take.
-        columns_per_context: see ``SimulatorConfig``.
+        gemm_s: seconds per product, with no other delay but ``switch_s``; None: what Strix Halo is said to take.
+        switch_s: seconds for a change of context, where ``gemm_s`` is given.
+        columns_per_context: simulates a firmware that partitions space: see ``SimulatorConfig``.
         exact_commands: see ``SimulatorConfig``; about 50 prove all kernels, from then on the device is for timing only
             and its products are wrong.
         tdr_s: see ``SimulatorConfig``.
+        hang_resets_all: see ``SimulatorConfig``.
         faults: what goes wrong.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     gemm_s: float | None = Field(None, gt=0)
+    switch_s: float = Field(0.0, ge=0)
     columns_per_context: int | None = Field(None, ge=1, le=8)
     exact_commands: int | None = Field(None, ge=0)
     tdr_s: float = Field(TDR_S, gt=0)
+    hang_resets_all: bool = False
     faults: tuple[FaultEntry, ...] = ()
 
     def config(self) -> SimulatorConfig:
         """Return the configuration of the device."""
         return SimulatorConfig(
-            latency=LatencyModel.for_window(self.gemm_s, 1) if self.gemm_s else LatencyModel(),
+            latency=LatencyModel.for_window(self.gemm_s, 1, self.switch_s) if self.gemm_s else LatencyModel(),
             columns_per_context=self.columns_per_context,
             exact_commands=self.exact_commands,
             tdr_s=self.tdr_s,
+            hang_resets_all=self.hang_resets_all,
         )
 
 

@@ -163,7 +163,7 @@ def test_a_run_that_ends_after_it_was_given_up_reaches_no_transcript(
     npus["/npu"].fails(tdr_s=NO_TDR_S)
     restart_encoder(npu_url)
     npus["/npu"].fails({"kind": "run_late", "at": [10]}, tdr_s=NO_TDR_S)
-    # The late run ends, and writes, while the windows are encoded again.
+    # The late run ends, and writes, while its context is given back and the windows are encoded again.
     assert texts(npu_url, CLIPS) == expected
     wait_until(lambda: recoveries(npu_url) == 1)
     assert texts(npu_url, CLIPS) == expected

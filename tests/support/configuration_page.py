@@ -88,9 +88,10 @@ THEMES = (
     Theme(
         "Encoder and device",
         "What runs the encoder; the settings of the NPU are explained in"
-        " [npu_encoder/README.md](../npu_encoder/README.md).",
+        " [npu_encoder/README.md](../npu_encoder/README.md) and [NPU](npu.md).",
         (
-            *("device", "encoder_backend", "encoder_precision", "encoder_threads", "encoder_replicas"),
+            *("device", "encoder_backend", "onnx_provider", "encoder_precision", "encoder_threads"),
+            "encoder_replicas",
             *("encoder_batch_size", "npu_kernels", "npu_precision", "npu_contexts", "npu_simulator"),
             *("npu_scenario", "on_device_failure"),
         ),

@@ -53,11 +53,15 @@ class Session:
         m, k, n = (self.manifest[size] for size in "mkn")
         random = np.random.default_rng(seed)
         a, b = random.integers(-8, 9, (m, k)), random.integers(-8, 9, (k, n))
-        for bo, values in ((self.a, a), (self.b, b)):
-            bo.write(self._encode(values), 0)
-            bo.sync(self.xrt.xclBOSyncDirection.XCL_BO_SYNC_BO_TO_DEVICE)
+        self.send(self._encode(a), self._encode(b))
         product: NDArray[Any] = (a.astype(np.float64) @ b).astype(self.output_dtype)
         return product
+
+    def send(self, a: NDArray[Any], b: NDArray[Any]) -> None:
+        """Upload operands, in the kernel's precision."""
+        for bo, values in ((self.a, a), (self.b, b)):
+            bo.write(np.ascontiguousarray(values), 0)
+            bo.sync(self.xrt.xclBOSyncDirection.XCL_BO_SYNC_BO_TO_DEVICE)
 
     def run(self) -> Any:
         """Start ``c = a @ b``."""

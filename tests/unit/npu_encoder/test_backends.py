@@ -49,6 +49,7 @@ KINDS = [
     pytest.param(Kind("openvino", "f32", 0.999999, 0.999999, 1e-4), id="openvino-f32"),
     pytest.param(Kind("openvino", "f32", 0.999999, 0.999999, 1e-4, threads=2), id="openvino-f32-two-threads"),
     pytest.param(Kind("ctranslate2", "int8", 0.99, 0.95, 1.0), id="ctranslate2-int8"),
+    pytest.param(Kind("onnxruntime", "f32", 0.999999, 0.999999, 1e-4), id="onnxruntime-f32"),
 ]
 
 
@@ -262,6 +263,7 @@ def test_warm_up_takes_only_lengths_the_model_takes(backend: EncoderBackend) -> 
         ("openvino", "f32", "cpu:openvino-f32"),
         ("ctranslate2", "float32", "cpu:ctranslate2-float32"),
         ("ctranslate2", "int8", "cpu:ctranslate2-int8_float32"),
+        ("onnxruntime", "f32", "cpu:onnxruntime-f32"),
     ],
 )
 def test_device_names_what_computes(backend_name: BackendName, precision: str, device: str) -> None:
@@ -276,7 +278,7 @@ def test_auto_precision_is_bf16_where_the_cpu_has_it() -> None:
     assert backend.device == f"cpu:openvino-{'bf16' if has_bf16 else 'f32'}"
 
 
-@pytest.mark.parametrize("backend_name", ["openvino", "ctranslate2"])
+@pytest.mark.parametrize("backend_name", ["openvino", "ctranslate2", "onnxruntime"])
 def test_unknown_precision(backend_name: BackendName) -> None:
     with pytest.raises(UnsupportedPrecisionError, match="int3"):
         load_backend(DEMO_MODEL, backend=backend_name, precision="int3")
@@ -298,3 +300,4 @@ def test_imports_only_the_runtime_it_loads() -> None:
     load = f"from pathlib import Path; from npu_encoder.loading import load_backend; load_backend(Path('{DEMO_MODEL}')"
     assert "ctranslate2" not in modules_after(f"{load}, backend='openvino')")
     assert "openvino" not in modules_after(f"{load}, backend='ctranslate2')")
+    assert {"openvino", "ctranslate2"}.isdisjoint(modules_after(f"{load}, backend='onnxruntime')"))

@@ -15,6 +15,9 @@ import yaml
 from deployments.commands import machine
 from deployments.commands.launch import asking
 from loadtests.common.service_process import free_port, own_ports
+from npu_encoder.doctor.diagnosis import diagnose
+from npu_encoder.doctor.machine import LocalMachine
+from npu_encoder.doctor.recording import RecordedMachine
 from npu_encoder.simulator.kernels import KernelShape, write_kernels
 from tests.support.command_line import amanuensis
 from tests.support.paths import DEMO_MODEL
@@ -153,8 +156,15 @@ class TestNpu:
         verdict = doctor(device="npu")
         assert verdict.status == 1
         assert "FAILED  DriverMissingError" in verdict.text
-        assert "/dev/accel/accel0" in verdict.text
+        assert ". Next: " in verdict.text[: verdict.text.index("DriverMissingError")]
         assert doctor("--kernels", str(tmp_path)).status == 1
+
+    def test_what_it_reads_of_the_machine_is_written_down(self, doctor: Doctor, tmp_path: Path) -> None:
+        record = tmp_path / "machine.txt"
+        verdict = doctor("--record", str(record))
+        assert verdict.status == 0
+        assert verdict.text.startswith(f"{record} holds what was read")
+        assert diagnose(RecordedMachine(record.read_text(encoding="utf-8"))) == diagnose(LocalMachine())
 
     def test_kernels_that_do_not_fit_the_model_are_named(self, doctor: Doctor, tmp_path: Path) -> None:
         kernels = tmp_path / "kernels"

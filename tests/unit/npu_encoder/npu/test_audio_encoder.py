@@ -235,6 +235,7 @@ class ScriptedProduct:
     number: int
     product: Product
     asked: int = 0
+    array: str = "scripted"
 
     def done(self) -> bool:
         self.asked += 1

@@ -59,10 +59,12 @@ def test_simulated_kernels_are_for_the_simulator_only(directory: Path) -> None:
         ({"m": 100}, "m = 100 is no positive multiple of 128"),
         ({"n": 100}, "n = 100"),
         ({"k": 0}, "k = 0"),
-        ({"rounding": "floor"}, "rounding is 'floor'"),
+        ({"rounding": "ceil"}, "rounding is 'ceil'"),
         ({"layout": "blocked"}, "layout"),
         ({"out_dtype": "f32"}, "out_dtype"),
         ({"in_dtype": "int4"}, "in_dtype"),
+        ({"in_dtype": "bf16", "out_dtype": "f32"}, "bf16 is None"),
+        ({"in_dtype": "bf16", "out_dtype": "f32", "bf16": "fp8"}, "bf16 is 'fp8'"),
         ({"kernel": "OTHER"}, "kernel"),
         ({"n_instructions": 63}, "not 63 words"),
         ({"xclbin_sha256": "0"}, "xclbin does not match the sha256"),
@@ -74,6 +76,12 @@ def test_manifest_that_is_wrong_is_rejected(directory: Path, fields: dict[str, A
     edit(directory, **fields)
     with pytest.raises(NoKernelError, match=message):
         read_kernels(directory, simulated=True)
+
+
+def test_bf16_kernels_of_two_kinds_are_rejected(tmp_path: Path) -> None:
+    write_kernels(tmp_path, [KernelShape(128, 64, 256, "bf16"), KernelShape(128, 64, 512, "bf16", bf16="bfp16")])
+    with pytest.raises(NoKernelError, match="multiply bf16 in several ways"):
+        read_kernels(tmp_path, simulated=True)
 
 
 def test_missing_files_are_named(directory: Path, tmp_path: Path) -> None:

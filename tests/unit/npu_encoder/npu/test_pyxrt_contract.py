@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from npu_encoder.bfloat16 import to_bfloat16
+from npu_encoder.clock import Clock
+from npu_encoder.npu.known_answers import KnownAnswers
 from npu_encoder.simulator import SimulatorConfig, VirtualClock, create_module, is_simulated
 from npu_encoder.simulator.kernels import KernelShape, write_kernels
 from tests.support.npu_session import Session
@@ -17,10 +21,13 @@ KERNELS_VARIABLE = "AMANUENSIS_NPU_KERNELS"
 SHAPES = [KernelShape(128, 64, 256, "int8"), KernelShape(128, 64, 256, "bf16")]
 
 
+SIMULATED_TIME = VirtualClock()
+
+
 @pytest.fixture(scope="module", params=["sim", "hw"])
 def xrt(request: pytest.FixtureRequest) -> Any:
     if request.param == "sim":
-        return create_module(SimulatorConfig(clock=VirtualClock()))
+        return create_module(SimulatorConfig(clock=SIMULATED_TIME))
     if KERNELS_VARIABLE not in os.environ:
         pytest.skip(f"{KERNELS_VARIABLE} names no directory of compiled kernels")
     return pytest.importorskip("pyxrt", reason="XRT with its Python binding is not installed", exc_type=ImportError)
@@ -74,7 +81,7 @@ def test_xclbin_lists_its_kernel(xrt: Any, session: Session, kernels: Path) -> N
     xclbin = xrt.xclbin(str(kernels / f"{session.manifest['name']}.xclbin"))
     (kernel,) = xclbin.get_kernels()
     assert kernel.get_name() == session.manifest["kernel"]
-    assert kernel.get_num_args() >= 6
+    assert kernel.get_num_args() == 8
     assert len(xclbin.get_uuid().to_string()) == 36
 
 
@@ -139,6 +146,64 @@ def test_run_object_runs_again(xrt: Any, session: Session) -> None:
         run.start()
         assert run.wait() == xrt.ert_cmd_state.ERT_CMD_STATE_COMPLETED
         np.testing.assert_array_equal(session.output(), expected)
+
+
+def test_number_has_no_memory_group(session: Session) -> None:
+    with pytest.raises(IndexError):
+        session.kernel.group_id(0)
+
+
+def test_memory_groups_of_two_contexts_differ(xrt: Any, device: Any, session: Session, kernels: Path) -> None:
+    other = Session.open(xrt, kernels, session.manifest["name"], device)
+    assert other.kernel.group_id(3) != session.kernel.group_id(3)
+
+
+def test_two_contexts_give_their_own_products(xrt: Any, device: Any, session: Session, kernels: Path) -> None:
+    other = Session.open(xrt, kernels, session.manifest["name"], device)
+    expected = [each.send_small_integers(seed) for seed, each in enumerate((session, other))]
+    for run in [each.run() for each in (session, other)]:
+        assert run.wait(5000) == xrt.ert_cmd_state.ERT_CMD_STATE_COMPLETED
+    for each, product in zip((session, other), expected, strict=True):
+        np.testing.assert_array_equal(each.output(), product)
+
+
+def test_two_contexts_are_no_faster_than_one(xrt: Any, device: Any, session: Session, kernels: Path) -> None:
+    clock: Clock = SIMULATED_TIME if is_simulated(xrt) else time
+    other = Session.open(xrt, kernels, session.manifest["name"], device)
+    took_s = {}
+    for name, sessions in {"one": [session] * 8, "two": [session, other] * 4}.items():
+        for each in sessions:
+            each.send_small_integers()
+        began = clock.monotonic()
+        for run in [each.run() for each in sessions]:
+            run.wait(5000)
+        took_s[name] = clock.monotonic() - began
+    assert took_s["two"] > 0.8 * took_s["one"], "this firmware partitions space: tell us, several contexts would pay"
+
+
+def test_bf16_is_multiplied_as_the_manifest_says(session: Session) -> None:
+    if session.manifest["in_dtype"] != "bf16":
+        pytest.skip("int8 has no rounding")
+    m, k, n = (session.manifest[size] for size in "mkn")
+    # Like the weights of a trained layer: most are small, a few are not.
+    weight = to_bfloat16(np.random.default_rng(0).standard_t(4, (k, n)).astype(np.float32))
+    known = KnownAnswers(weight, "bf16", session.manifest["bf16"], session.manifest["rounding"])
+    session.send(np.resize(known.questions, (m, k)), weight)
+    session.run().wait(5000)
+    assert known.matches(session.output())
+
+
+def test_context_is_free_again_with_its_last_reference(xrt: Any, device: Any, session: Session, kernels: Path) -> None:
+    name = session.manifest["name"]
+    for _ in range(20):
+        opened = Session.open(xrt, kernels, name, device)
+        opened.send_small_integers()
+        assert opened.run().wait(5000) == xrt.ert_cmd_state.ERT_CMD_STATE_COMPLETED
+
+
+def test_buffer_needs_all_its_arguments_in_their_types(xrt: Any, device: Any, session: Session) -> None:
+    with pytest.raises(TypeError):
+        xrt.bo(device, 4096, 1 << 29, session.kernel.group_id(3))
 
 
 def test_set_arg_refuses_a_float(xrt: Any, session: Session) -> None:

@@ -27,7 +27,8 @@ from npu_encoder.npu.gemm import NumpyGemm
 from npu_encoder.npu.kernels import read_kernels
 from npu_encoder.npu.xrt import XrtBackend, write_simulated_kernels
 from npu_encoder.npu.xrt_gemm import XrtGemm
-from npu_encoder.simulator import FaultPlan, SimulatorConfig, create_module, faults
+from npu_encoder.simulator import FaultPlan, LatencyModel, SimulatorConfig, VirtualClock, create_module, faults
+from npu_encoder.simulator.kernels import kernels_for, write_kernels
 from npu_encoder.weights import read_dimensions, read_weights
 from tests.support.paths import DEMO_MODEL
 from tests.support.spoken_clips import SAMPLE_RATE, Clip, load_clips
@@ -45,8 +46,7 @@ def log_mels() -> list[NDArray[np.float32]]:
 
 
 def simulated(precision: str) -> EncoderBackend:
-    npu = NpuOptions(simulator=True, n_contexts=2)
-    return load_backend(DEMO_MODEL, backend="xrt", precision=precision, npu=npu)
+    return load_backend(DEMO_MODEL, backend="xrt", precision=precision, npu=NpuOptions(simulator=True))
 
 
 def encode(backend: EncoderBackend | AudioEncoder, log_mels: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
@@ -134,6 +134,27 @@ def test_windows_of_a_failed_context_come_back_and_those_that_follow_are_encoded
             assert outcome == backend.device
             np.testing.assert_array_equal(window.states, expected)
     assert backend.health.recoveries == 1
+    backend.close()
+
+
+@pytest.mark.parametrize("share_xclbins", [True, False])
+def test_windows_go_through_a_layer_together_so_that_the_device_switches_seldom(
+    tmp_path: Path, share_xclbins: bool
+) -> None:
+    shapes = kernels_for(read_dimensions(DEMO_MODEL), [400], ["bf16"])
+    write_kernels(tmp_path, shapes, share_xclbins=share_xclbins)
+    clock = VirtualClock(poll_s=1e-5)
+    xrt = create_module(SimulatorConfig(clock=clock, latency=LatencyModel(gemm_s=0.01)))
+    gemm = XrtGemm(Driver(xrt, simulated=True, clock=clock), read_kernels(tmp_path, simulated=True))
+    backend = XrtBackend(DEMO_MODEL, gemm)
+    execution = xrt.device._npu.execution
+    before = execution.switches
+    windows = [Arrays.of(np.zeros((80, 400), np.float32)) for _ in range(16)]
+    arrivals = iter(windows)
+    assert all(outcome == backend.device for _, outcome in backend.encode_each(lambda: next(arrivals, None), 16))
+    switches = (execution.switches - before) / len(windows)
+    products = 4 * read_dimensions(DEMO_MODEL).n_layers
+    assert switches == 0 if share_xclbins else 0 < switches <= 0.35 * products
     backend.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,21 +12,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from npu_encoder.backend import DeviceHealth
 from npu_encoder.bfloat16 import to_bfloat16
+from npu_encoder.bfp16 import Rounding
 from npu_encoder.errors import (
     DeviceAbortError,
+    DeviceBusyError,
     DeviceError,
     DeviceFailedError,
     DeviceLostError,
+    DeviceMemoryError,
     DeviceTimeoutError,
+    DriverMismatchError,
     NoKernelError,
     PoisonedOutputError,
 )
 from npu_encoder.npu.buffers import Buffers
 from npu_encoder.npu.context import XrtContext
-from npu_encoder.npu.driver import Driver
+from npu_encoder.npu.driver import DeviceErrors, Driver
 from npu_encoder.npu.gemm import GemmWeight, NumpyGemm, Precision
-from npu_encoder.npu.kernels import read_kernels
+from npu_encoder.npu.kernels import Bf16, read_kernels
 from npu_encoder.npu.xrt_gemm import MAX_CONTEXTS, XrtGemm
 from npu_encoder.simulator import FaultPlan, LatencyModel, SimulatorConfig, VirtualClock, create_module, faults
 from npu_encoder.simulator.kernels import KernelShape, write_kernels
@@ -42,6 +48,14 @@ FIRST = PROOFS + 1
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("kernels")
+    write_kernels(directory, SHAPES, share_xclbins=True)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def directory_of_xclbins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kernels that have an xclbin each."""
+    directory = tmp_path_factory.mktemp("xclbins")
     write_kernels(directory, SHAPES)
     return directory
 
@@ -61,10 +75,16 @@ class Bench:
         *plan: faults.Fault,
         precision: Precision = "int8",
         n_contexts: int = 1,
+        columns: int | None = None,
+        hang_resets_all: bool = False,
         **options: Any,
     ) -> None:
         config = SimulatorConfig(
-            clock=clock, latency=LatencyModel(gemm_s=GEMM_S), strict=True, columns_per_context=8 // n_contexts
+            clock=clock,
+            latency=LatencyModel(gemm_s=GEMM_S),
+            strict=True,
+            columns_per_context=columns,
+            hang_resets_all=hang_resets_all,
         )
         self.driver = Driver(create_module(config, FaultPlan(plan)), simulated=True, clock=clock)
         self.gemm = XrtGemm(self.driver, read_kernels(directory, simulated=True), n_contexts=n_contexts, **options)
@@ -223,7 +243,7 @@ def test_runs_behind_a_failed_one_are_given_up_and_their_buffers_dropped(directo
 
 def test_recovery_frees_the_old_context_before_it_takes_a_new_one(directory: Path, clock: VirtualClock) -> None:
     bench = Bench(directory, clock, faults.run_aborts(faults.nth(FIRST, FIRST + 3, FIRST + 6)), n_contexts=1)
-    held = [XrtContext(bench.driver, bench.gemm._device, bench.gemm._kernels[:1], 2.5) for _ in range(MAX_CONTEXTS - 1)]
+    held = [XrtContext(bench.driver, bench.gemm._device, bench.gemm._kernels[:1], 5.0) for _ in range(MAX_CONTEXTS - 1)]
     for _ in range(3):
         with pytest.raises(DeviceAbortError):
             bench.gemm.start("w", bench.operand((100, K))).result()
@@ -257,6 +277,8 @@ def test_device_that_opens_at_the_third_attempt_is_used(directory: Path, clock: 
         (faults.contexts_exhausted(), "CREATE_HWCTX"),
         (faults.kernel_missing("MLIR_AIE"), "No such kernel"),
         (faults.allocation_fails(), "Cannot allocate memory"),
+        (faults.locking_fails(), "ulimit -l"),
+        (faults.host_memory_fails(), "bad_alloc"),
         (faults.output_zeros(faults.always), "known-answer"),
         (faults.instructions_missing(faults.always), "known-answer"),
     ],
@@ -279,8 +301,8 @@ def test_failed_allocation_while_serving_costs_one_product(directory: Path, cloc
     bench.assert_multiplies()
 
 
-def test_products_spread_evenly_over_contexts(directory: Path, clock: VirtualClock) -> None:
-    bench = Bench(directory, clock, n_contexts=4)
+def test_products_spread_evenly_over_contexts_with_columns_of_their_own(directory: Path, clock: VirtualClock) -> None:
+    bench = Bench(directory, clock, n_contexts=4, columns=2)
     began = clock.monotonic()
     runs = [bench.gemm.start("w", bench.operand((100, K))) for _ in range(16)]
     assert [len(context._runs) for context in bench.contexts] == [4, 4, 4, 4]
@@ -288,6 +310,115 @@ def test_products_spread_evenly_over_contexts(directory: Path, clock: VirtualClo
         run.result()
     # Sixteen products of 10 ms on four partitions of the device.
     assert 4 * GEMM_S <= clock.monotonic() - began < 5 * GEMM_S
+
+
+def test_contexts_that_share_the_device_are_no_faster_than_one(directory: Path, clock: VirtualClock) -> None:
+    took = {}
+    for n_contexts in (1, 4):
+        bench = Bench(directory, clock, n_contexts=n_contexts)
+        began = clock.monotonic()
+        for run in [bench.gemm.start("w", bench.operand((100, K))) for _ in range(16)]:
+            run.result()
+        took[n_contexts] = clock.monotonic() - began
+    assert took[1] >= 16 * GEMM_S
+    assert took[4] > took[1] + 10 * LatencyModel().switch_s, "each change of context configures the array anew"
+
+
+def test_hang_on_an_old_kernel_fails_what_is_on_other_contexts_and_all_recover(
+    directory: Path, clock: VirtualClock
+) -> None:
+    first = 2 * PROOFS + 1
+    bench = Bench(directory, clock, faults.run_hangs(faults.nth(first)), n_contexts=2, hang_resets_all=True)
+    hung = bench.gemm.start("w", bench.operand((100, K)))
+    clock.advance(1.995)
+    neighbour = bench.gemm.start("w", bench.operand((100, K)))
+    assert [len(context._runs) for context in bench.contexts] == [1, 1]
+    with pytest.raises(DeviceTimeoutError, match="driver killed"):
+        hung.result()
+    with pytest.raises(DeviceAbortError, match="The driver aborted"):
+        neighbour.result()
+    for _ in range(4):
+        bench.assert_multiplies()
+    assert bench.gemm.health == DeviceHealth("healthy", None, 2)
+
+
+def test_hang_beside_busy_contexts_is_ended_by_our_own_timeout(directory: Path, clock: VirtualClock) -> None:
+    bench = Bench(directory, clock, faults.run_hangs(faults.nth(2 * PROOFS + 1)), n_contexts=2)
+    began = clock.monotonic()
+    hung = bench.gemm.start("w", bench.operand((252, K)))
+    while not hung.done():
+        bench.assert_multiplies()
+    with pytest.raises(DeviceTimeoutError, match=r"within 5\.0 s"):
+        hung.result()
+    # The context is given back while its run hangs, which blocks for 2 s more.
+    assert 7.0 <= clock.monotonic() - began < 7.5
+
+
+def test_xclbin_of_its_own_for_each_shape_takes_a_context_each(
+    directory_of_xclbins: Path, directory: Path, clock: VirtualClock
+) -> None:
+    assert len(Bench(directory, clock).contexts) == 1
+    bench = Bench(directory_of_xclbins, clock)
+    assert len(bench.contexts) == 2
+    for rows in (100, 252):
+        bench.assert_multiplies(rows)
+
+
+def test_device_without_the_context_of_one_xclbin_takes_no_product_of_any(
+    directory_of_xclbins: Path, clock: VirtualClock
+) -> None:
+    bench = Bench(directory_of_xclbins, clock, faults.run_aborts(faults.nth(FIRST, FIRST + 1)))
+    with pytest.raises(DeviceAbortError):
+        bench.gemm.start("w", bench.operand((100, K))).result()
+    assert [context.status for context in bench.contexts] == ["failed", "serving"]
+    assert bench.gemm.health.status == "failed"
+    with pytest.raises(DeviceFailedError, match="aborted"):
+        bench.gemm.start("w", bench.operand((252, K)))
+
+
+@pytest.mark.parametrize("compiled", ["native", "bfp16"])
+@pytest.mark.parametrize("named", ["native", "bfp16"])
+@pytest.mark.parametrize("rounding", ["conv_even", "floor"])
+@pytest.mark.parametrize("k", [192, 512])
+def test_known_answers_are_those_of_the_rounding_that_the_manifest_names(
+    tmp_path: Path, clock: VirtualClock, named: Bf16, compiled: Bf16, k: int, rounding: Rounding
+) -> None:
+    write_kernels(tmp_path, [KernelShape(128, k, 256, "bf16", rounding=rounding, bf16=compiled)])
+    for path in tmp_path.glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"bf16": named}))
+    driver = Driver(create_module(SimulatorConfig(clock=clock)), simulated=True, clock=clock)
+    gemm = XrtGemm(driver, read_kernels(tmp_path, simulated=True))
+    # Like the weights of a trained layer: most are small, a few are not.
+    weight = np.random.default_rng(0).standard_t(4, (k, 256)).astype(np.float32)
+    # To the nearest, the tolerance of bfp16 is wide enough for a kernel that is more exact than its manifest says.
+    is_believed = named == compiled or (named == "bfp16" and rounding == "conv_even")
+    if not is_believed:
+        with pytest.raises(PoisonedOutputError, match="field bf16 of its manifest"):
+            gemm.load(GemmWeight("w", to_bfloat16(weight), "bf16"))
+        return
+    gemm.load(GemmWeight("w", to_bfloat16(weight), "bf16"))
+    x = to_bfloat16(np.ones((9, k), np.float32))
+    gemm.start("w", x).result()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError(" No such device with index '0'"), DeviceLostError),
+        (RuntimeError("DRM_IOCTL_AMDXDNA_EXEC_CMD IOCTL failed (err=-19): No such device"), DeviceLostError),
+        (RuntimeError("DRM_IOCTL_AMDXDNA_CREATE_HWCTX IOCTL failed (err=-22): Invalid argument"), DeviceBusyError),
+        (RuntimeError("mmap failed (err=-11): Resource temporarily unavailable"), DeviceMemoryError),
+        (MemoryError("std::bad_alloc"), DeviceMemoryError),
+        (IndexError("vector::_M_range_check"), DriverMismatchError),
+        (TypeError("incompatible constructor arguments"), DriverMismatchError),
+        (RuntimeError("something else"), DeviceError),
+    ],
+)
+def test_each_exception_of_pyxrt_is_told_as_its_kind(error: Exception, expected: type[DeviceError]) -> None:
+    with pytest.raises(DeviceError, match="failed while testing") as told, DeviceErrors("testing"):
+        raise error
+    assert type(told.value) is expected
+    assert told.value.__cause__ is error
 
 
 def test_product_goes_to_the_context_that_owes_least(directory: Path, clock: VirtualClock) -> None:
@@ -337,7 +468,7 @@ def test_several_threads_get_their_own_products(directory: Path, clock: VirtualC
 def test_more_contexts_than_the_device_has_are_rejected_with_advice(directory: Path, clock: VirtualClock) -> None:
     driver = Driver(create_module(SimulatorConfig(clock=clock)), simulated=True, clock=clock)
     gemm = XrtGemm(driver, read_kernels(directory, simulated=True), n_contexts=MAX_CONTEXTS + 1)
-    with pytest.raises(NoKernelError, match="set n_contexts lower"):
+    with pytest.raises(NoKernelError, match="set npu_contexts to 1"):
         gemm.load(GemmWeight("w", np.ones((K, N), np.int8), "int8"))
 
 

@@ -1,0 +1,1 @@
+"""The encoder in ONNX Runtime, on an execution provider that the operator names and nowhere else."""
