@@ -70,7 +70,8 @@ def errors(pcm: NDArray[np.int16], found: Diarization) -> list[str]:
         "each speaker has a voice": len(found.voices) == len(speakers),
         "turns are in order": found.turns == sorted(found.turns, key=lambda turn: turn.start_s),
         "turns are in the recording": all(0 <= turn.start_s < turn.end_s <= seconds for turn in found.turns),
-        "levels are numbers": all(np.isfinite(turn.level_db) for turn in found.turns),
+        "each speaker has a level": len(found.levels_db) == len(speakers),
+        "levels are those of sound": all(-100 <= level_db <= 3 for level_db in found.levels_db),
     }
     return [what for what, holds in checks.items() if not holds]
 

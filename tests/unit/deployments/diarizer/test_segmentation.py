@@ -58,7 +58,7 @@ class Scripted:
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     model = Scripted(np.arange(FRAMES) % len(CLASSES))
-    monkeypatch.setattr(segmentation, "_model", lambda _: model)
+    monkeypatch.setattr(segmentation, "_model", lambda: model)
     return model
 
 

@@ -19,7 +19,8 @@ from deployments.diarizer.segmentation import (
     Active,
     chunk_starts,
 )
-from deployments.diarizer.turns import MARGIN_S, PAUSE_S, Turn, find_turns
+from deployments.diarizer.turns import LEAST_S, MARGIN_S, PAUSE_S, find_turns
+from deployments.shared.contracts import Turn
 from deployments.shared.frames import SAMPLE_RATE
 
 Speech = tuple[int, float, float]
@@ -40,7 +41,7 @@ def turns_of(speech: list[Speech], seconds: float) -> list[Turn]:
             if frames and who in present:
                 local = present.index(who)
                 active[frames.start : frames.stop, local] = True
-                pieces.append(Piece(number, local, frames.start, frames.stop, end_s - begin_s, -20.0 - who))
+                pieces.append(Piece(number, local, frames.start, frames.stop, end_s - begin_s, -20.0))
                 labels.append(who)
         chunks.append(active)
     return find_turns(starts, chunks, pieces, np.array(labels), seconds) if pieces else []
@@ -62,10 +63,9 @@ def test_a_turn_is_as_long_as_the_speech_and_has_margins() -> None:
     assert_turns(turns_of([(0, 2.0, 5.0)], 20.0), [(0, 2.0 - MARGIN_S, 5.0 + MARGIN_S)])
 
 
-def test_a_speaker_keeps_its_number_and_its_level() -> None:
+def test_a_speaker_keeps_its_number() -> None:
     first, second = turns_of([(3, 2.0, 5.0), (1, 6.0, 9.0)], 20.0)
-    assert (first.speaker, first.level_db) == (3, -23.0)
-    assert (second.speaker, second.level_db) == (1, -21.0)
+    assert (first.speaker, second.speaker) == (3, 1)
 
 
 def test_a_pause_in_which_nobody_speaks_is_filled() -> None:
@@ -111,7 +111,7 @@ def test_no_turn_is_outside_the_recording() -> None:
     assert turns_of([(0, 6.0, 9.5)], 5.0) == []
 
 
-def vote(*heard: tuple[int, int], speaker_of_chunk: list[int]) -> list[Turn]:
+def vote(*heard: tuple[int, int], speaker_of_chunk: list[int], each_speaks: bool = False) -> list[Turn]:
     """Return the turns where chunks contradict each other: in each, one speaker from and to frames of the recording."""
     starts = range(0, len(heard) * STEP_FRAMES, STEP_FRAMES)
     chunks: list[Active] = []
@@ -124,7 +124,7 @@ def vote(*heard: tuple[int, int], speaker_of_chunk: list[int]) -> list[Turn]:
             pieces.append(Piece(number, 0, begin - start, end - start, 1.0, -20.0))
     labels = np.array([speaker_of_chunk[piece.chunk] for piece in pieces])
     seconds = (starts[-1] + FRAMES) * FRAME_STEP / SAMPLE_RATE
-    return find_turns(starts, chunks, pieces, labels, seconds)
+    return find_turns(starts, chunks, pieces, labels, seconds, each_speaks=each_speaks)
 
 
 def test_what_one_chunk_of_four_hears_is_not_spoken() -> None:
@@ -137,6 +137,13 @@ def test_most_chunks_decide_who_speaks() -> None:
     heard = (450, 550)
     (turn,) = vote(heard, heard, heard, heard, speaker_of_chunk=[1, 0, 1, 1])
     assert turn.speaker == 1
+
+
+def test_who_is_known_to_be_there_is_outvoted_nowhere() -> None:
+    heard, speakers = (450, 550), [1, 0, 1, 1]
+    found = vote(heard, heard, heard, heard, speaker_of_chunk=speakers, each_speaks=True)
+    assert 0 in {turn.speaker for turn in found}
+    assert sum(turn.end_s - turn.start_s for turn in found if turn.speaker == 0) >= LEAST_S
 
 
 @settings(max_examples=50, deadline=None)
