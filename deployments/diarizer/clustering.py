@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse import csr_array
 from scipy.spatial.distance import squareform
 
 from deployments.diarizer.pieces import Piece
@@ -89,19 +90,30 @@ def find_voices(pieces: list[Piece], embeddings: Float32, fewest: int | None, mo
 
 def _groups(pieces: list[Piece], embeddings: Float32, seconds: Float64, fewest: int, most: int | None) -> Int64:
     """Return the group of each good piece; -1 for one that belongs to none."""
+    if len(pieces) <= BLOCK:
+        apart = _distances(pieces, embeddings)
+        return _chosen(embeddings, seconds, apart, _tree(apart, SAME), fewest, most)
     parts = _parts(pieces, embeddings)
-    centres, weights = _centres(embeddings, seconds, parts), np.bincount(parts, seconds).astype(np.float64)
-    apart = _distances(pieces, embeddings) if len(centres) == len(pieces) else _angles(centres)
-    groups = _speakers(centres, weights, _tree(apart, SAME), fewest, most)
-    if groups.max() + 1 < min(fewest, len(centres)):
-        groups = _split(apart, weights, min(fewest, len(centres)))
-    return groups[parts]
+    count = int(parts.max()) + 1
+    largest = np.argsort(-np.bincount(parts, seconds), kind="stable")[:BLOCK]
+    sizes = np.bincount(parts)[largest]
+    means = (_sums(embeddings, np.ones(len(parts)), parts, count)[largest] / sizes[:, None]).astype(np.float32)
+    weights = np.bincount(parts, seconds)[largest].astype(np.float64)
+    group = np.full(count, -1)
+    group[largest] = _chosen(unit(means), weights, _apart(means), _merged(means, sizes), fewest, most)
+    return group[parts]
+
+
+def _chosen(centres: Float32, weights: Float64, apart: Float64, groups: Int64, fewest: int, most: int | None) -> Int64:
+    """Return the groups that are speakers, or others where those are fewer than somebody knows to be there."""
+    speakers = _speakers(centres, weights, groups, fewest, most)
+    if speakers.max() + 1 < min(fewest, len(centres)):
+        return _split(apart, weights, min(fewest, len(centres)))
+    return speakers
 
 
 def _parts(pieces: list[Piece], embeddings: Float32) -> Int64:
-    """Return the part that each piece belongs to: itself, or in a long recording what is surely like it nearby."""
-    if len(pieces) <= BLOCK:
-        return np.arange(len(pieces))
+    """Return the part that each piece of a long recording belongs to: what is surely like it nearby."""
     labels, count = np.empty(len(pieces), np.int64), 0
     for first in range(0, len(pieces), BLOCK):
         block = slice(first, first + BLOCK)
@@ -110,11 +122,34 @@ def _parts(pieces: list[Piece], embeddings: Float32) -> Int64:
     return labels
 
 
+def _merged(means: Float32, sizes: Int64) -> Int64:
+    """Return the group of each part: parts are joined as long as the pieces of two have a mean cosine of ``SAME``.
+
+    The mean cosine of all pieces of one part with all of another is the product of their means, which are shorter than
+    1. A part counts as often as it has pieces: else some mixtures of two voices would weigh as much as both.
+    """
+    means, sizes, groups = means.copy(), sizes.copy(), np.arange(len(means))
+    likeness = means @ means.T
+    np.fill_diagonal(likeness, -np.inf)
+    gone = np.zeros(len(means), np.bool_)
+    while likeness.max() > SAME:
+        one, other = divmod(int(likeness.argmax()), len(means))
+        means[one] = np.average(means[[one, other]], axis=0, weights=sizes[[one, other]])
+        sizes[one] += sizes[other]
+        groups[groups == other] = one
+        gone[other] = True
+        row = np.where(gone, -np.inf, means @ means[one])
+        row[one] = -np.inf
+        likeness[one], likeness[:, one] = row, row
+        likeness[other], likeness[:, other] = -np.inf, -np.inf
+    return np.unique(groups, return_inverse=True)[1]
+
+
 def _distances(pieces: list[Piece], embeddings: Float32) -> Float64:
     """Return how far apart the pieces are; what the model says of two in one chunk counts too."""
     chunk = np.array([piece.chunk for piece in pieces])
     speaker = np.array([piece.speaker for piece in pieces])
-    apart = _angles(embeddings)
+    apart = _apart(embeddings)
     together = chunk[:, None] == chunk[None]
     same = speaker[:, None] == speaker[None]
     apart[together & same] -= TIED
@@ -123,8 +158,8 @@ def _distances(pieces: list[Piece], embeddings: Float32) -> Float64:
     return np.clip(apart, 0.0, 2.0)
 
 
-def _angles(embeddings: Float32) -> Float64:
-    apart: Float64 = 1.0 - (embeddings @ embeddings.T).astype(np.float64)
+def _apart(rows: Float32) -> Float64:
+    apart: Float64 = 1.0 - (rows @ rows.T).astype(np.float64)
     np.fill_diagonal(apart, 0.0)
     return np.clip(apart, 0.0, 2.0)
 
@@ -161,16 +196,20 @@ def _speakers(centres: Float32, weights: Float64, groups: Int64, fewest: int, mo
     """
     seconds = np.bincount(groups, weights)
     small_s = max(SMALL_S, SMALL_SHARE * float(seconds.sum()))
+    sums = _sums(centres, weights, groups, len(seconds))
+    wholes = np.zeros_like(sums)
     kept: list[list[int]] = []
     doubtful: list[tuple[float, int]] = []
     for group in np.argsort(-seconds, kind="stable").tolist():
-        nearest, likeness = _most_alike(centres, weights, groups, kept, group)
+        nearest, likeness = _most_alike(wholes[: len(kept)], sums[group])
         is_full = most is not None and len(kept) >= most
         if likeness > SAME_CENTRE or (is_full and likeness > UNLIKE):
             kept[nearest].append(group)
+            wholes[nearest] += sums[group]
         elif is_full or (seconds[group] < small_s and likeness > UNLIKE):
             doubtful.append((likeness, group))
         else:
+            wholes[len(kept)] = sums[group]
             kept.append([group])
     missing = max(0, fewest - len(kept))
     kept += [[group] for _, group in sorted(doubtful)[:missing] if seconds[group] >= LEAST_S]
@@ -180,35 +219,30 @@ def _speakers(centres: Float32, weights: Float64, groups: Int64, fewest: int, mo
     return speaker[groups]
 
 
-def _most_alike(
-    centres: Float32, weights: Float64, groups: Int64, kept: list[list[int]], group: int
-) -> tuple[int, float]:
+def _most_alike(wholes: Float32, own: Float32) -> tuple[int, float]:
     """Return which of the speakers so far a group is most like, and how much; where there is none, not at all."""
-    if not kept:
+    if not len(wholes):
         return 0, -1.0
-    own = _centre(centres, weights, groups, [group])
-    likeness = [float(_centre(centres, weights, groups, members) @ own) for members in kept]
+    likeness = unit(wholes) @ unit(own)
     nearest = int(np.argmax(likeness))
-    return nearest, likeness[nearest]
+    return nearest, float(likeness[nearest])
 
 
-def _centre(embeddings: Float32, weights: Float64, groups: Int64, members: list[int]) -> Float32:
-    chosen = np.isin(groups, members)
-    return unit((embeddings[chosen] * weights[chosen, None]).sum(axis=0).astype(np.float32))
-
-
-def _centres(embeddings: Float32, weights: Float64, groups: Int64) -> Float32:
-    return np.stack([_centre(embeddings, weights, groups, [group]) for group in range(int(groups.max()) + 1)])
+def _sums(embeddings: Float32, weights: Float64, groups: Int64, count: int) -> Float32:
+    """Return the weighted sum over each group, ``[count, dimensions]``; what belongs to none is left out."""
+    known = np.flatnonzero(groups >= 0)
+    membership = csr_array((weights[known], (groups[known], known)), shape=(count, len(groups)))
+    return np.asarray(membership @ embeddings, np.float32)
 
 
 def _refined(embeddings: Float32, seconds: Float64, groups: Int64) -> Float32:
     """Return the centres after each piece has gone to the nearest one, some times over."""
-    centres = _centres(embeddings, seconds, groups)
+    count = int(groups.max()) + 1
+    centres = unit(_sums(embeddings, seconds, groups, count))
     for _ in range(REFINEMENTS):
         nearest = (embeddings @ centres.T).argmax(axis=1)
-        for speaker in range(len(centres)):
-            if (nearest == speaker).any():
-                centres[speaker] = _centre(embeddings, seconds, nearest, [speaker])
+        present = np.unique(nearest)
+        centres[present] = unit(_sums(embeddings, seconds, nearest, count))[present]
     return centres
 
 

@@ -111,8 +111,8 @@ def _widened(turns: list[Turn], seconds: float) -> list[Turn]:
     widened = []
     for number, turn in enumerate(turns):
         before = max(0.0, turn.start_s - ends[number])
-        following = min((other.start_s for other in turns[number + 1 :] if other.end_s > turn.end_s), default=seconds)
-        after = max(0.0, following - turn.end_s)
+        following = next((other.start_s for other in turns[number + 1 :] if other.end_s > turn.end_s), seconds)
+        after = 0.0 if ends[number] > turn.end_s else max(0.0, following - turn.end_s)
         start_s = turn.start_s - min(MARGIN_S, before / 2)
         end_s = min(seconds, turn.end_s + min(MARGIN_S, after / 2))
         widened.append(replace(turn, start_s=start_s, end_s=end_s))

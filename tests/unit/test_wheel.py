@@ -41,3 +41,9 @@ def test_the_configurations_are_where_the_command_line_looks_for_them(packed: di
 
 def test_the_states_of_silence_are_in_the_wheel(packed: dict[str, str]) -> None:
     assert "deployments/shared/model/shipped_silence/base.npz" in packed
+
+
+def test_the_models_that_tell_speakers_apart_are_in_the_wheel_with_their_licences(packed: dict[str, str]) -> None:
+    networks = {f"{network}.{part}" for network in ("segmentation", "embedding") for part in ("xml", "bin")}
+    for name in networks | {"average_voice.npy", "LICENSES.md"}:
+        assert f"deployments/diarizer/models/{name}" in packed
