@@ -7,7 +7,8 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.shared.voice_model import CHUNK, VoiceModel
+from deployments.shared.voice_chunks import CHUNK
+from deployments.shared.voice_model import VoiceModel
 
 BATCH = 32  # chunks per inference
 

@@ -16,7 +16,8 @@ import openvino
 from numpy.typing import NDArray
 from openvino.properties import hint, inference_num_threads, num_streams
 
-CHUNK = 512  # samples per probability: 32 ms
+from deployments.shared.voice_chunks import CHUNK
+
 CONTEXT = 64  # samples of the previous chunk that the model sees as well
 
 MEMORY = (("h", "hn"), ("c", "cn"))  # the names of the LSTM's state before and after a batch

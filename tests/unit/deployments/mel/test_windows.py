@@ -21,7 +21,7 @@ from deployments.mel.track_decoding import AudioLimits
 from deployments.mel.windows import MIN_AUDIO, PADDING, find_windows
 from deployments.shared.contracts import SpeechOptions, VoiceOptions, Window
 from deployments.shared.frames import SAMPLE_RATE
-from deployments.shared.voice_model import CHUNK
+from deployments.shared.voice_chunks import CHUNK
 from tests.support.paths import AUDIO
 from tests.support.spoken_clips import pcm_of
 

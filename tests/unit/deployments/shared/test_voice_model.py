@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.shared.voice_model import CHUNK, VoiceModel
+from deployments.shared.voice_chunks import CHUNK
+from deployments.shared.voice_model import VoiceModel
 from tests.support.paths import AUDIO
 from tests.support.spoken_clips import pcm_of
 
