@@ -4,7 +4,9 @@ This is LocalAgreement-2, as whisper_streaming has it (Macháček et al., 2023).
 text only grows. Later transcriptions are laid over the stable words by the least edit distance, without case and
 punctuation; where they disagree about a stable word, that word stays, and what follows it is taken from them.
 
-The punctuation behind a stable word is not stable before the next word is: a sentence may still go on.
+The punctuation behind a stable word is not stable before the next word is: a sentence may still go on. Where the audio
+ends in the middle of speech, its last word may be cut, and two transcriptions agree on a word that nobody said ("tube"
+for "two p..."): it takes a third one, or a word behind it.
 """
 
 from __future__ import annotations
@@ -38,12 +40,21 @@ class LocalAgreement:
         self.stable = ""
         self._stable_words: list[str] = []
         self._doubtful: list[str] = []
+        self._is_last_agreed = False
 
-    def add(self, text: str) -> str:
-        """Return what becomes stable by another transcription of the utterance so far; empty if nothing does."""
+    def add(self, text: str, *, may_be_cut: bool) -> str:
+        """Return what becomes stable by another transcription of the utterance so far; empty if nothing does.
+
+        Args:
+            text: the transcription.
+            may_be_cut: whether its audio ends in the middle of speech.
+        """
         rest = self._rest_of(text)
         words = [bare(word) for word in rest.words]
         agreed = common_length(self._doubtful, words)
+        is_third = self._is_last_agreed and agreed == 1
+        self._is_last_agreed = may_be_cut and 0 < agreed == len(words) and not is_third
+        agreed -= self._is_last_agreed
         self._doubtful = words[agreed:]
         if not agreed:
             return ""

@@ -16,7 +16,7 @@ from deployments.shared.errors import AmanuensisError
 from deployments.shared.frames import SAMPLE_RATE
 
 FIRST: Final = SAMPLE_RATE  # samples: of less audio the model writes what nobody said
-STEP: Final = SAMPLE_RATE // 2  # samples of new audio that are worth another transcription
+STEP: Final = 35 * SAMPLE_RATE // 100  # samples of new audio that are worth another transcription
 PAUSE: Final = SAMPLE_RATE // 5  # samples: in a pause this long no word is cut, so that it is worth one too
 
 
@@ -73,7 +73,10 @@ class Utterance:
             return
         self._seen = end
         self._partials += 1
-        self._partial = asyncio.create_task(self._tell_partial(timeline.between(self.start, end)))
+        may_be_cut = end - speech_end < PAUSE
+        self._partial = asyncio.create_task(
+            self._tell_partial(timeline.between(self.start, end), may_be_cut=may_be_cut)
+        )
 
     async def finish(self, pcm: bytes) -> AmanuensisError | None:
         """Tell the whole text, or that there is none; return why there is none.
@@ -116,12 +119,12 @@ class Utterance:
         step = max(STEP, round(self._partial_s * SAMPLE_RATE))
         return end - self._seen >= step or end - speech_end >= PAUSE
 
-    async def _tell_partial(self, pcm: bytes) -> None:
+    async def _tell_partial(self, pcm: bytes, *, may_be_cut: bool) -> None:
         began = time.monotonic()
         text = await self._transcriber.partial(f"{self.id}.{self._partials}", self._form, pcm)
         self._partial_s = time.monotonic() - began
         if text is not None:
-            self._tell_more(self._agreement.add(text))
+            self._tell_more(self._agreement.add(text, may_be_cut=may_be_cut))
 
     def _tell_more(self, text: str) -> None:
         if text:

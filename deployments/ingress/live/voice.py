@@ -1,4 +1,4 @@
-"""The voice model for live sessions: a few threads hear all of them, a tenth of a second at a time.
+"""The voice model for live sessions: a few threads hear all of them, less than a tenth of a second at a time.
 
 A speaker costs about 0.2% of a core, so that two threads are enough for hundreds, and the event loop waits for none.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deployments.shared.voice_model import StreamState, VoiceModel
 
 THREADS: Final = 2
-BATCH: Final = 4  # chunks per inference: 128 ms
+BATCH: Final = 2  # chunks per inference: 64 ms
 STEP: Final = BATCH * CHUNK  # samples of a batch
 
 

@@ -10,9 +10,9 @@ from deployments.ingress.live.local_agreement import LocalAgreement
 from deployments.ingress.live.words import aligned_length, bare, split_words
 
 
-def stable_after(*texts: str) -> list[str]:
+def stable_after(*texts: str, may_be_cut: bool = False) -> list[str]:
     agreement = LocalAgreement()
-    return [agreement.add(text) for text in texts]
+    return [agreement.add(text, may_be_cut=may_be_cut) for text in texts]
 
 
 def test_a_word_is_stable_when_two_transcriptions_in_a_row_agree_on_it() -> None:
@@ -22,6 +22,14 @@ def test_a_word_is_stable_when_two_transcriptions_in_a_row_agree_on_it() -> None
 
 def test_case_and_punctuation_do_not_matter_and_the_newer_spelling_counts() -> None:
     assert stable_after("hello world.", "Hello, world and") == ["", "Hello, world"]
+
+
+def test_the_last_word_takes_three_transcriptions_or_a_word_behind_it_where_it_may_be_cut() -> None:
+    texts = ["a grain or tube", "a grain or tube", "a grain or two perhaps", "a grain or two perhaps is"]
+    assert stable_after(*texts, may_be_cut=True) == ["", "a grain or", "", " two perhaps"]
+    assert stable_after("so", "so", "so", may_be_cut=True) == ["", "", "so"]
+    assert stable_after("so it", "so it", "so it", "so it goes", may_be_cut=True) == ["", "so", " it", ""]
+    assert stable_after("so it", "so it goes", "so it goes", may_be_cut=True) == ["", "so it", ""]
 
 
 def test_punctuation_behind_a_stable_word_waits_for_the_next_word() -> None:
@@ -35,7 +43,7 @@ def test_what_only_one_transcription_says_is_not_stable() -> None:
 def test_a_stable_word_stays_where_a_later_transcription_disagrees_and_the_rest_is_taken_from_that() -> None:
     agreement = LocalAgreement()
     for text in ("I scream for", "I scream for"):
-        agreement.add(text)
+        agreement.add(text, may_be_cut=False)
     assert agreement.stable == "I scream for"
     assert agreement.finish("Ice cream for everybody.") == " everybody."
     assert agreement.stable == "I scream for everybody."
@@ -44,7 +52,7 @@ def test_a_stable_word_stays_where_a_later_transcription_disagrees_and_the_rest_
 def test_a_last_transcription_that_says_less_takes_nothing_back() -> None:
     agreement = LocalAgreement()
     for text in ("so it goes on", "so it goes on"):
-        agreement.add(text)
+        agreement.add(text, may_be_cut=False)
     assert agreement.finish("So it goes.") == "."
     assert agreement.stable == "so it goes on."
 
@@ -56,13 +64,13 @@ def test_an_utterance_without_partial_texts_is_its_last_transcription() -> None:
 
 def test_nothing_said_is_no_text() -> None:
     agreement = LocalAgreement()
-    assert [agreement.add(""), agreement.add(""), agreement.finish("")] == ["", "", ""]
+    assert [*stable_after("", ""), agreement.finish("")] == ["", "", ""]
 
 
 def test_a_last_transcription_without_any_stable_word_is_told_apart_by_a_space() -> None:
     agreement = LocalAgreement()
     for text in ("one", "one"):
-        agreement.add(text)
+        agreement.add(text, may_be_cut=False)
     agreement.finish("")
     assert agreement.stable == "one"
 
@@ -115,13 +123,13 @@ def test_known_words_are_found_by_the_least_edit_distance(known: str, words: str
 WORDS = st.lists(st.sampled_from(["a", "b.", "C", "d,"]), max_size=8).map(" ".join)
 
 
-@given(st.lists(WORDS, max_size=6), WORDS)
+@given(st.lists(st.tuples(WORDS, st.booleans()), max_size=6), WORDS)
 def test_whatever_is_transcribed_the_parts_joined_are_the_text_and_none_is_taken_back(
-    texts: list[str], last: str
+    texts: list[tuple[str, bool]], last: str
 ) -> None:
     agreement, told = LocalAgreement(), ""
-    for text in texts:
-        told += agreement.add(text)
+    for text, may_be_cut in texts:
+        told += agreement.add(text, may_be_cut=may_be_cut)
         assert agreement.stable == told
     told += agreement.finish(last)
     assert agreement.stable == told

@@ -46,12 +46,12 @@ def run(scenario: Callable[[Speaker], Awaitable[None]]) -> Speaker:
     return virtual_time.run(whole())
 
 
-def test_a_second_is_the_least_that_is_transcribed_and_half_a_second_more_each_time() -> None:
+def test_a_second_is_the_least_that_is_transcribed_and_a_third_of_a_second_more_each_time() -> None:
     async def scenario(speaker: Speaker) -> None:
         for _ in range(22):
             await speaker.go_on(0.1)
 
-    assert run(scenario).asked == [1.0, 1.5, 2.0]
+    assert run(scenario).asked == [1.0, 1.4, 1.8, 2.2]
 
 
 def test_a_pause_is_used_because_no_word_is_cut_there_but_only_once() -> None:
