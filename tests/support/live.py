@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from openai.types.beta.realtime import realtime_server_event as beta_events
+from openai.types.realtime import realtime_server_event
 from prometheus_client import CollectorRegistry
+from pydantic import TypeAdapter
 
 from deployments.ingress.live.configuration import Configuration, Dialect, UtteranceForm
 from deployments.ingress.live.outbox import Outbox
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
     from deployments.shared.voice_model import StreamState
 
 LIMITS = SessionLimits(ahead_s=60.0, buffer_s=120.0, session_s=3600.0, idle_s=300.0)
+GA: TypeAdapter[Any] = TypeAdapter(realtime_server_event.RealtimeServerEvent)
+BETA: TypeAdapter[Any] = TypeAdapter(beta_events.RealtimeServerEvent)
+"""Every event that OpenAI's clients know, in both forms of the protocol."""
+
 PCM_16 = {"type": "audio/pcm", "rate": SAMPLE_RATE}
 
 
@@ -162,6 +169,7 @@ class Bench:
         self.statistics = LiveStatistics(CollectorRegistry())
         self.session = make_session(self.transcriber, self.outbox, limits, dialect, self.statistics)
         self.told: list[dict[str, Any]] = []
+        self._types: TypeAdapter[Any] = BETA if dialect == "beta" else GA
         self._tasks = [asyncio.create_task(self.session.run()), asyncio.create_task(self._read())]
 
     async def say(self, *messages: dict[str, Any] | bytes) -> None:
@@ -195,7 +203,10 @@ class Bench:
 
     async def _read(self) -> None:
         while True:
-            self.told.append(json.loads(await self.outbox.next()))
+            event = json.loads(await self.outbox.next())
+            if event["type"] != "session.updated":  # it shows 16 kHz, which OpenAI's types do not have
+                self._types.validate_python(event)
+            self.told.append(event)
             self.outbox.sent()
 
 

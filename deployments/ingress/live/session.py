@@ -40,6 +40,7 @@ from deployments.shared.errors import (
 from deployments.shared.frames import SAMPLE_RATE
 
 MOST_WAITING: Final = 1024  # events that wait to be heard, whatever they hold
+DENSEST: Final = 80_000  # characters of an event per second of audio in it: base64 of 48 kB, and some to spare
 MIN_COMMIT: Final = SAMPLE_RATE // 10  # samples: in less nobody says a word
 
 
@@ -113,6 +114,8 @@ class Session:
         Raises:
             LiveAudioTooFastError: more waits to be heard than may.
         """
+        if len(message) > DENSEST * max(1.0, self._limits.ahead_s):
+            raise LiveAudioTooFastError.beyond(self._limits.ahead_s)
         if isinstance(message, bytes):
             self._take(AppendAudio(message))
             return

@@ -12,8 +12,7 @@ import numpy as np
 import openai
 import pytest
 import websockets
-from openai.types.beta.realtime import realtime_server_event as beta_events
-from openai.types.realtime import realtime_client_event, realtime_server_event
+from openai.types.realtime import realtime_client_event
 from pydantic import TypeAdapter
 
 from deployments.ingress.http.routes import create_app
@@ -21,13 +20,10 @@ from deployments.ingress.live.client_events import UNSUPPORTED, UPDATES
 from deployments.ingress.service import TranscriptionService
 from tests.support.http_service import service
 from tests.support.listening import listening
-from tests.support.live import LoudVoice, silence, speech
+from tests.support.live import BETA, GA, LoudVoice, silence, speech
 from tests.support.paths import AUDIO
 from tests.support.scripted_stages import ScriptedStages
 from tests.support.spoken_clips import pcm_of
-
-GA: TypeAdapter[Any] = TypeAdapter(realtime_server_event.RealtimeServerEvent)
-BETA: TypeAdapter[Any] = TypeAdapter(beta_events.RealtimeServerEvent)
 
 TEXT = "Hello there, world."
 RATE = 24_000

@@ -224,6 +224,14 @@ def test_audio_that_comes_faster_than_it_is_heard_ends_the_session() -> None:
     run(scenario)
 
 
+def test_a_message_that_no_session_could_want_is_not_even_read() -> None:
+    async def scenario(bench: Bench) -> None:
+        with pytest.raises(LiveAudioTooFastError):
+            bench.session.receive('{"type": "nonsense", "x": "' + "y" * 5_000_000 + '"}')
+
+    run(scenario)
+
+
 def test_events_without_audio_are_bounded_too() -> None:
     async def scenario(bench: Bench) -> None:
         for _ in range(MOST_WAITING):
