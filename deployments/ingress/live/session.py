@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from deployments.ingress.live.audio_formats import AudioFormat, AudioReader
 from deployments.ingress.live.client_events import (
@@ -78,6 +78,17 @@ class Surroundings:
     statistics: LiveStatistics
 
 
+class _Waiting(NamedTuple):
+    """What a client sent and was not worked on yet.
+
+    Attributes:
+        seconds: of audio in it, by the format of the session when it came.
+    """
+
+    event: ClientEvent
+    seconds: float
+
+
 class Session:
     """Takes what a client sends in its order, and puts what it is told into an outbox.
 
@@ -100,7 +111,7 @@ class Session:
         self._limits = limits
         self._configuration = configuration
         self._expires_at = round(time.time() + limits.session_s)
-        self._inbox: asyncio.Queue[ClientEvent | None] = asyncio.Queue()
+        self._inbox: asyncio.Queue[_Waiting | None] = asyncio.Queue()
         self._ahead_s = 0.0
         self._timeline = Timeline()
         self._reader = AudioReader(configuration.audio_format)
@@ -135,11 +146,12 @@ class Session:
 
     async def run(self) -> None:
         """Work until ``end``; what is spoken then is committed, and its text awaited."""
-        while (event := await self._inbox.get()) is not None:
+        while (waiting := await self._inbox.get()) is not None:
             try:
-                await self._handle(event)
+                await self._handle(waiting.event)
             except AmanuensisError as error:
-                self._outbox.put(error_event(error, event.event_id))
+                self._outbox.put(error_event(error, waiting.event.event_id))
+            self._ahead_s -= waiting.seconds
         self._commit_speech()
         await self._items.told()
 
@@ -148,9 +160,9 @@ class Session:
         await self._items.abandon()
 
     def _take(self, event: ClientEvent) -> None:
-        if isinstance(event, AppendAudio):
-            self._ahead_s += self._configuration.audio_format.seconds(len(event.audio))
-        self._inbox.put_nowait(event)
+        seconds = self._configuration.audio_format.seconds(len(event.audio)) if isinstance(event, AppendAudio) else 0.0
+        self._ahead_s += seconds
+        self._inbox.put_nowait(_Waiting(event, seconds))
         if self._ahead_s > self._limits.ahead_s or self._inbox.qsize() > MOST_WAITING:
             raise LiveAudioTooFastError.beyond(self._limits.ahead_s)
 
@@ -172,13 +184,10 @@ class Session:
             FullAudioBufferError: nobody commits what is there.
         """
         audio_format = self._configuration.audio_format
-        seconds = audio_format.seconds(len(audio))
-        if self._listener is None and self._buffered_s + seconds > self._limits.buffer_s:
-            self._ahead_s -= seconds
+        if self._listener is None and self._buffered_s + audio_format.seconds(len(audio)) > self._limits.buffer_s:
             raise FullAudioBufferError.beyond(self._limits.buffer_s)
         for piece in _seconds(audio, audio_format):
             self._timeline.append(self._reader.read(piece))
-            self._ahead_s -= audio_format.seconds(len(piece))
             if self._listener is None:
                 await asyncio.sleep(0)
             else:

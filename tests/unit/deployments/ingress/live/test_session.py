@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -220,6 +221,22 @@ def test_audio_that_comes_faster_than_it_is_heard_ends_the_session() -> None:
             bench.session.receive(speech(2))
         with pytest.raises(LiveAudioTooFastError, match="60 s"):
             bench.session.receive(speech(60))
+
+    run(scenario)
+
+
+def test_a_change_of_the_format_is_no_way_around_that() -> None:
+    dense, sparse = session_update(format={"type": "audio/pcm"}), session_update(format={"type": "audio/pcmu"})
+
+    async def scenario(bench: Bench) -> None:
+        for _ in range(5):
+            for message in (json.dumps(sparse), speech(10), json.dumps(dense)):
+                bench.session.receive(message)
+            await settle()
+        for _ in range(3):
+            bench.session.receive(speech(25))
+        with pytest.raises(LiveAudioTooFastError):
+            bench.session.receive(speech(25))
 
     run(scenario)
 
