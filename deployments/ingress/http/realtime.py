@@ -25,12 +25,12 @@ from deployments.shared.errors import (
     UnsupportedParameterError,
     UpgradeRequiredError,
 )
+from deployments.shared.headers import BETA_HEADER
 from deployments.shared.settings import Settings
 
 INTENT: Final = "transcription"
 PROTOCOL: Final = "realtime"
 BETA_PROTOCOL: Final = "openai-beta.realtime-v1"
-BETA_HEADER: Final = "openai-beta"
 BETA_VALUE: Final = "realtime=v1"
 
 NORMAL: Final = 1000
