@@ -328,6 +328,14 @@ def test_what_was_asked_for_beside_the_text_comes_with_the_whole_text_only() -> 
     assert "words" not in bench.events("delta")[0]
 
 
+def test_the_languages_are_told_to_those_who_ask_as_in_files() -> None:
+    async def scenario(bench: Bench) -> None:
+        model = {"model": "gpt-transcribe"}
+        await bench.say(session_update(format=PCM_16, turn_detection=None, transcription=model), speech(1), COMMIT)
+
+    assert run(scenario).events("completed")[0]["languages"] == [{"code": "en"}]
+
+
 def test_a_session_that_ends_tells_the_last_words() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.say(VAD, speech(2))
