@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from openvino.properties import hint, inference_num_threads, num_streams
 from deployments.shared.voice_chunks import CHUNK
 
 CONTEXT = 64  # samples of the previous chunk that the model sees as well
+
+_COMPILING = threading.Lock()
 
 MEMORY = (("h", "hn"), ("c", "cn"))  # the names of the LSTM's state before and after a batch
 
@@ -43,7 +46,9 @@ class VoiceModel:
     """
 
     def __init__(self, batch: int) -> None:
-        self._request = _compiled_model(batch).create_infer_request()
+        # Threads that begin at the same time would each compile it, and all but one be destroyed again.
+        with _COMPILING:
+            self._request = _compiled_model(batch).create_infer_request()
         self._signal = np.zeros(CONTEXT + batch * CHUNK, np.float32)
         self._chunks = np.lib.stride_tricks.sliding_window_view(self._signal, CONTEXT + CHUNK)[::CHUNK]
         self._input = self._request.get_tensor("input").data
