@@ -222,7 +222,7 @@ class TranscriptionService:
             counting.cancel()
             if self._directory is not None:
                 self._directory.remove()
-            self.live.voice.close()
+            await asyncio.to_thread(self.live.voice.close)
             await asyncio.to_thread(self.failures.close)
             await self.sinks.close()
 

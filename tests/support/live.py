@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from deployments.ingress.live.configuration import Configuration, Dialect, UtteranceForm
 from deployments.ingress.live.outbox import Outbox
 from deployments.ingress.live.session import Session, SessionLimits, Surroundings
-from deployments.ingress.live.voice import VoiceThreads
+from deployments.ingress.live.voice import VoiceThread
 from deployments.ingress.scheduling.pipeline import WindowDone
 from deployments.ingress.telemetry.live import LiveStatistics
 from deployments.ingress.transcription import Transcription
@@ -62,7 +62,7 @@ MANUAL = session_update(format=PCM_16, turn_detection=None)
 VAD = session_update(format=PCM_16)
 
 
-class LoudVoice(VoiceThreads):
+class LoudVoice(VoiceThread):
     """Somebody speaks in every chunk that is not silent."""
 
     async def hear(self, samples: NDArray[np.int16], state: StreamState | None) -> tuple[list[float], StreamState]:

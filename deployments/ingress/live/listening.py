@@ -8,7 +8,7 @@ import numpy as np
 
 from deployments.ingress.live.timeline import Timeline
 from deployments.ingress.live.turn_detection import Turn, TurnDetector, TurnOptions
-from deployments.ingress.live.voice import STEP, VoiceThreads
+from deployments.ingress.live.voice import STEP, VoiceThread
 from deployments.shared.voice_chunks import CHUNK
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ class Listener:
     """Hears a timeline from its present end on.
 
     Args:
-        voice: the threads that hear.
+        voice: the thread that hears.
         timeline: must keep what was not heard yet.
         options: what counts as a turn.
         longest_s: seconds that one turn may last at most.
     """
 
-    def __init__(self, voice: VoiceThreads, timeline: Timeline, options: TurnOptions, longest_s: float) -> None:
+    def __init__(self, voice: VoiceThread, timeline: Timeline, options: TurnOptions, longest_s: float) -> None:
         self.detector = TurnDetector(options, timeline.end, longest_s)
         self.heard = timeline.end
         self._voice = voice

@@ -28,7 +28,7 @@ from deployments.ingress.live.outbox import Outbox
 from deployments.ingress.live.timeline import Timeline
 from deployments.ingress.live.turn_detection import Started, Turn
 from deployments.ingress.live.utterance import Transcribes
-from deployments.ingress.live.voice import VoiceThreads
+from deployments.ingress.live.voice import VoiceThread
 from deployments.ingress.telemetry.live import LiveStatistics
 from deployments.shared.errors import (
     AmanuensisError,
@@ -73,7 +73,7 @@ class Surroundings:
     """
 
     transcriber: Transcribes
-    voice: VoiceThreads
+    voice: VoiceThread
     outbox: Outbox
     statistics: LiveStatistics
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from deployments.ingress.live.voice import VoiceThreads
+from deployments.ingress.live.voice import VoiceThread
 from deployments.ingress.telemetry.live import LiveStatistics
 from deployments.shared.errors import DrainingError, LiveSessionsFullError
 
@@ -25,7 +25,7 @@ class LiveSessions:
 
     def __init__(self, statistics: LiveStatistics) -> None:
         self.stopping = asyncio.Event()
-        self.voice = VoiceThreads()
+        self.voice = VoiceThread()
         self._statistics = statistics
         self._ended = asyncio.Event()
         self._ended.set()

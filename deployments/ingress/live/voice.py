@@ -1,12 +1,11 @@
-"""The voice model for live sessions: a few threads hear all of them, less than a tenth of a second at a time.
+"""The voice model for live sessions: one thread hears all of them, less than a tenth of a second at a time.
 
-A speaker costs about 0.2% of a core, so that two threads are enough for hundreds, and the event loop waits for none.
+A speaker costs about 0.2% of a core, so that a thread is enough for hundreds, and the event loop waits for none.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
@@ -18,21 +17,20 @@ from deployments.shared.voice_chunks import CHUNK
 if TYPE_CHECKING:
     from deployments.shared.voice_model import StreamState, VoiceModel
 
-THREADS: Final = 2
 BATCH: Final = 2  # chunks per inference: 64 ms
 STEP: Final = BATCH * CHUNK  # samples of a batch
 
 
-class VoiceThreads:
-    """Threads with a voice model each. They and OpenVINO are loaded when the first session needs them."""
+class VoiceThread:
+    """A thread with a voice model. It and OpenVINO are loaded when the first session needs them."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="voice")
-        self._local = threading.local()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="voice")
+        self._model: VoiceModel | None = None
 
     def close(self) -> None:
-        """End the threads, as soon as each has heard what it hears now."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """End the thread, as soon as it has heard what it hears now."""
+        self._thread.shutdown(cancel_futures=True)
 
     async def hear(self, samples: NDArray[np.int16], state: StreamState | None) -> tuple[list[float], StreamState]:
         """Return the probability of speech in each chunk, and what to remember of the stream.
@@ -41,10 +39,10 @@ class VoiceThreads:
             samples: ``[n_batches * STEP]``, 16 kHz mono.
             state: as the call before returned it; None at the start of a stream.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._hear, samples, state)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._hear, samples, state)
 
     def _hear(self, samples: NDArray[np.int16], state: StreamState | None) -> tuple[list[float], StreamState]:
-        model = self._model()
+        model = self._model = self._model or _load()
         if state is None:
             model.forget()
         else:
@@ -53,12 +51,9 @@ class VoiceThreads:
         probabilities = [probability for batch in batches for probability in batch]
         return probabilities, model.leave()
 
-    def _model(self) -> VoiceModel:
-        """Return this thread's model."""
-        if not hasattr(self._local, "model"):
-            # Where nobody speaks live, the ingress does without OpenVINO: 30 MB, and as much per compiled model.
-            from deployments.shared.voice_model import VoiceModel  # noqa: PLC0415
 
-            self._local.model = VoiceModel(BATCH)
-        model: VoiceModel = self._local.model
-        return model
+def _load() -> VoiceModel:
+    # Where nobody speaks live, the ingress does without OpenVINO: 30 MB, and as much again for the compiled model.
+    from deployments.shared.voice_model import VoiceModel  # noqa: PLC0415
+
+    return VoiceModel(BATCH)

@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 
-from deployments.ingress.live.voice import STEP, VoiceThreads
+from deployments.ingress.live.voice import STEP, VoiceThread
 from deployments.mel.voice_detection import speech_probabilities
 from tests.support.paths import AUDIO
 from tests.support.spoken_clips import pcm_of
@@ -15,14 +15,14 @@ CLIPS = sorted(AUDIO.glob("*.wav"))[:3]
 
 
 async def hear_in_turn() -> list[list[float]]:
-    voice = VoiceThreads()
+    voice = VoiceThread()
     try:
         return await asyncio.gather(*(hear(voice, index) for index in range(len(CLIPS))))
     finally:
         voice.close()
 
 
-async def hear(voice: VoiceThreads, index: int) -> list[float]:
+async def hear(voice: VoiceThread, index: int) -> list[float]:
     pcm, state, found = pcm_of(CLIPS[index]), None, list[float]()
     for first in range(0, len(pcm) - STEP, STEP):
         probabilities, state = await voice.hear(pcm[first : first + STEP], state)
