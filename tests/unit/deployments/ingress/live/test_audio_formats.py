@@ -7,7 +7,7 @@ import io
 import av
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -55,6 +55,7 @@ def test_samples_are_where_they_were(rate: int) -> None:
     assert int(np.argmax(Resampler(rate)(click))) == 8000
 
 
+@settings(deadline=None)
 @given(st.sampled_from(FORMATS), st.lists(st.integers(0, 700), max_size=12))
 def test_samples_do_not_depend_on_how_the_stream_was_cut(audio_format: AudioFormat, cuts: list[int]) -> None:
     data = np.random.default_rng(0).integers(0, 256, 4000, np.uint8).tobytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.ingress.live.local_agreement import LocalAgreement
@@ -95,6 +95,7 @@ def test_a_text_is_cut_into_words(text: str, words: list[str]) -> None:
     assert split_words(text) == words
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_the_words_of_a_text_joined_are_the_text(text: str) -> None:
     assert "".join(split_words(text)) == text
@@ -123,6 +124,7 @@ def test_known_words_are_found_by_the_least_edit_distance(known: str, words: str
 WORDS = st.lists(st.sampled_from(["a", "b.", "C", "d,"]), max_size=8).map(" ".join)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(WORDS, st.booleans()), max_size=6), WORDS)
 def test_whatever_is_transcribed_the_parts_joined_are_the_text_and_none_is_taken_back(
     texts: list[tuple[str, bool]], last: str

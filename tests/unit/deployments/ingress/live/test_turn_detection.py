@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.ingress.live.turn_detection import (
@@ -105,6 +105,7 @@ def test_what_a_client_takes_out_is_no_part_of_a_later_turn() -> None:
     assert found == [None, None, Started(10 * CHUNK)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([0.0, 0.2, 0.4, 0.6, 0.9]), max_size=400), st.floats(0, 2), st.floats(0, 2))
 def test_turns_alternate_and_never_overlap(probabilities: list[float], padding_s: float, silence_s: float) -> None:
     found = turns(probabilities, TurnOptions(0.5, padding_s, silence_s), longest_s=4.0)
