@@ -59,7 +59,8 @@ def main() -> None:
         f"{describe_machine()}, {describe_commit(ROOT)}; {clips.description}, {options.seconds:g} s per speaker. "
         "Delays in seconds, from the end of a word to its text.\n\n"
         "| speakers | words | p50 | p95 | longest | told while spoken | errors against the files' texts | against what "
-        "is spoken | failed | CPU s per s of speech |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "is spoken | files' texts against that | failed | CPU s per s of speech |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
     )
     publish(head + "".join(rows), options.output)
 
@@ -79,6 +80,7 @@ def row_of(streams: Sequence[Stream], spoken: Sequence[Spoken], texts: Mapping[s
         f"{np.mean([share_before_end(told) for told in spoken]):.0%}",
         f"{100 * word_error_rate([*zip(from_files, live, strict=True)]):.1f}%",
         f"{100 * word_error_rate([*zip(references, live, strict=True)]):.1f}%",
+        f"{100 * word_error_rate([*zip(references, from_files, strict=True)]):.1f}%",
         ", ".join(f"{errors.count(code)} {code}" for code in sorted(set(errors))) or "0",
         cpu,
     )
