@@ -6,15 +6,18 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from deployments.ingress.encoder_watch import EncoderWatch
 from deployments.ingress.failures.log import FailureLog, state_directory
+from deployments.ingress.failures.record import Failure
 from deployments.ingress.failures.recorder import FailureRecorder
 from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.jobs.callback import Callbacks
 from deployments.ingress.jobs.runner import JobRunner
 from deployments.ingress.jobs.store import JobStore
+from deployments.ingress.live.sessions import LiveSessions
 from deployments.ingress.replica_watch import ReplicaWatch
 from deployments.ingress.request import Request
 from deployments.ingress.scheduling.admission import Admission
@@ -30,7 +33,9 @@ from deployments.ingress.voice_references import data_of
 from deployments.ingress.work import SpeakerWork, Work, decode_options, speech_options
 from deployments.shared.contracts import BlobRef, DecodeOptions, EncoderHealth, Stages
 from deployments.shared.errors import (
+    AmanuensisError,
     ConfigurationError,
+    InternalError,
     InvalidAudioError,
     ModelNotFoundError,
     SpeakersUnavailableError,
@@ -55,6 +60,7 @@ class TranscriptionService:
 
     Attributes:
         jobs: runs what clients will ask for later; None where no jobs are kept.
+        live: the sessions of those who speak now.
     """
 
     def __init__(self, settings: Settings, model: Model, stages: Stages, *, shared_memory: bool) -> None:
@@ -65,6 +71,7 @@ class TranscriptionService:
         self.sinks = Sinks(settings.otlp_endpoint)
         self.failures = _failure_recorder(settings)
         self.jobs = self._job_runner()
+        self.live = LiveSessions(self.statistics.live)
         self.encoder = EncoderWatch(stages.encoder_health)
         self._replica_watch = ReplicaWatch(stages.replicas)
         self._directory = create_directory(settings.shared_memory_dir) if shared_memory else None
@@ -151,8 +158,15 @@ class TranscriptionService:
         self.admission.max_queue_size = settings.max_queue_size
         self.graph.set_budgets(_budgets(settings))
 
+    def tell_failure(self, error: AmanuensisError, record: RequestRecord | None, accepted: Request | None) -> None:
+        """Count an error by its code; record it where the service failed a request that it had accepted."""
+        self.sinks.failed(error, record)
+        if accepted is not None and record is not None and error.status >= InternalError.status:
+            self.failures.record(Failure.of(accepted, record, error, datetime.now(UTC)), accepted.audio)
+
     async def drain(self) -> bool:
         """Take nothing new; return whether all that was accepted was answered in time. Jobs wait for the next start."""
+        await self.live.stop()  # the last words of live sessions still need the queue
         self.admission.close()
         if self.jobs is not None:
             await self.jobs.pause()
@@ -216,6 +230,7 @@ class TranscriptionService:
             counting.cancel()
             if self._directory is not None:
                 self._directory.remove()
+            self.live.voice.close()
             await asyncio.to_thread(self.failures.close)
             await self.sinks.close()
 

@@ -9,9 +9,10 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.mel.voice_detection import CHUNK, speech_probabilities
+from deployments.mel.voice_detection import speech_probabilities
 from deployments.shared.contracts import VoiceOptions
 from deployments.shared.frames import SAMPLE_RATE
+from deployments.shared.voice_chunks import CHUNK
 
 SPEECH_THRESHOLD = 0.5  # speech begins at this probability ...
 HYSTERESIS = 0.15  # ... and ends where it is less than that by this, as in Silero's own rule

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.mel.speech import Heard, Span
-from deployments.mel.voice_detection import CHUNK
 from deployments.shared.contracts import SpeechOptions, VoiceOptions, Window
 from deployments.shared.frames import SAMPLE_RATE
+from deployments.shared.voice_chunks import CHUNK
 
 MIN_WINDOW_S = 1.0
 TAIL = 5 * SAMPLE_RATE  # samples: a last window shorter than this takes speech from its neighbour, as context

@@ -17,6 +17,15 @@ AUDIO_FORMATS: Final = "wav, mp3, m4a/aac, flac, ogg/opus, webm, mp4 or another 
 JOBS_RETRY_AFTER_S: Final = 60.0
 """Jobs make room when they are deleted or forgotten: nobody knows when."""
 
+LIVE_RETRY_AFTER_S: Final = 10.0
+"""Live sessions end when their speakers go: nobody knows when."""
+
+
+GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
+SERVER_FAULT: Final = 1011
+SERVICE_RESTART: Final = 1012
+
 
 class ErrorDetails(TypedDict):
     """What went wrong, in OpenAI's words."""
@@ -44,6 +53,7 @@ class AmanuensisError(Exception):
         retryable: whether the same call may succeed when it is made again: the failure was not the request's.
         discourages_retry: whether clients are told not to repeat the request: it would only cause the same work again.
         status: HTTP status.
+        close_code: of a WebSocket that it ends, after RFC 6455.
         type: OpenAI's error family.
         code: machine-readable code in OpenAI's style.
         message: what is wrong and what to do, for the client.
@@ -55,6 +65,7 @@ class AmanuensisError(Exception):
     retryable: ClassVar[bool] = False
     discourages_retry: ClassVar[bool] = False
     status: ClassVar[int] = 500
+    close_code: ClassVar[int] = SERVER_FAULT
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
 
@@ -86,6 +97,12 @@ class InvalidRequestError(AmanuensisError):
     status, type, code = 400, "invalid_request_error", "invalid_request"
 
 
+class UnsupportedParameterError(InvalidRequestError):
+    """The request uses a parameter of the OpenAI API that this service knows but cannot honour."""
+
+    code = "unsupported_parameter"
+
+
 class InvalidAudioError(InvalidRequestError):
     """The file cannot be decoded, or holds no usable audio."""
 
@@ -105,6 +122,44 @@ class AudioTooLongError(InvalidAudioError):
 
 class AudioTooSlowError(AudioTooLongError):
     """The audio takes far more time to decode than its length explains."""
+
+
+class EmptyAudioBufferError(InvalidRequestError):
+    """A live client commits an utterance in which nothing can have been said."""
+
+    code = "input_audio_buffer_commit_empty"
+
+    @classmethod
+    def with_only(cls, milliseconds: int) -> Self:
+        """Say how much there is, and how much is needed."""
+        return cls(
+            f"The buffer holds {milliseconds} ms of audio, and 100 ms are the least; append more and commit then"
+        )
+
+    @classmethod
+    def without_speech(cls) -> Self:
+        """Say that the turn detection has found nothing to commit."""
+        return cls(
+            "Nobody has spoken since the last commit; wait for input_audio_buffer.speech_started, or send "
+            "turn_detection: null to commit whatever was appended"
+        )
+
+
+class FullAudioBufferError(InvalidRequestError):
+    """A live client appends more than one utterance may hold."""
+
+    code = "input_audio_buffer_full"
+
+    @classmethod
+    def beyond(cls, seconds: float) -> Self:
+        """Say how much it may hold."""
+        return cls(f"The buffer would hold more than {seconds:g} s, so this audio was not taken; commit or clear first")
+
+
+class UnsupportedEventError(InvalidRequestError):
+    """A live client sends an event that this service knows but cannot honour."""
+
+    code = "unsupported_event"
 
 
 class UnsupportedLanguageError(InvalidRequestError):
@@ -266,6 +321,12 @@ class PayloadTooLargeError(AmanuensisError):
     status, type, code = 413, "invalid_request_error", "payload_too_large"
 
 
+class UpgradeRequiredError(AmanuensisError):
+    """The route is for WebSockets, and the request does not ask for one."""
+
+    status, type, code = 426, "invalid_request_error", "upgrade_required"
+
+
 class RateLimitError(AmanuensisError):
     """The client sent more requests than it may in this time (``type`` as OpenAI's rate limits have it)."""
 
@@ -278,6 +339,59 @@ class TooManyConcurrentRequestsError(RateLimitError):
     code = "too_many_concurrent_requests"
 
 
+class LiveSessionExpiredError(AmanuensisError):
+    """A live session has lasted as long as it may."""
+
+    status, type, code = 408, "invalid_request_error", "session_expired"
+    close_code = GOING_AWAY
+
+    @classmethod
+    def after(cls, seconds: float) -> Self:
+        """Say how long that is."""
+        return cls(f"The session has lasted {seconds:g} s, the longest that one may; open another one")
+
+
+class LiveSessionIdleError(AmanuensisError):
+    """A live session got nothing from its client for too long."""
+
+    status, type, code = 408, "invalid_request_error", "session_idle"
+    close_code = GOING_AWAY
+
+    @classmethod
+    def after(cls, seconds: float) -> Self:
+        """Say how long that was."""
+        return cls(
+            f"Nothing came for {seconds:g} s; send audio, silence too, or open another session when you need one"
+        )
+
+
+class LiveAudioTooFastError(AmanuensisError):
+    """A live session got more than it can hear in time."""
+
+    status, type, code = 429, "invalid_request_error", "audio_too_fast"
+    close_code = POLICY_VIOLATION
+
+    @classmethod
+    def beyond(cls, seconds: float) -> Self:
+        """Say how far a client may be ahead."""
+        return cls(
+            f"More than {seconds:g} s of audio, or too many events, wait to be heard; send audio as fast as it is "
+            "spoken, and recordings to /v1/audio/transcriptions"
+        )
+
+
+class LiveReaderTooSlowError(AmanuensisError):
+    """The client of a live session does not read its events."""
+
+    status, type, code = 429, "invalid_request_error", "reads_too_slowly"
+    close_code = POLICY_VIOLATION
+
+    @classmethod
+    def behind(cls, events: int) -> Self:
+        """Say how many events it has not read."""
+        return cls(f"The client has left {events} events unread; read them as they come")
+
+
 class ClientDisconnectedError(AmanuensisError):
     """The client went away; nobody reads this answer (status as nginx logs it)."""
 
@@ -286,6 +400,11 @@ class ClientDisconnectedError(AmanuensisError):
 
 class InternalError(AmanuensisError):
     """An error nobody foresaw; the log has it under the request id."""
+
+    @classmethod
+    def of_session(cls, session_id: str) -> Self:
+        """Say whom to tell what, when a live session fails."""
+        return cls(f"An internal error occurred; tell the operator the id of this session, {session_id}")
 
 
 class JobAbandonedError(InternalError):
@@ -349,6 +468,31 @@ class JobsFullError(AmanuensisError):
         )
 
 
+class LiveSessionsFullError(AmanuensisError):
+    """As many live sessions are open as may be."""
+
+    status, type, code = 503, "overloaded_error", "live_sessions_full"
+
+    @classmethod
+    def too_many(cls, limit: int) -> Self:
+        """Say how many that is."""
+        return cls(
+            f"{limit} live sessions are open, and no more may be; try again later",
+            retry_after_s=LIVE_RETRY_AFTER_S,
+        )
+
+
+class TooManyUtterancesError(AmanuensisError):
+    """A live session has as many utterances waiting for their text as it may."""
+
+    status, type, code = 503, "overloaded_error", "too_many_utterances"
+
+    @classmethod
+    def of(cls, limit: int) -> Self:
+        """Say how many that is."""
+        return cls(f"{limit} utterances of this session wait for their text; commit the next one when one is done")
+
+
 class ServiceUnavailableError(AmanuensisError):
     """The service is starting, stopping or broken."""
 
@@ -389,6 +533,7 @@ class DrainingError(ServiceUnavailableError):
     """The service is stopping: it finishes what it has and takes nothing new."""
 
     code = "draining"
+    close_code = SERVICE_RESTART
 
 
 class DeadlineExceededError(AmanuensisError):

@@ -18,6 +18,9 @@ LIMIT_HEADER = "x-ratelimit-limit-requests"
 REMAINING_HEADER = "x-ratelimit-remaining-requests"
 RESET_HEADER = "x-ratelimit-reset-requests"
 
+BETA_HEADER = "openai-beta"
+"""Which form of OpenAI's realtime protocol a client speaks: the older one, where it is ``realtime=v1``."""
+
 LOCATION_HEADER = "location"
 SIGNATURE_HEADER = "x-callback-signature"
 """``sha256=`` and the HMAC-SHA256 of a callback's body in hexadecimal digits."""

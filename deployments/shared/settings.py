@@ -328,6 +328,21 @@ class Settings(BaseSettings):
         "`https://app.example.org`; `*` allows every page",
     )
 
+    # Live transcription
+    max_live_sessions: NotNegative = Field(
+        64, description="live sessions that may be open at the same time; 0: live transcription is off"
+    )
+    max_live_session_s: Seconds = Field(3600.0, description="longest time that a live session may last")
+    live_idle_timeout_s: Seconds = Field(
+        300.0, description="a live session from whose client nothing comes for this long is closed"
+    )
+    max_live_ahead_s: Seconds = Field(
+        60.0, description="audio that a live client may send ahead of what was heard of it; more closes its session"
+    )
+    max_live_buffer_s: Seconds = Field(
+        120.0, description="longest utterance of a live client that commits by itself (`turn_detection: null`)"
+    )
+
     # Jobs
     jobs_dir: AbsolutePath | None = Field(
         None,

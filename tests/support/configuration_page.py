@@ -133,6 +133,14 @@ THEMES = (
         ("api_keys_file", "requests_per_minute", "max_concurrent_requests", "allowed_hosts", "cors_origins"),
     ),
     Theme(
+        "Live transcription",
+        "How many may speak at the same time, and how much one of them may send: see [live](live.md#limits).",
+        (
+            *("max_live_sessions", "max_live_session_s", "live_idle_timeout_s"),
+            *("max_live_ahead_s", "max_live_buffer_s"),
+        ),
+    ),
+    Theme(
         "Jobs",
         "Where long recordings wait, how many may, and who is told of their end:"
         " see [clients](clients.md#long-recordings).",

@@ -11,10 +11,10 @@ from starlette.types import ASGIApp
 
 
 @contextmanager
-def listening(app: ASGIApp) -> Iterator[str]:
-    """The URL of ``app`` on a free port."""
+def listening(app: ASGIApp, *, sockets: bool = False) -> Iterator[str]:
+    """The URL of ``app`` on a free port; with WebSockets if ``sockets``."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="auto" if sockets else "none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -40,6 +40,7 @@ FORBIDDEN = [
         (f"{INGRESS}.{leaf}", folders(INGRESS, "http", "service", "scheduling", "deployment"))
         for leaf in ("transcript", "telemetry", "failures", "clients", "jobs")
     ),
+    (f"{INGRESS}.live", folders(INGRESS, "http", "deployment")),
     *((f"{INGRESS}.{leaf}", folders(INGRESS, "http", "service", "scheduling")) for leaf in ("request", "form")),
     ("loadtests", ("tests",)),
     ("loadtests.common", folders("loadtests", "benchmarks", "load")),

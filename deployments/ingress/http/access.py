@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,6 +27,12 @@ from deployments.shared.errors import AmanuensisError, AuthenticationError, Perm
 from deployments.shared.headers import LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER
 
 SCHEME = "Bearer"
+
+KEY_PROTOCOL = "openai-insecure-api-key."
+"""Before the key, where it comes among the protocols of a WebSocket; the name is OpenAI's."""
+
+STARTS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
+BODIES = frozenset({"http.response.body", "websocket.http.response.body"})
 
 
 class Authentication:
@@ -48,7 +54,7 @@ class Authentication:
         self._operator = operator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         try:
@@ -63,7 +69,7 @@ class Authentication:
     def _client(self, scope: Scope) -> Client:
         if self._keys is None or _leads_to(self._public, scope):
             return Client(ANONYMOUS, operator=self._keys is None)
-        client = self._keys.client_of(_bearer_token(Headers(scope=scope)))
+        client = self._keys.client_of(_token(scope))
         if client is None:
             raise AuthenticationError("This API key is not known here; ask the operator of the service for one")
         if not client.operator and _leads_to(self._operator, scope):
@@ -73,7 +79,7 @@ class Authentication:
 
 class RateLimiting:
     """ASGI middleware of a route: a request counts as running until the end of its answer, streamed or not, or until
-    it breaks off. Answers, refusals too, tell the client where it stands.
+    it breaks off; a WebSocket until it is closed. Answers, refusals too, tell the client where it stands.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -85,9 +91,9 @@ class RateLimiting:
         running = ExitStack()
 
         async def send_with_quota(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in STARTS:
                 MutableHeaders(scope=message).update(_quota_headers(limits.quota(client)))
-            elif not message.get("more_body", False):
+            elif message["type"] in BODIES and not message.get("more_body", False):
                 running.close()  # before the client can see the end and send its next request
             await send(message)
 
@@ -115,6 +121,15 @@ def _leads_to(routes: Sequence[BaseRoute], scope: Scope) -> bool:
     return any(route.matches(scope)[0] is not Match.NONE for route in routes)
 
 
+def _token(scope: Scope) -> str:
+    """Return the key that comes with a request. A browser cannot set the headers of a WebSocket, but its protocols."""
+    headers = Headers(scope=scope)
+    for protocol in scope.get("subprotocols", ()):
+        if protocol.startswith(KEY_PROTOCOL) and "authorization" not in headers:
+            return str(protocol.removeprefix(KEY_PROTOCOL))
+    return _bearer_token(headers)
+
+
 def _bearer_token(headers: Headers) -> str:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != SCHEME.lower() or not token.strip():
@@ -123,8 +138,11 @@ def _bearer_token(headers: Headers) -> str:
 
 
 async def refuse(error: AmanuensisError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with an error that a middleware found, and count it."""
-    service_of(Request(scope)).sinks.failed(error)
+    """Answer with an error that was found before the route could answer, and count it.
+
+    A WebSocket is refused as the HTTP request that it begins as, before it is one.
+    """
+    service_of(HTTPConnection(scope)).sinks.failed(error)
     response = error_response(error)
     if isinstance(error, AuthenticationError):
         response.headers["www-authenticate"] = SCHEME

@@ -6,9 +6,7 @@ whisper-asr-webservice (``/asr`` and ``/detect-language``), which Bazarr asks fo
 
 from __future__ import annotations
 
-import io
 import re
-import wave
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
@@ -16,7 +14,6 @@ from starlette.datastructures import FormData, UploadFile
 
 from deployments.shared.contracts import Task
 from deployments.shared.errors import InvalidRequestError
-from deployments.shared.frames import SAMPLE_RATE
 
 TRUE: Final = frozenset({"true", "1", "yes", "on"})
 FALSE: Final = frozenset({"false", "0", "no", "off"})
@@ -89,17 +86,6 @@ def asr_webservice(form: FormData, query: Mapping[str, str]) -> Asked:
     items += [("response_format", OUTPUTS[output]), *_fields(query)]
     is_raw = not _truth("encode", query.get("encode") or "true")
     return Asked("translate" if task == "translate" else "transcribe", FormData(items), is_raw)
-
-
-def with_header(samples: bytes) -> bytes:
-    """Return bare samples, 16 kHz mono int16, as a wav file."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(SAMPLE_RATE)
-        writer.writeframes(samples)
-    return file.getvalue()
 
 
 def _fields(query: Mapping[str, str]) -> Iterator[tuple[str, str]]:

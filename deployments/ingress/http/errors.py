@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
-from deployments.ingress.failures.record import Failure
 from deployments.ingress.http.state import service_of, state_of
-from deployments.ingress.request import Request as TranscriptionRequest
-from deployments.ingress.service import TranscriptionService
-from deployments.ingress.telemetry.record import RequestRecord
 from deployments.shared.errors import (
     AmanuensisError,
     ClientDisconnectedError,
@@ -35,19 +30,7 @@ def note_failure(request: Request, error: AmanuensisError) -> None:
     """
     service, state = service_of(request), state_of(request)
     if state.record is None or not state.record.ended:
-        tell_failure(service, error, state.record, state.request)
-
-
-def tell_failure(
-    service: TranscriptionService,
-    error: AmanuensisError,
-    record: RequestRecord | None,
-    accepted: TranscriptionRequest | None,
-) -> None:
-    """Count an error by its code; record it where the service failed a request that it had accepted."""
-    service.sinks.failed(error, record)
-    if accepted is not None and record is not None and error.status >= InternalError.status:
-        service.failures.record(Failure.of(accepted, record, error, datetime.now(UTC)), accepted.audio)
+        service.tell_failure(error, state.record, state.request)
 
 
 def note_abandoned(request: Request) -> None:

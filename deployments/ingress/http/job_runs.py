@@ -9,7 +9,7 @@ from functools import partial
 
 from starlette.responses import Response
 
-from deployments.ingress.http.errors import hidden_error, tell_failure
+from deployments.ingress.http.errors import hidden_error
 from deployments.ingress.http.responses import transcription_response
 from deployments.ingress.jobs.job import JobProgress, StoredJob
 from deployments.ingress.jobs.kept_response import CONTENT_TYPE, KeptResponse
@@ -56,7 +56,7 @@ async def run_job(service: TranscriptionService, stored: StoredJob, audio: bytes
     except Exception as error:
         known = error if isinstance(error, AmanuensisError) else hidden_error(error, job.request_id)
         if not is_refused(known):
-            tell_failure(service, known, record, request)
+            service.tell_failure(known, record, request)
         raise known from error
     service.sinks.answered(record)
     return _kept(response)

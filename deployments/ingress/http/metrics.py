@@ -140,6 +140,7 @@ READINGS: Mapping[CounterSeries | GaugeSeries, Read] = {
     series.START_TIME_SECONDS: _one(lambda service: service.statistics.started_at.timestamp()),
     series.READY: _one(lambda service: service.ready),
     series.PIPELINED: _one(lambda service: service.settings.enable_pipeline),
+    series.LIVE_SESSIONS: _one(lambda service: service.statistics.live.sessions),
     series.JOBS: _jobs,
     series.JOBS_ENDED: _jobs_ended,
     series.FAILURES_RECORDED: _one(lambda service: service.failures.recorded),

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from deployments.ingress.clients.key_file import KeyFile
@@ -21,6 +21,7 @@ from deployments.ingress.http import (
     jobs,
     metrics,
     models,
+    realtime,
     statistics,
     transcriptions,
 )
@@ -63,6 +64,11 @@ CLIENT = [
     Route("/health", health.health),
 ]
 ROUTES = [*CLIENT, *OPERATOR, *PUBLIC]
+SOCKETS = [
+    Route("/v1/realtime", realtime.upgrade_required),
+    WebSocketRoute("/v1/realtime", realtime.realtime, middleware=LIMITED),
+    WebSocketRoute("/{path:path}", realtime.unknown_socket),
+]
 
 
 def create_app(service: TranscriptionService) -> ASGIApp:
@@ -82,7 +88,7 @@ def create_app(service: TranscriptionService) -> ASGIApp:
     settings = service.settings
     keys = KeyFile(settings.api_keys_file) if settings.api_keys_file is not None else None
     app = Starlette(
-        routes=ROUTES,
+        routes=[*ROUTES, *SOCKETS],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
         middleware=[

@@ -28,6 +28,7 @@ from deployments.ingress.service import TranscriptionService
 from deployments.ingress.telemetry.record import RequestRecord
 from deployments.ingress.time_limit import TimeLimit
 from deployments.ingress.transcription import Transcription, collect
+from deployments.ingress.wav import with_header
 from deployments.ingress.work import answer_language
 from deployments.shared.contracts import Task
 from deployments.shared.headers import REPLAY_HEADER
@@ -125,7 +126,7 @@ async def _read(http: HttpRequest, door: Door) -> tuple[Task, ReceivedForm, byte
             asked = door(fields, http.query_params)
             received = parse_form(asked.fields)
             audio = await received.upload.read()
-            return asked.task, received, doors.with_header(audio) if asked.is_raw else audio
+            return asked.task, received, with_header(audio) if asked.is_raw else audio
 
 
 async def _whole_text(events: Events, service: TranscriptionService, request: Request) -> Response:

@@ -62,9 +62,10 @@ class ForeignPageGuard:
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] != "lifespan":
             try:
-                self._check(scope["method"], Headers(scope=scope))
+                # A WebSocket begins as a GET.
+                self._check(scope.get("method", "GET"), Headers(scope=scope))
             except (HostNotAllowedError, OriginNotAllowedError) as error:
                 await refuse(error, scope, receive, send)
                 return

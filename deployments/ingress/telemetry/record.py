@@ -13,10 +13,12 @@ from deployments.shared.errors import (
     DrainingError,
     InternalError,
     JobsFullError,
+    LiveSessionsFullError,
     OutOfSpaceError,
     OverloadedError,
     QueueFullError,
     QueueTimeoutError,
+    TooManyUtterancesError,
 )
 
 Outcome = Literal["answered", "rejected", "refused", "failed"]
@@ -24,7 +26,10 @@ Outcome = Literal["answered", "rejected", "refused", "failed"]
 
 QUEUE = "queue"
 
-REFUSALS = (QueueFullError, OverloadedError, QueueTimeoutError, OutOfSpaceError, JobsFullError, DrainingError)
+REFUSALS = (
+    *(QueueFullError, OverloadedError, QueueTimeoutError, OutOfSpaceError, JobsFullError, DrainingError),
+    *(LiveSessionsFullError, TooManyUtterancesError),
+)
 
 
 def outcome_of(error: type[AmanuensisError]) -> Outcome:

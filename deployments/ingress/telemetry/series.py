@@ -181,6 +181,20 @@ START_TIME_SECONDS = GaugeSeries(
 READY = GaugeSeries("amanuensis_ready", "1 while requests will be served.")
 PIPELINED = GaugeSeries("amanuensis_pipelined", "0 in sequential mode.")
 
+# Live transcription
+LIVE_SESSIONS = GaugeSeries("amanuensis_live_sessions", "Live sessions that are open.")
+LIVE_UTTERANCES = CounterSeries(
+    "amanuensis_live_utterances_total", "Utterances of live sessions, by outcome.", ("outcome",)
+)
+LIVE_PARTIALS = CounterSeries(
+    "amanuensis_live_partials_total",
+    "Transcriptions of utterances that were still spoken, by outcome.",
+    ("outcome",),
+)
+LIVE_TEXT_SECONDS = HistogramSeries(
+    "amanuensis_live_text_seconds", "Utterances answered: time from the end of the speech to its whole text."
+)
+
 # Jobs
 JOBS = GaugeSeries("amanuensis_jobs", "Jobs on disk, by status.", ("status",))
 JOBS_ENDED = CounterSeries("amanuensis_jobs_ended_total", "Jobs that ended, by status.", ("status",))

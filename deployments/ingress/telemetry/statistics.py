@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from deployments.ingress.request import Priority
 from deployments.ingress.telemetry import series
+from deployments.ingress.telemetry.live import LiveStatistics
 from deployments.ingress.telemetry.record import OUTCOMES, Outcome, RequestRecord, outcome_of
 from deployments.ingress.telemetry.request_log import ANSWERED_CODE
 from deployments.ingress.telemetry.tally import Recent, Tally, count_of, tally_of, value_of
@@ -241,6 +242,7 @@ class Statistics:
         self.registry = CollectorRegistry()
         self.started_at = datetime.now(UTC)
         self.queue = QueueStatistics(self.registry)
+        self.live = LiveStatistics(self.registry)
         instruments = _StageInstruments(self.registry)
         self.mel = StageStatistics("stage1_load_mel", instruments)
         self.encoder = StageStatistics("stage2_encoder", instruments)

@@ -44,10 +44,11 @@ def separator(before: str, after: str) -> str:
 
 def _is_unspaced(text: str) -> bool:
     letters = [ord(character) for character in text if character.isalpha()]
-    return 2 * sum(_needs_no_spaces(letter) for letter in letters) > len(letters)
+    return 2 * sum(needs_no_spaces(letter) for letter in letters) > len(letters)
 
 
-def _needs_no_spaces(letter: int) -> bool:
+def needs_no_spaces(letter: int) -> bool:
+    """Return whether a letter, by its code point, is of a script that puts no spaces between words."""
     return any(first <= letter <= last for first, last in WITHOUT_SPACES)
 
 

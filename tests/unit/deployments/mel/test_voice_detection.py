@@ -12,7 +12,8 @@ import pytest
 from faster_whisper.vad import get_vad_model
 from numpy.typing import NDArray
 
-from deployments.mel.voice_detection import CHUNK, speech_probabilities
+from deployments.mel.voice_detection import speech_probabilities
+from deployments.shared.voice_chunks import CHUNK
 from tests.support.paths import AUDIO, ROOT
 from tests.support.spoken_clips import pcm_of
 

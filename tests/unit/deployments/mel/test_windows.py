@@ -18,10 +18,10 @@ from deployments.mel import speech
 from deployments.mel.decoding import decode
 from deployments.mel.speech import MIN_SPEECH_CHUNKS, SPEECH_THRESHOLD
 from deployments.mel.track_decoding import AudioLimits
-from deployments.mel.voice_detection import CHUNK
 from deployments.mel.windows import MIN_AUDIO, PADDING, find_windows
 from deployments.shared.contracts import SpeechOptions, VoiceOptions, Window
 from deployments.shared.frames import SAMPLE_RATE
+from deployments.shared.voice_chunks import CHUNK
 from tests.support.paths import AUDIO
 from tests.support.spoken_clips import pcm_of
 

@@ -1,0 +1,82 @@
+"""Which words of a growing utterance are sure: those on which two transcriptions in a row agree.
+
+This is LocalAgreement-2, as whisper_streaming has it (Macháček et al., 2023). A stable word never changes again, so the
+text only grows. Later transcriptions are laid over the stable words by the least edit distance, without case and
+punctuation; where they disagree about a stable word, that word stays, and what follows it is taken from them.
+
+The punctuation behind a stable word is not stable before the next word is: a sentence may still go on. Where the audio
+ends in the middle of speech, its last word may be cut, and two transcriptions agree on a word that nobody said ("tube"
+for "two p..."): it takes a third one, or a word behind it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from deployments.ingress.live.words import aligned_length, bare, common_length, split_words, without_marks_behind
+from deployments.ingress.transcript.joining import separator
+
+
+class _Rest(NamedTuple):
+    """What a transcription says beyond the stable words.
+
+    Attributes:
+        before: stands between the last stable word and the first one of these.
+        words: as ``split_words`` gives them.
+    """
+
+    before: str
+    words: list[str]
+
+
+class LocalAgreement:
+    """The text of one utterance while it grows.
+
+    Attributes:
+        stable: the text so far; it only grows.
+    """
+
+    def __init__(self) -> None:
+        self.stable = ""
+        self._stable_words: list[str] = []
+        self._doubtful: list[str] = []
+        self._is_last_agreed = False
+
+    def add(self, text: str, *, may_be_cut: bool) -> str:
+        """Return what becomes stable by another transcription of the utterance so far; empty if nothing does.
+
+        Args:
+            text: the transcription.
+            may_be_cut: whether its audio ends in the middle of speech.
+        """
+        rest = self._rest_of(text)
+        words = [bare(word) for word in rest.words]
+        agreed = common_length(self._doubtful, words)
+        is_third = self._is_last_agreed and agreed == 1
+        self._is_last_agreed = may_be_cut and 0 < agreed == len(words) and not is_third
+        agreed -= self._is_last_agreed
+        self._doubtful = words[agreed:]
+        if not agreed:
+            return ""
+        self._stable_words += words[:agreed]
+        return self._grow(without_marks_behind(rest.before + "".join(rest.words[:agreed])))
+
+    def finish(self, text: str) -> str:
+        """Return what the transcription of the whole utterance adds to the stable text."""
+        rest = self._rest_of(text)
+        return self._grow(rest.before + "".join(rest.words))
+
+    def _grow(self, more: str) -> str:
+        self.stable += more
+        return more
+
+    def _rest_of(self, text: str) -> _Rest:
+        words = split_words(text.strip())
+        if not self._stable_words:
+            return _Rest("", words)
+        length = aligned_length(self._stable_words, [bare(word) for word in words])
+        following = words[length:]
+        if length:
+            last = words[length - 1]
+            return _Rest(last[len(without_marks_behind(last)) :], following)
+        return _Rest(separator(self.stable, following[0]) if following else "", following)

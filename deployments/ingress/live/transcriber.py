@@ -1,0 +1,130 @@
+"""Takes the utterances of a live session through the graph: requests of high priority, over the same slots as files."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from deployments.ingress.live.configuration import UtteranceForm
+from deployments.ingress.request import Priority, Request
+from deployments.ingress.service import TranscriptionService
+from deployments.ingress.telemetry.record import RequestRecord
+from deployments.ingress.time_limit import TimeLimit
+from deployments.ingress.transcription import Transcription, collect
+from deployments.ingress.wav import with_header
+from deployments.shared.errors import AmanuensisError, InternalError
+
+PARTIAL_S: Final = 5.0
+"""Seconds after which the text of an unfinished utterance is of no use: more has been said by then."""
+
+FILENAME: Final = "utterance.wav"
+
+logger = logging.getLogger("ray.serve")
+
+
+class Transcriber:
+    """Of one session.
+
+    Args:
+        service: whose graph it is.
+        client: name of the API key that the session came with.
+        traceparent: of the client's own trace; None if it sent none.
+    """
+
+    def __init__(self, service: TranscriptionService, client: str, traceparent: str | None) -> None:
+        self._service = service
+        self._client = client
+        self._traceparent = traceparent
+
+    @property
+    def longest_s(self) -> float:
+        """Seconds of the longest window of the model."""
+        return self._service.model.max_window_s
+
+    def check(self, form: UtteranceForm) -> tuple[str, ...]:
+        """Reject what the model cannot do, before anything is said; return what is not honoured, in whole sentences.
+
+        Raises:
+            InvalidRequestError: it is asked for what it cannot do.
+        """
+        limit = TimeLimit(time.monotonic(), self._service.settings.request_timeout_s)
+        self._service.decode_options(self._request("", form, b"", limit))
+        if form.model is None or self._service.is_own_name(form.model):
+            return ()
+        return (f"The model {form.model} is not served here; {self._service.model.name} answers.",)
+
+    async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> str | None:
+        """Return the text of an utterance so far; None if there is no room or time for it, or it fails.
+
+        Args:
+            request_id: of this attempt.
+            form: what the client wants of the utterance.
+            pcm: 16 kHz mono int16.
+        """
+        live = self._service.statistics.live
+        plain = form.model_copy(update={"words": False, "include": ()})
+        request = self._request(request_id, plain, pcm, TimeLimit(time.monotonic(), PARTIAL_S))
+        try:
+            transcription = await self._transcribe(request, self._record(request_id))
+        except AmanuensisError as error:
+            live.partial_failed(error)
+            return None
+        except Exception:
+            logger.exception("The text of an unfinished utterance, %s, failed in an unforeseen way", request_id)
+            live.partial_failed(InternalError("unforeseen"))
+            return None
+        live.partial_answered()
+        return transcription.text
+
+    async def whole(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Transcription:
+        """Return what was said in an utterance; it is counted, and recorded if the service fails it.
+
+        Args:
+            request_id: of the utterance.
+            form: what the client wants of it.
+            pcm: 16 kHz mono int16.
+
+        Raises:
+            AmanuensisError: it has no text.
+        """
+        settings = self._service.settings
+        limit = TimeLimit(time.monotonic(), settings.request_timeout_s, settings.timeout_per_audio_s)
+        request, record = self._request(request_id, form, pcm, limit), self._record(request_id)
+        try:
+            transcription = await self._transcribe(request, record)
+        except Exception as error:
+            known = error if isinstance(error, AmanuensisError) else _hidden(error, request_id)
+            self._service.tell_failure(known, record, request)
+            raise known from error
+        self._service.sinks.answered(record)
+        return transcription
+
+    async def _transcribe(self, request: Request, record: RequestRecord) -> Transcription:
+        service = self._service
+        service.refuse_if_broken()
+        with service.admission.enter(request.priority, request.time_limit.deadline()) as entry:
+            found = await collect(service.transcribe(request, record, entry))
+        return Transcription.of(request, service.model, found)
+
+    def _record(self, request_id: str) -> RequestRecord:
+        record = RequestRecord(request_id, self._client, self._traceparent)
+        record.priority = Priority.HIGH.label
+        return record
+
+    def _request(self, request_id: str, form: UtteranceForm, pcm: bytes, limit: TimeLimit) -> Request:
+        return Request(
+            id=request_id,
+            client=self._client,
+            task="transcribe",
+            form=form,
+            audio=with_header(pcm) if pcm else b"",
+            filename=FILENAME,
+            priority=Priority.HIGH,
+            time_limit=limit,
+        )
+
+
+def _hidden(error: Exception, request_id: str) -> AmanuensisError:
+    logger.error("Utterance %s failed", request_id, exc_info=error)
+    return InternalError("An internal error occurred; tell the operator the item_id of this utterance")

@@ -1,0 +1,170 @@
+"""One utterance: its text while it is spoken, and its whole text when it is complete."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final, Protocol
+
+from deployments.ingress.live.configuration import UtteranceForm
+from deployments.ingress.live.events import LiveWord, Logprob, TranscriptCompleted
+from deployments.ingress.live.local_agreement import LocalAgreement
+from deployments.ingress.live.outbox import Outbox
+from deployments.ingress.live.timeline import Timeline
+from deployments.ingress.transcription import Transcription
+from deployments.shared.errors import AmanuensisError
+from deployments.shared.frames import SAMPLE_RATE
+
+FIRST: Final = SAMPLE_RATE  # samples: of less audio the model writes what nobody said
+STEP: Final = 35 * SAMPLE_RATE // 100  # samples of new audio that are worth another transcription
+PAUSE: Final = SAMPLE_RATE // 5  # samples: in a pause this long no word is cut, so that it is worth one too
+
+
+class Transcribes(Protocol):
+    """Finds texts; ``deployments.ingress.live.transcriber`` is the one that asks the graph."""
+
+    @property
+    def longest_s(self) -> float:
+        """Seconds of audio that the model hears at once."""
+        ...
+
+    def check(self, form: UtteranceForm) -> tuple[str, ...]:
+        """Reject what the model cannot do; return what is not honoured, in whole sentences."""
+        ...
+
+    async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> str | None:
+        """Return the text of an utterance so far, if there is one in time."""
+        ...
+
+    async def whole(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Transcription:
+        """Return what was said in an utterance."""
+        ...
+
+
+class Utterance:
+    """Tells the text of one item.
+
+    Attributes:
+        id: of the item.
+        start: where it begins, in samples from the start of the session.
+    """
+
+    def __init__(self, item_id: str, start: int, form: UtteranceForm, transcriber: Transcribes, outbox: Outbox) -> None:
+        self.id = item_id
+        self.start = start
+        self._form = form
+        self._transcriber = transcriber
+        self._outbox = outbox
+        self._agreement = LocalAgreement()
+        self._partial: asyncio.Task[None] | None = None
+        self._partials = 0
+        self._partial_s = 0.0
+        self._seen = start
+
+    def hear(self, timeline: Timeline, end: int, speech_end: int) -> None:
+        """Transcribe the utterance so far, if that may tell more than the last time. One transcription at a time.
+
+        Args:
+            timeline: holds its audio.
+            end: of what was heard.
+            speech_end: of what was spoken.
+        """
+        if not self._is_due(end, speech_end):
+            return
+        self._seen = end
+        self._partials += 1
+        may_be_cut = end - speech_end < PAUSE
+        self._partial = asyncio.create_task(
+            self._tell_partial(timeline.between(self.start, end), may_be_cut=may_be_cut)
+        )
+
+    async def finish(self, pcm: bytes) -> AmanuensisError | None:
+        """Tell the whole text, or that there is none; return why there is none.
+
+        Args:
+            pcm: all audio of the utterance, 16 kHz mono int16.
+        """
+        await self.give_up()
+        try:
+            whole = await self._transcriber.whole(self.id, self._form, pcm)
+        except AmanuensisError as error:
+            self.fail(error)
+            return error
+        self._tell_more(self._agreement.finish(whole.text))
+        self._outbox.put(self._completed(whole))
+        return None
+
+    def fail(self, error: AmanuensisError) -> None:
+        """Tell that the utterance has no text."""
+        self._outbox.put(
+            {
+                "type": "conversation.item.input_audio_transcription.failed",
+                "item_id": self.id,
+                "content_index": 0,
+                "error": error.body()["error"],
+            }
+        )
+
+    async def give_up(self) -> None:
+        """End the transcription of a part, if one is under way."""
+        if self._partial is not None:
+            self._partial.cancel()
+            await asyncio.gather(self._partial, return_exceptions=True)
+
+    def _is_due(self, end: int, speech_end: int) -> bool:
+        is_busy = self._partial is not None and not self._partial.done()
+        if is_busy or end - self.start < FIRST or speech_end <= self._seen:
+            return False
+        # Where the service is slow, it has as much time for everything else as this takes.
+        step = max(STEP, round(self._partial_s * SAMPLE_RATE))
+        return end - self._seen >= step or end - speech_end >= PAUSE
+
+    async def _tell_partial(self, pcm: bytes, *, may_be_cut: bool) -> None:
+        began = time.monotonic()
+        text = await self._transcriber.partial(f"{self.id}.{self._partials}", self._form, pcm)
+        self._partial_s = time.monotonic() - began
+        if text is not None:
+            self._tell_more(self._agreement.add(text, may_be_cut=may_be_cut))
+
+    def _tell_more(self, text: str) -> None:
+        if text:
+            self._outbox.put(
+                {
+                    "type": "conversation.item.input_audio_transcription.delta",
+                    "item_id": self.id,
+                    "content_index": 0,
+                    "delta": text,
+                }
+            )
+
+    def _completed(self, whole: Transcription) -> TranscriptCompleted:
+        document: TranscriptCompleted = {
+            "type": "conversation.item.input_audio_transcription.completed",
+            "item_id": self.id,
+            "content_index": 0,
+            "transcript": self._agreement.stable,
+            "usage": {"type": "duration", "seconds": round(whole.duration_s, 3)},
+        }
+        if self._form.asks_for_languages:
+            document["languages"] = [{"code": code} for code in whole.languages]
+        if self._form.wants_logprobs:
+            document["logprobs"] = _logprobs(whole)
+        if self._form.words:
+            document["words"] = _words(whole, self.start / SAMPLE_RATE)
+        return document
+
+
+def _logprobs(whole: Transcription) -> list[Logprob]:
+    tokens = [token for window in whole.windows for token in window.transcript.logprobs]
+    return [{"token": each.text, "bytes": [*each.text.encode()], "logprob": each.logprob} for each in tokens]
+
+
+def _words(whole: Transcription, start_s: float) -> list[LiveWord]:
+    return [
+        {
+            "word": word.text.strip(),
+            "start": round(start_s + word.start_s, 3),
+            "end": round(start_s + word.end_s, 3),
+        }
+        for word, _ in whole.words
+    ]

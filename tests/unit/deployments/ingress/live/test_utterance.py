@@ -1,0 +1,95 @@
+"""When an utterance that is still spoken is transcribed: not too early, not too often, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+
+from deployments.ingress.live.configuration import UtteranceForm
+from deployments.ingress.live.outbox import Outbox
+from deployments.ingress.live.timeline import Timeline
+from deployments.ingress.live.utterance import Utterance
+from deployments.shared.frames import SAMPLE_RATE
+from tests.support import virtual_time
+from tests.support.live import ScriptedTranscriber, settle
+
+
+class Speaker:
+    """Somebody who speaks since the start of the session."""
+
+    def __init__(self) -> None:
+        self.transcriber = ScriptedTranscriber()
+        self.timeline = Timeline()
+        self.utterance = Utterance("item", 0, UtteranceForm.model_validate({}), self.transcriber, Outbox())
+        self.speech_end = 0
+
+    async def go_on(self, seconds: float, *, speaks: bool = True) -> None:
+        self.timeline.append(np.zeros(round(seconds * SAMPLE_RATE), np.int16))
+        self.speech_end = self.timeline.end if speaks else self.speech_end
+        self.utterance.hear(self.timeline, self.timeline.end, self.speech_end)
+        await settle()
+
+    @property
+    def asked(self) -> list[float]:
+        return [seconds for seconds, _ in self.transcriber.asked]
+
+
+def run(scenario: Callable[[Speaker], Awaitable[None]]) -> Speaker:
+    async def whole() -> Speaker:
+        speaker = Speaker()
+        await scenario(speaker)
+        await speaker.utterance.give_up()
+        return speaker
+
+    return virtual_time.run(whole())
+
+
+def test_a_second_is_the_least_that_is_transcribed_and_a_third_of_a_second_more_each_time() -> None:
+    async def scenario(speaker: Speaker) -> None:
+        for _ in range(22):
+            await speaker.go_on(0.1)
+
+    assert run(scenario).asked == [1.0, 1.4, 1.8, 2.2]
+
+
+def test_a_pause_is_used_because_no_word_is_cut_there_but_only_once() -> None:
+    async def scenario(speaker: Speaker) -> None:
+        await speaker.go_on(1.0)
+        await speaker.go_on(0.2)
+        for _ in range(20):
+            await speaker.go_on(0.1, speaks=False)
+
+    assert run(scenario).asked == [1.0, 1.4]
+
+
+def test_no_two_transcriptions_of_an_utterance_run_at_the_same_time() -> None:
+    async def scenario(speaker: Speaker) -> None:
+        speaker.transcriber.before = lambda: asyncio.sleep(3)
+        for _ in range(50):
+            await speaker.go_on(0.1)
+            assert speaker.transcriber.running <= 1
+
+    assert run(scenario).asked == [1.0]
+
+
+def test_where_the_service_is_slow_it_is_asked_less_often() -> None:
+    async def scenario(speaker: Speaker) -> None:
+        speaker.transcriber.before = lambda: asyncio.sleep(2)
+        for _ in range(80):
+            await speaker.go_on(0.1)
+            await asyncio.sleep(0.1)
+
+    assert [round(seconds, 1) for seconds in run(scenario).asked] == [1.0, 3.0, 5.0, 7.0]
+
+
+def test_the_whole_does_not_wait_for_a_part() -> None:
+    async def scenario(speaker: Speaker) -> None:
+        speaker.transcriber.before = lambda: asyncio.sleep(3)
+        await speaker.go_on(1.0)
+        speaker.transcriber.before = None
+        await speaker.utterance.finish(b"")
+        assert speaker.transcriber.given_up == 1
+
+    run(scenario)
