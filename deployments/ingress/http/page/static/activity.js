@@ -1,7 +1,7 @@
 /** What the service is doing at the moment. */
 
 import { byId, make, showText } from "./dom.js";
-import { wordsOf } from "./errors.js";
+import { errorOf, wordsOf } from "./errors.js";
 import { key, onKeyChange } from "./key.js";
 import { answerOf, documentAt } from "./service.js";
 import { stagesNow } from "./stages.js";
@@ -51,10 +51,14 @@ async function showHealth() {
     byId("facts").hidden = true;
     return;
   }
-  showDocument(JSON.parse(body));
+  const health = answer.headers.get("content-type")?.includes("json") ? JSON.parse(body) : {};
+  if (health.status === undefined) {
+    throw errorOf(answer.status, body, (name) => answer.headers.get(name));
+  }
+  showFacts(health);
 }
 
-function showDocument({ status, reason, model, device, notice }) {
+function showFacts({ status, reason, model, device, notice }) {
   showPill(status, { healthy: "Ready", degraded: "Degraded", unhealthy: "Not ready" }[status]);
   showText(byId("notice"), notice ?? "");
   showText(byId("activity-hint"), reason ?? "");

@@ -106,6 +106,7 @@ function closed() {
 
 function showState(state, text, action) {
   byId("live").dataset.state = state;
+  byId("live-language").disabled = state !== "";
   byId("live-status").textContent = text;
   byId("listen").textContent = action;
 }

@@ -41,8 +41,11 @@ export function take(chosen, needsKey) {
   URL.revokeObjectURL(player.src);
   player.src = URL.createObjectURL(file);
   byId("file-name").textContent = file.name;
-  byId("drop").hidden = true;
   byId("chosen").hidden = false;
+  if (!byId("drop").hidden) {
+    byId("drop").hidden = true;
+    byId("another").focus();
+  }
   run(needsKey);
 }
 
@@ -68,13 +71,14 @@ function takeDrops(area, taken) {
 async function run(needsKey) {
   running?.cancel();
   begin();
+  const began = performance.now();
   const options = { language: byId("recording-language").value, tellsSpeakers: byId("tell-speakers").checked };
   const mine = transcribe(file, options, { sent: showSent, heard: showHeard });
   running = mine;
   try {
     const transcription = await mine.done;
     if (running === mine) {
-      end(transcription);
+      end(transcription, (performance.now() - began) / 1000);
     }
   } catch (error) {
     if (running === mine) {
@@ -92,14 +96,15 @@ function begin() {
   showText(byId("partial"), "");
   byId("warnings").hidden = true;
   byId("result").hidden = true;
-  byId("progress").hidden = false;
   byId("again").hidden = true;
+  setRunning(true);
   showSent(0);
 }
 
 function showSent(share) {
   const isSent = share === 1;
-  showProgress(isSent ? "Waiting for the first words" : `Sending the file, ${Math.floor(100 * share)}%`, isSent ? null : share);
+  const text = isSent ? "Waiting for the first words" : `Sending the file, ${Math.floor(100 * share)}%`;
+  showProgress(text, isSent ? null : share);
 }
 
 function showHeard({ delta, end: second, duration }) {
@@ -110,7 +115,7 @@ function showHeard({ delta, end: second, duration }) {
 
 /** Show how far it is; a share of null is not known. */
 function showProgress(text, share) {
-  byId("progress-text").textContent = text;
+  byId("progress").textContent = text;
   const bar = byId("progress-bar");
   if (share === null) {
     bar.removeAttribute("value");
@@ -119,13 +124,16 @@ function showProgress(text, share) {
   }
 }
 
-function end(transcription) {
+/** Show how a transcription ended; what came before it was cancelled or failed stays on the page. */
+function end(transcription, seconds) {
   running = null;
-  byId("progress").hidden = true;
   byId("again").hidden = false;
+  setRunning(false);
   if (transcription === null) {
-    return; // what came before the end stays on the page
+    byId("progress").textContent = "The transcription is not complete";
+    return;
   }
+  byId("progress").textContent = `${clock(transcription.duration)} transcribed in ${seconds.toFixed(1)} s`;
   showText(byId("partial"), "");
   finished = { transcription, name: file.name.replace(/\.[^.]*$/, "") };
   byId("summary").textContent = summaryOf(transcription);
@@ -135,9 +143,18 @@ function end(transcription) {
   byId("result").hidden = false;
 }
 
-function summaryOf({ duration, languages, text, device }) {
+function setRunning(runs) {
+  const hadFocus = document.activeElement === byId("cancel");
+  byId("cancel").hidden = !runs;
+  byId("progress-bar").hidden = !runs;
+  if (hadFocus && !runs) {
+    byId("again").focus(); // what has the focus must not vanish under it
+  }
+}
+
+function summaryOf({ languages, text, device }) {
   const spoken = languages.map(({ code }) => languageName(code)).join(", ");
-  return [clock(duration), text ? spoken : "nobody speaks", device].filter(Boolean).join(" · ");
+  return [text ? spoken : "Nobody speaks in it", device].filter(Boolean).join(" · ");
 }
 
 function showWarnings(warnings) {
