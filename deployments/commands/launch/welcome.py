@@ -32,6 +32,7 @@ def welcome(url: str, dashboard: str) -> str:
         *([f"note: {about['notice']}"] if about and about["notice"] else []),
         f"try:   amanuensis transcribe {sample} --url {url}{'' if about else ' --key KEY'}",
         f"       curl {url}/v1/audio/transcriptions{'' if about else BEARER} -F file=@{sample}",
+        f"open:  {url}/    in a browser: a page to transcribe with",
         f"docs:  {url}/docs    statistics: {url}/stats    stop: Ctrl-C",
         *([f"Ray:   http://{dashboard}    its token: {command('ray')} get-auth-token"] if dashboard else []),
     ]

@@ -200,6 +200,8 @@ def openapi() -> answers.OpenApiDocument:
             },
             "/openapi.json": {"get": _public(answers_with("openapi", "This document", as_json(answers.OPENAPI)))},
             "/docs": {"get": _public(answers_with("docs", "This document for people", as_text("text/html")))},
+            "/": {"get": _public(answers_with("page", "A page to transcribe with", as_text("text/html")))},
+            "/page/{file}": {"get": _public(_page_file())},
         },
         "components": {"schemas": _schemas(), "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}}},
     }
@@ -260,6 +262,11 @@ def _public(operation: Json) -> Json:
 def _operator(operation: Json) -> Json:
     """Return the operation as one that needs an operator's key."""
     return {**operation, "responses": {**operation["responses"], **error_answers("403")}}
+
+
+def _page_file() -> Json:
+    content = as_text("text/html") | as_text("text/css") | as_text("text/javascript") | as_text("image/svg+xml")
+    return answers_with("pageFile", "What the page is made of", content, "404", parameters=[path("file")])
 
 
 def _list_failures() -> Json:

@@ -29,6 +29,7 @@ from deployments.ingress.http.access import Authentication, RateLimiting
 from deployments.ingress.http.context import RequestContext
 from deployments.ingress.http.errors import EXCEPTION_HANDLERS
 from deployments.ingress.http.job_runs import running_jobs
+from deployments.ingress.http.page import serving as page
 from deployments.ingress.http.web_pages import ForeignPageGuard, with_cors
 from deployments.ingress.service import TranscriptionService
 
@@ -39,6 +40,8 @@ PUBLIC = [
     Route("/health/ready", health.ready),
     Route("/openapi.json", documentation.openapi_json),
     Route("/docs", docs_page.docs),
+    Route("/", page.index),
+    Route("/page/{file}", page.page_file),
 ]
 OPERATOR = [
     Route("/health/pipeline", health.health_pipeline),

@@ -42,6 +42,7 @@ def test_an_open_service_tells_its_model() -> None:
     assert "model demo-en, encoder on cpu:test" in told
     assert "note: only synthetic English" in told
     assert "Authorization" not in told
+    assert f"open:  {url}/ " in told
 
 
 def test_a_service_with_keys_tells_that_one_is_needed() -> None:
