@@ -42,6 +42,20 @@ class LocalAgreement:
         self._doubtful: list[str] = []
         self._is_last_agreed = False
 
+    @property
+    def words(self) -> int:
+        """Number of the words of the last transcription: the stable ones and the others."""
+        return len(self._stable_words) + len(self._doubtful)
+
+    @property
+    def stable_words(self) -> int:
+        """Number of the stable words, of those that transcriptions still begin with."""
+        return len(self._stable_words)
+
+    def leave(self, count: int) -> None:
+        """Expect transcriptions without the first ``count`` stable words from now on; at least one more is stable."""
+        del self._stable_words[:count]
+
     def add(self, text: str, *, may_be_cut: bool) -> str:
         """Return what becomes stable by another transcription of the utterance so far; empty if nothing does.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from deployments.ingress.live.configuration import UtteranceForm
 from deployments.ingress.live.events import LiveWord, Logprob, TranscriptCompleted
 from deployments.ingress.live.local_agreement import LocalAgreement
 from deployments.ingress.live.outbox import Outbox
-from deployments.ingress.live.timeline import Timeline
+from deployments.ingress.live.timeline import SAMPLE_BYTES, Timeline
 from deployments.ingress.transcription import Transcription
 from deployments.shared.errors import AmanuensisError
 from deployments.shared.frames import SAMPLE_RATE
@@ -18,6 +18,7 @@ from deployments.shared.frames import SAMPLE_RATE
 FIRST: Final = SAMPLE_RATE  # samples: of less audio the model writes what nobody said
 STEP: Final = 35 * SAMPLE_RATE // 100  # samples of new audio that are worth another transcription
 PAUSE: Final = SAMPLE_RATE // 5  # samples: in a pause this long no word is cut, so that it is worth one too
+SPARED: Final = 5 * SAMPLE_RATE // 2  # samples of stable text that are worth not to be transcribed again
 
 
 class Transcribes(Protocol):
@@ -41,8 +42,18 @@ class Transcribes(Protocol):
         ...
 
 
+class _Pause(NamedTuple):
+    """A pause in an utterance: where it is, and how many words the transcription has that ends in it."""
+
+    at: int
+    words: int
+
+
 class Utterance:
     """Tells the text of one item.
+
+    A transcription of a part begins in the last pause before which all words are stable, and so does the last one: what
+    is told is not transcribed again and again. Where the client wants more than the text, the last one has everything.
 
     Attributes:
         id: of the item.
@@ -60,6 +71,8 @@ class Utterance:
         self._partials = 0
         self._partial_s = 0.0
         self._seen = start
+        self._begin = start
+        self._pause: _Pause | None = None
 
     def hear(self, timeline: Timeline, end: int, speech_end: int) -> None:
         """Transcribe the utterance so far, if that may tell more than the last time. One transcription at a time.
@@ -74,9 +87,8 @@ class Utterance:
         self._seen = end
         self._partials += 1
         may_be_cut = end - speech_end < PAUSE
-        self._partial = asyncio.create_task(
-            self._tell_partial(timeline.between(self.start, end), may_be_cut=may_be_cut)
-        )
+        pause_at = None if may_be_cut else speech_end + PAUSE // 2
+        self._partial = asyncio.create_task(self._tell_partial(timeline.between(self._begin, end), pause_at))
 
     async def finish(self, pcm: bytes) -> AmanuensisError | None:
         """Tell the whole text, or that there is none; return why there is none.
@@ -86,12 +98,13 @@ class Utterance:
         """
         await self.give_up()
         try:
-            whole = await self._transcriber.whole(self.id, self._form, pcm)
+            untold = pcm if self._wants_all else pcm[SAMPLE_BYTES * (self._begin - self.start) :]
+            whole = await self._transcriber.whole(self.id, self._form, untold)
         except AmanuensisError as error:
             self.fail(error)
             return error
         self._tell_more(self._agreement.finish(whole.text))
-        self._outbox.put(self._completed(whole))
+        self._outbox.put(self._completed(whole, len(pcm) / SAMPLE_BYTES / SAMPLE_RATE))
         return None
 
     def fail(self, error: AmanuensisError) -> None:
@@ -113,18 +126,39 @@ class Utterance:
 
     def _is_due(self, end: int, speech_end: int) -> bool:
         is_busy = self._partial is not None and not self._partial.done()
-        if is_busy or end - self.start < FIRST or speech_end <= self._seen:
+        if is_busy or end - self.start < FIRST or self._seen >= speech_end + PAUSE:
             return False
         # Where the service is slow, it has as much time for everything else as this takes.
         step = max(STEP, round(self._partial_s * SAMPLE_RATE))
         return end - self._seen >= step or end - speech_end >= PAUSE
 
-    async def _tell_partial(self, pcm: bytes, *, may_be_cut: bool) -> None:
+    async def _tell_partial(self, pcm: bytes, pause_at: int | None) -> None:
+        """Tell what becomes stable.
+
+        Args:
+            pcm: the part of the utterance that is transcribed.
+            pause_at: the pause that it ends in; None where a word may be cut.
+        """
         began = time.monotonic()
         text = await self._transcriber.partial(f"{self.id}.{self._partials}", self._form, pcm)
         self._partial_s = time.monotonic() - began
-        if text is not None:
-            self._tell_more(self._agreement.add(text, may_be_cut=may_be_cut))
+        if text is None:
+            return
+        self._tell_more(self._agreement.add(text, may_be_cut=pause_at is None))
+        self._leave_what_is_told()
+        if pause_at is not None and pause_at - self._begin >= SPARED:
+            self._pause = _Pause(pause_at, self._agreement.words)
+
+    def _leave_what_is_told(self) -> None:
+        """Begin the next transcription in the last pause, if a word behind it is stable: so is all before it then."""
+        if self._pause is not None and not self._wants_all and self._agreement.stable_words > self._pause.words:
+            self._begin = self._pause.at
+            self._agreement.leave(self._pause.words)
+            self._pause = None
+
+    @property
+    def _wants_all(self) -> bool:
+        return self._form.words or self._form.wants_logprobs
 
     def _tell_more(self, text: str) -> None:
         if text:
@@ -137,13 +171,13 @@ class Utterance:
                 }
             )
 
-    def _completed(self, whole: Transcription) -> TranscriptCompleted:
+    def _completed(self, whole: Transcription, seconds: float) -> TranscriptCompleted:
         document: TranscriptCompleted = {
             "type": "conversation.item.input_audio_transcription.completed",
             "item_id": self.id,
             "content_index": 0,
             "transcript": self._agreement.stable,
-            "usage": {"type": "duration", "seconds": round(whole.duration_s, 3)},
+            "usage": {"type": "duration", "seconds": round(seconds, 3)},
         }
         if self._form.asks_for_languages:
             document["languages"] = [{"code": code} for code in whole.languages]

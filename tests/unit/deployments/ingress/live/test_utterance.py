@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 
 import numpy as np
+import pytest
 
 from deployments.ingress.live.configuration import UtteranceForm
 from deployments.ingress.live.outbox import Outbox
 from deployments.ingress.live.timeline import Timeline
 from deployments.ingress.live.utterance import Utterance
+from deployments.ingress.transcription import Transcription
 from deployments.shared.frames import SAMPLE_RATE
 from tests.support import virtual_time
-from tests.support.live import ScriptedTranscriber, settle
+from tests.support.live import ScriptedTranscriber, settle, transcription_of
 
 
 class Speaker:
@@ -93,3 +96,58 @@ def test_the_whole_does_not_wait_for_a_part() -> None:
         assert speaker.transcriber.given_up == 1
 
     run(scenario)
+
+
+class WordsInTheAudio(ScriptedTranscriber):
+    """Hears a word in each second of which at least half is there: the value of its samples is its number."""
+
+    async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> str | None:
+        await super().partial(request_id, form, pcm)
+        return self._text(pcm)
+
+    async def whole(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Transcription:
+        await super().whole(request_id, form, pcm)
+        return transcription_of(self._text(pcm), len(pcm) / 2 / SAMPLE_RATE)
+
+    @staticmethod
+    def _text(pcm: bytes) -> str:
+        values, counts = np.unique(np.frombuffer(pcm, np.int16), return_counts=True)
+        return " ".join(f"w{value}" for value, count in zip(values, counts, strict=True) if value and count >= 8000)
+
+
+async def speak_with_pauses(speaker: Speaker, seconds: int) -> bytes:
+    """Say a word a second, with a pause after every third one; return all audio."""
+    for word in range(1, seconds + 1):
+        for _ in range(10):
+            speaker.timeline.append(np.full(SAMPLE_RATE // 10, word, np.int16))
+            speaker.speech_end = speaker.timeline.end
+            speaker.utterance.hear(speaker.timeline, speaker.timeline.end, speaker.speech_end)
+            await settle()
+        if word % 3 == 0:
+            for _ in range(3):
+                await speaker.go_on(0.1, speaks=False)
+    return speaker.timeline.between(0, speaker.timeline.end)
+
+
+@pytest.mark.parametrize("fields", [{}, {"words": True}, {"include": ("logprobs",), "response_format": "json"}])
+def test_what_is_told_before_a_pause_is_not_transcribed_again_unless_the_client_wants_more_than_text(
+    fields: dict[str, object],
+) -> None:
+    async def scenario(speaker: Speaker) -> None:
+        form = UtteranceForm.model_validate(fields)
+        outbox = Outbox()
+        speaker.transcriber = WordsInTheAudio()
+        speaker.utterance = Utterance("item", 0, form, speaker.transcriber, outbox)
+        pcm = await speak_with_pauses(speaker, 12)
+        assert await speaker.utterance.finish(pcm) is None
+        completed = json.loads(await outbox.next())
+        while not completed["type"].endswith("completed"):
+            completed = json.loads(await outbox.next())
+        assert completed["transcript"] == " ".join(f"w{word}" for word in range(1, 13))
+        assert completed["usage"]["seconds"] == pytest.approx(len(pcm) / 2 / SAMPLE_RATE, abs=0.001)
+
+    asked = run(scenario).asked
+    if fields:
+        assert asked[-1] > 12
+    else:
+        assert max(asked) < 6
