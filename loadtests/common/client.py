@@ -10,9 +10,11 @@ locust's (0.25 ms), whose users and statistics only work with gevent.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -123,6 +125,24 @@ async def transcribe(session: aiohttp.ClientSession, url: str, upload: Upload) -
     if reply.text is None:
         raise UnansweredError(f"{reply.status} {reply.code}: {reply.message}")
     return reply.text
+
+
+async def fetch_document(session: aiohttp.ClientSession, url: str, upload: Upload) -> dict[str, Any]:
+    """Send an upload and return the whole JSON document of its answer.
+
+    Raises:
+        UnansweredError: there is no transcript.
+    """
+    try:
+        async with session.post(url + PATH, data=upload.body, headers=upload.headers) as answer:
+            body = await answer.read()
+    except CONNECTION_ERRORS as error:
+        raise UnansweredError(f"The connection broke: {type(error).__name__}") from error
+    reply = read_reply(answer.status, answer.headers, body)
+    if reply.text is None:
+        raise UnansweredError(f"{reply.status} {reply.code}: {reply.message}")
+    document: dict[str, Any] = json.loads(body)
+    return document
 
 
 async def hang_up(url: str, upload: Upload, *, share: float, wait_s: float) -> None:

@@ -16,7 +16,6 @@ which sound synthesised, come with a package:
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -32,6 +31,7 @@ from loadtests.benchmarks.accuracy.corpus import IN_THE_TREE, Choice, CorpusFile
 from loadtests.benchmarks.accuracy.journal import Journal, Turn
 from loadtests.benchmarks.accuracy.page import write_page
 from loadtests.benchmarks.accuracy.results import AccuracyRun, judge_answers, read_results, write_results
+from loadtests.benchmarks.parts.command_line import shown_command
 from loadtests.common.machine import machine_facts
 from loadtests.common.replies import OK
 from loadtests.common.service_process import Application, running
@@ -119,7 +119,7 @@ def _subject(directory: Path, model: Model, contenders: Sequence[Contender]) -> 
     services = [contender for contender in contenders if isinstance(contender, ServiceContender)]
     peers = [contender.name for contender in contenders if contender not in services]
     return AccuracyRun(
-        command=_command(directory),
+        command=shown_command("amanuensis bench accuracy", {str(directory): f"${CORPUS_VARIABLE}"}),
         corpus=_describe(directory),
         model=model.name,
         audio_context=model.audio_context,
@@ -136,16 +136,6 @@ def _subject(directory: Path, model: Model, contenders: Sequence[Contender]) -> 
 def _run(subject: AccuracyRun, directory: Path) -> dict[str, str]:
     """Return what must be the same for a run to go on."""
     return {"model": subject.model, "corpus": str(directory), "commit": subject.machine["commit"]}
-
-
-def _command(directory: Path) -> str:
-    """Return the command as another machine would be given it: without this one's paths."""
-    words = [f"${CORPUS_VARIABLE}" if Path(word) == directory else _short(word) for word in sys.argv[1:]]
-    return " ".join(["amanuensis bench accuracy", *words])
-
-
-def _short(word: str) -> str:
-    return Path(word).name if Path(word).is_absolute() else shlex.quote(word)
 
 
 def _describe(directory: Path) -> str:

@@ -12,6 +12,7 @@ from loadtests.benchmarks.accuracy.groups import Group, by_category, by_collecti
 from loadtests.benchmarks.accuracy.plot import write_plot
 from loadtests.benchmarks.accuracy.results import Results
 from loadtests.benchmarks.accuracy.scoring import MISSING_CHARACTERS, MISSING_WORDS, PIECE
+from loadtests.benchmarks.parts.tables import percent, table
 
 NONE = "none"
 LIBRISPEECH, ALLOWED = "librispeech", 0.003
@@ -81,7 +82,7 @@ def _criteria(results: Results, categories: Sequence[Group]) -> str:
     main = results.subject.main
     rows = [*_against_peer(results, categories), *_by_service(results)]
     heading = f"What is asked of the service, and what was found (error rates: {main})."
-    return "\n".join([heading, "", *_table(("criterion", "found", "met"), rows)])
+    return "\n".join([heading, "", *table(("criterion", "found", "met"), rows)])
 
 
 def _against_peer(results: Results, categories: Sequence[Group]) -> list[tuple[str, str, str]]:
@@ -131,12 +132,12 @@ def _rates(results: Results, found: Sequence[Group]) -> str:
     head = ["group", "measure", "files", "speakers", "units", *results.subject.rated]
     if peer:
         head.append(f"{results.subject.main} minus {peer}")
-    return "\n".join(_table(head, (_rate_row(group) for group in found)))
+    return "\n".join(table(head, (_rate_row(group) for group in found)))
 
 
 def _rate_row(group: Group) -> list[str]:
     cells = [group.label, group.measure, str(group.files), str(group.speakers), str(group.units)]
-    cells += [_percent(rate) for rate in group.rates.values()]
+    cells += [percent(rate) for rate in group.rates.values()]
     if group.behind:
         cells.append(f"**{_signed(group.behind)}**" if group.is_worse else _signed(group.behind))
     return cells
@@ -154,7 +155,7 @@ def _speed(results: Results) -> str:
         "works, and the client runs on the same machine. Answers other than 200 and "
         "turns that were cut off are not counted."
     )
-    return "\n".join([*_table(head, rows), "", note])
+    return "\n".join([*table(head, rows), "", note])
 
 
 def _lists(results: Results) -> str:
@@ -220,19 +221,6 @@ def _method(results: Results) -> str:
             "- Language: of the answers that name one, for recordings whose language the model knows.",
         ]
     )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [_line(head), _line(["---"] * len(head)), *map(_line, rows)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _percent(rate: Estimate) -> str:
-    value = f"{100 * rate.value:.1f}"
-    return value if rate.low is None or rate.high is None else f"{value} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
 
 
 def _signed(rate: Estimate) -> str:

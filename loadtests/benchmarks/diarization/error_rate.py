@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from loadtests.benchmarks.diarization.timeline import Spoken
+from loadtests.benchmarks.diarization.timeline import Spoken, speakers_of
 
 COLLAR_S: Final = 0.25
 """Seconds before and after each edge of the reference that are not judged, where a collar is asked for: the people who
@@ -58,13 +58,9 @@ def speaker_errors(spoken: Sequence[Spoken], found: Sequence[Spoken], collar_s: 
     Args:
         collar_s: seconds on both sides of each edge of ``spoken`` that are not judged.
     """
-    edges = np.array([edge for turn in spoken for edge in (turn.start_s, turn.end_s)])
-    ends = np.array([edge for turn in found for edge in (turn.start_s, turn.end_s)])
-    cuts = np.unique(np.concatenate((edges, edges - collar_s, edges + collar_s, ends)))
-    middles = (cuts[:-1] + cuts[1:]) / 2
-    seconds = np.where(_is_near(middles, edges, collar_s), 0.0, np.diff(cuts))
+    middles, seconds = _stretches(spoken, found, collar_s)
     real, said = _activity(spoken, middles), _activity(found, middles)
-    together: Float64 = (real.astype(np.float64) * seconds) @ said.T.astype(np.float64)
+    together = _together(real, said, seconds)
     right_s = float(together[linear_sum_assignment(-together)].sum())
     n_real, n_said = real.sum(axis=0), said.sum(axis=0)
     return SpeakerErrors(
@@ -75,13 +71,36 @@ def speaker_errors(spoken: Sequence[Spoken], found: Sequence[Spoken], collar_s: 
     )
 
 
+def best_names(spoken: Sequence[Spoken], found: Sequence[Spoken]) -> dict[str, str]:
+    """Return speaker that was found -> the real one that it fits best, each at most once; who fits none is left out."""
+    middles, seconds = _stretches(spoken, found, 0.0)
+    together = _together(_activity(spoken, middles), _activity(found, middles), seconds)
+    real, said = speakers_of(spoken), speakers_of(found)
+    pairs = zip(*linear_sum_assignment(-together), strict=True)
+    return {said[other]: real[one] for one, other in pairs if together[one, other] > 0}
+
+
+def _stretches(spoken: Sequence[Spoken], found: Sequence[Spoken], collar_s: float) -> tuple[Float64, Float64]:
+    """Return the middle of each stretch in which nobody begins or ends, and how many seconds of it are judged."""
+    edges = np.array([edge for turn in spoken for edge in (turn.start_s, turn.end_s)])
+    ends = np.array([edge for turn in found for edge in (turn.start_s, turn.end_s)])
+    cuts = np.unique(np.concatenate((edges, edges - collar_s, edges + collar_s, ends)))
+    middles = (cuts[:-1] + cuts[1:]) / 2
+    return middles, np.where(_is_near(middles, edges, collar_s), 0.0, np.diff(cuts))
+
+
+def _together(real: Bool, said: Bool, seconds: Float64) -> Float64:
+    """Return for how many seconds each real speaker and each found one speak at once."""
+    return np.asarray((real.astype(np.float64) * seconds) @ said.T.astype(np.float64), np.float64)
+
+
 def _is_near(middles: Float64, edges: Float64, collar_s: float) -> Bool:
     return np.asarray((np.abs(middles[:, None] - edges[None]) < collar_s).any(axis=1), np.bool_)
 
 
 def _activity(turns: Sequence[Spoken], middles: Float64) -> Bool:
     """Return who speaks in each stretch: ``[n_speakers, n_stretches]``."""
-    speakers = list(dict.fromkeys(turn.speaker for turn in turns))
+    speakers = speakers_of(turns)
     active = np.zeros((len(speakers), len(middles)), np.bool_)
     for turn in turns:
         active[speakers.index(turn.speaker), (middles > turn.start_s) & (middles < turn.end_s)] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,6 @@ def read_stm(path: Path) -> list[Said]:
     return [Said(row[2], row[STM_FIELDS]) for row in rows]
 
 
-def speakers_of(turns: list[Spoken]) -> list[str]:
+def speakers_of(turns: Sequence[Spoken]) -> list[str]:
     """Return the speakers in the order in which they begin to speak."""
     return list(dict.fromkeys(turn.speaker for turn in turns))

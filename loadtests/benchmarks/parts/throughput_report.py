@@ -8,6 +8,7 @@ from loadtests.benchmarks.accuracy.bootstrap import Estimate
 from loadtests.benchmarks.parts.clip_sets import ClipSet
 from loadtests.benchmarks.parts.measurements import Measurements
 from loadtests.benchmarks.parts.spread import ratio_spread, spread
+from loadtests.benchmarks.parts.tables import percent
 
 SHOWN_MS = 0.01
 PIPELINED, FULL_CONTEXT, SEQUENTIAL, NULL = "pipelined", "full-context", "sequential", "null"
@@ -52,12 +53,7 @@ def write_report(found: Found, against: Found, sent: ClipSet, conditions: str, s
 
 def write_rate(rate: Estimate | None) -> str:
     """Write an error rate in percent, with its interval."""
-    if rate is None:
-        return "-"
-    value = f"{100 * rate.value:.1f}"
-    if rate.low is None or rate.high is None:
-        return value
-    return f"{value} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
+    return "-" if rate is None else percent(rate)
 
 
 def _row(name: str, measured: Measurements, sent: ClipSet) -> str:

@@ -9,7 +9,7 @@ import pytest
 from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from loadtests.benchmarks.diarization.error_rate import COLLAR_S, SpeakerErrors, speaker_errors
+from loadtests.benchmarks.diarization.error_rate import COLLAR_S, SpeakerErrors, best_names, speaker_errors
 from loadtests.benchmarks.diarization.timeline import Spoken
 
 ANN_THEN_BOB = [Spoken(0.0, 4.0, "Ann"), Spoken(5.0, 10.0, "Bob")]
@@ -114,3 +114,9 @@ def test_where_nobody_speaks_anything_found_is_wrong() -> None:
     assert speaker_errors([], []).rate == 0.0
     errors = speaker_errors([], [Spoken(1.0, 2.0, "A")])
     assert (errors.false_s, errors.rate) == (1.0, float("inf"))
+
+
+def test_the_names_that_fit_best_leave_out_who_fits_none() -> None:
+    found = [Spoken(0.0, 3.0, "A"), Spoken(3.0, 4.0, "B"), Spoken(5.0, 10.0, "C"), Spoken(20.0, 21.0, "D")]
+    assert best_names(ANN_THEN_BOB, found) == {"A": "Ann", "C": "Bob"}
+    assert best_names(ANN_THEN_BOB, []) == {}
