@@ -41,20 +41,21 @@ class LocalAgreement:
         self._stable_words: list[str] = []
         self._doubtful: list[str] = []
         self._is_last_agreed = False
+        self._left = 0
 
     @property
     def words(self) -> int:
         """Number of the words of the last transcription: the stable ones and the others."""
-        return len(self._stable_words) + len(self._doubtful)
+        return self.stable_words + len(self._doubtful)
 
     @property
     def stable_words(self) -> int:
         """Number of the stable words, of those that transcriptions still begin with."""
-        return len(self._stable_words)
+        return len(self._stable_words) - self._left
 
     def leave(self, count: int) -> None:
-        """Expect transcriptions without the first ``count`` stable words from now on; at least one more is stable."""
-        del self._stable_words[:count]
+        """Expect transcriptions without the first ``count`` of these from now on; at least one more is stable."""
+        self._left += count
 
     def add(self, text: str, *, may_be_cut: bool) -> str:
         """Return what becomes stable by another transcription of the utterance so far; empty if nothing does.
@@ -77,6 +78,7 @@ class LocalAgreement:
 
     def finish(self, text: str) -> str:
         """Return what the transcription of the whole utterance adds to the stable text."""
+        self._left = 0
         rest = self._rest_of(text)
         return self._grow(rest.before + "".join(rest.words))
 
@@ -88,7 +90,7 @@ class LocalAgreement:
         words = split_words(text.strip())
         if not self._stable_words:
             return _Rest("", words)
-        length = aligned_length(self._stable_words, [bare(word) for word in words])
+        length = aligned_length(self._stable_words[self._left :], [bare(word) for word in words])
         following = words[length:]
         if length:
             last = words[length - 1]

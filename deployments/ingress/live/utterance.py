@@ -10,7 +10,7 @@ from deployments.ingress.live.configuration import UtteranceForm
 from deployments.ingress.live.events import LiveWord, Logprob, TranscriptCompleted
 from deployments.ingress.live.local_agreement import LocalAgreement
 from deployments.ingress.live.outbox import Outbox
-from deployments.ingress.live.timeline import SAMPLE_BYTES, Timeline
+from deployments.ingress.live.timeline import Timeline
 from deployments.ingress.transcription import Transcription
 from deployments.shared.errors import AmanuensisError
 from deployments.shared.frames import SAMPLE_RATE
@@ -52,8 +52,9 @@ class _Pause(NamedTuple):
 class Utterance:
     """Tells the text of one item.
 
-    A transcription of a part begins in the last pause before which all words are stable, and so does the last one: what
-    is told is not transcribed again and again. Where the client wants more than the text, the last one has everything.
+    A transcription of a part begins in the last pause before which all words are stable: what is told is not
+    transcribed again and again. The last one is of the whole utterance, and its text is the item's: where it knows
+    better than a word that was told, it says so.
 
     Attributes:
         id: of the item.
@@ -98,13 +99,12 @@ class Utterance:
         """
         await self.give_up()
         try:
-            untold = pcm if self._wants_all else pcm[SAMPLE_BYTES * (self._begin - self.start) :]
-            whole = await self._transcriber.whole(self.id, self._form, untold)
+            whole = await self._transcriber.whole(self.id, self._form, pcm)
         except AmanuensisError as error:
             self.fail(error)
             return error
         self._tell_more(self._agreement.finish(whole.text))
-        self._outbox.put(self._completed(whole, len(pcm) / SAMPLE_BYTES / SAMPLE_RATE))
+        self._outbox.put(self._completed(whole))
         return None
 
     def fail(self, error: AmanuensisError) -> None:
@@ -151,14 +151,10 @@ class Utterance:
 
     def _leave_what_is_told(self) -> None:
         """Begin the next transcription in the last pause, if a word behind it is stable: so is all before it then."""
-        if self._pause is not None and not self._wants_all and self._agreement.stable_words > self._pause.words:
+        if self._pause is not None and self._agreement.stable_words > self._pause.words:
             self._begin = self._pause.at
             self._agreement.leave(self._pause.words)
             self._pause = None
-
-    @property
-    def _wants_all(self) -> bool:
-        return self._form.words or self._form.wants_logprobs
 
     def _tell_more(self, text: str) -> None:
         if text:
@@ -171,13 +167,13 @@ class Utterance:
                 }
             )
 
-    def _completed(self, whole: Transcription, seconds: float) -> TranscriptCompleted:
+    def _completed(self, whole: Transcription) -> TranscriptCompleted:
         document: TranscriptCompleted = {
             "type": "conversation.item.input_audio_transcription.completed",
             "item_id": self.id,
             "content_index": 0,
-            "transcript": self._agreement.stable,
-            "usage": {"type": "duration", "seconds": round(seconds, 3)},
+            "transcript": whole.text,
+            "usage": {"type": "duration", "seconds": round(whole.duration_s, 3)},
         }
         if self._form.asks_for_languages:
             document["languages"] = [{"code": code} for code in whole.languages]
