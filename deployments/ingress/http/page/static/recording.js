@@ -133,10 +133,9 @@ function end(transcription, seconds) {
     byId("progress").textContent = "The transcription is not complete";
     return;
   }
-  byId("progress").textContent = `${clock(transcription.duration)} transcribed in ${seconds.toFixed(1)} s`;
+  byId("progress").textContent = summaryOf(transcription, seconds);
   showText(byId("partial"), "");
   finished = { transcription, name: file.name.replace(/\.[^.]*$/, "") };
-  byId("summary").textContent = summaryOf(transcription);
   showWarnings(transcription.warnings);
   showSpeakers(byId("speakers"), transcription);
   transcript.show(transcription);
@@ -152,9 +151,9 @@ function setRunning(runs) {
   }
 }
 
-function summaryOf({ languages, text, device }) {
-  const spoken = languages.map(({ code }) => languageName(code)).join(", ");
-  return [text ? spoken : "Nobody speaks in it", device].filter(Boolean).join(" · ");
+function summaryOf({ languages, text, duration }, seconds) {
+  const spoken = text ? languages.map(({ code }) => languageName(code)).join(", ") : "Nobody speaks in it";
+  return `${spoken} · ${clock(duration)} transcribed in ${seconds.toFixed(1)} s`;
 }
 
 function showWarnings(warnings) {
