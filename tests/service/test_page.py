@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 HUMAN = AUDIO / "human" / "jfk.flac"
-WORDS = "country can do for you"
+WORDS = "ask what you can do for your country"
 QUIET_S = 2.0
 """Silence before the voice, in which the session is opened."""
 

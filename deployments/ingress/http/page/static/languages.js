@@ -2,12 +2,15 @@
 
 import { make } from "./dom.js";
 
-const NAMES = new Intl.DisplayNames("en", { type: "language", fallback: "code" });
+const NAMES = new Intl.DisplayNames("en", { type: "language", fallback: "none" });
+
+/** Names that some browsers do not have. */
+const MORE_NAMES = { ba: "Bashkir", bo: "Tibetan", haw: "Hawaiian", yue: "Cantonese" };
 
 /** Fill a choice with the languages of these ISO codes; what was chosen stays. */
 export function offerLanguages(select, codes) {
   const chosen = select.value;
-  const named = codes.map((code) => ({ code, name: NAMES.of(code) }));
+  const named = codes.map((code) => ({ code, name: languageName(code) }));
   named.sort((one, other) => one.name.localeCompare(other.name, "en"));
   select.replaceChildren(
     make("option", { value: "auto", textContent: "Detect it" }),
@@ -18,5 +21,5 @@ export function offerLanguages(select, codes) {
 
 /** Return the name of an ISO code. */
 export function languageName(code) {
-  return NAMES.of(code);
+  return NAMES.of(code) ?? MORE_NAMES[code] ?? code;
 }

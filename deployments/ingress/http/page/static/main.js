@@ -13,12 +13,8 @@ import { startTabs } from "./tabs.js";
 const openKeyDialog = startKeyDialog();
 const openTab = startTabs(document.querySelector("[role=tablist]"));
 
-startRecordings(openKeyDialog);
-startLive(openKeyDialog, (file) => {
-  openTab(byId("recording-tab"));
-  byId("recording-tab").focus();
-  take(file, openKeyDialog);
-});
+startRecordings({ needsKey: openKeyDialog, open: () => openTab(byId("recording-tab")) });
+startLive(openKeyDialog, take);
 
 async function showLanguages() {
   try {

@@ -19,7 +19,8 @@ export async function openMicrophone(heard, lost) {
   };
   try {
     await context.audioWorklet.addModule(new URL("pcm_worklet.js", import.meta.url));
-    const worklet = new AudioWorkletNode(context, "pcm", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
+    const mono = { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" };
+    const worklet = new AudioWorkletNode(context, "pcm", mono);
     worklet.port.onmessage = ({ data }) => heard(data.pcm, data.peak);
     context.createMediaStreamSource(stream).connect(worklet);
     stream.getTracks().forEach((track) => track.addEventListener("ended", lost));
@@ -36,7 +37,8 @@ async function streamOf() {
     throw new Error(WITHOUT);
   }
   try {
-    return await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
+    // What the loudspeaker plays, such as the other end of a call, is no echo: it is to be written down too.
+    return await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false } });
   } catch (error) {
     throw new Error(error.name === "NotFoundError" ? MISSING : REFUSED, { cause: error });
   }

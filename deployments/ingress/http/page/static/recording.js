@@ -12,31 +12,39 @@ import { transcribe } from "./upload.js";
 const player = byId("player");
 const transcript = new Transcript(byId("transcript"), player);
 
+let rest = null;
 let file = null;
 let running = null;
 let finished = null;
 
-/** Make the controls work. `needsKey` is called when the service asks for a key. */
-export function startRecordings(needsKey) {
+/**
+ * Make the controls work.
+ *
+ * Of the rest of the page, `rest.needsKey()` is called when the service asks for a key, and `rest.open()` when a file
+ * comes, so that this part can be seen.
+ */
+export function startRecordings(restOfPage) {
+  rest = restOfPage;
   byId("choose").onclick = () => byId("file").click();
   byId("another").onclick = () => byId("file").click();
-  byId("again").onclick = () => run(needsKey);
+  byId("again").onclick = run;
   byId("cancel").onclick = () => running?.cancel();
   byId("file").onchange = ({ target }) => {
-    take(target.files[0], needsKey);
+    take(target.files[0]);
     target.value = ""; // the same file may be chosen again
   };
   player.onerror = () => setPlayable(false);
   player.onloadedmetadata = () => setPlayable(true);
-  takeDrops(byId("recording"), (dropped) => take(dropped, needsKey));
+  takeDrops();
   offerDownloads(byId("downloads"), () => finished);
 }
 
 /** Transcribe a file, in the place of the one before. */
-export function take(chosen, needsKey) {
+export function take(chosen) {
   if (!chosen) {
     return;
   }
+  rest.open();
   file = chosen;
   URL.revokeObjectURL(player.src);
   player.src = URL.createObjectURL(file);
@@ -46,7 +54,7 @@ export function take(chosen, needsKey) {
     byId("drop").hidden = true;
     byId("another").focus();
   }
-  run(needsKey);
+  run();
 }
 
 function setPlayable(plays) {
@@ -54,21 +62,22 @@ function setPlayable(plays) {
   byId("unplayable").hidden = plays;
 }
 
-function takeDrops(area, taken) {
+/** Take files wherever they are dropped: beside the page's own place a browser would leave the page for them. */
+function takeDrops() {
   const mark = (over) => byId("drop").classList.toggle("over", over);
-  area.addEventListener("dragover", (event) => {
+  document.addEventListener("dragover", (event) => {
     event.preventDefault();
     mark(true);
   });
-  area.addEventListener("dragleave", () => mark(false));
-  area.addEventListener("drop", (event) => {
+  document.addEventListener("dragleave", () => mark(false));
+  document.addEventListener("drop", (event) => {
     event.preventDefault();
     mark(false);
-    taken(event.dataTransfer.files[0]);
+    take(event.dataTransfer.files[0]);
   });
 }
 
-async function run(needsKey) {
+async function run() {
   running?.cancel();
   begin();
   const began = performance.now();
@@ -86,7 +95,7 @@ async function run(needsKey) {
       showText(byId("recording-error"), wordsOf(error));
     }
     if (error.status === 401) {
-      needsKey();
+      rest.needsKey();
     }
   }
 }
@@ -103,7 +112,8 @@ function begin() {
 
 function showSent(share) {
   const isSent = share === 1;
-  const text = isSent ? "Waiting for the first words" : `Sending the file, ${Math.floor(100 * share)}%`;
+  // In few steps, because a screen reader reads each.
+  const text = isSent ? "Waiting for the first words" : `Sending the file, ${10 * Math.floor(10 * share)}%`;
   showProgress(text, isSent ? null : share);
 }
 
@@ -133,10 +143,9 @@ function end(transcription, seconds) {
     byId("progress").textContent = "The transcription is not complete";
     return;
   }
-  byId("progress").textContent = `${clock(transcription.duration)} transcribed in ${seconds.toFixed(1)} s`;
+  byId("progress").textContent = summaryOf(transcription, seconds);
   showText(byId("partial"), "");
   finished = { transcription, name: file.name.replace(/\.[^.]*$/, "") };
-  byId("summary").textContent = summaryOf(transcription);
   showWarnings(transcription.warnings);
   showSpeakers(byId("speakers"), transcription);
   transcript.show(transcription);
@@ -152,9 +161,9 @@ function setRunning(runs) {
   }
 }
 
-function summaryOf({ languages, text, device }) {
-  const spoken = languages.map(({ code }) => languageName(code)).join(", ");
-  return [text ? spoken : "Nobody speaks in it", device].filter(Boolean).join(" · ");
+function summaryOf({ languages, text, duration }, seconds) {
+  const spoken = text ? languages.map(({ code }) => languageName(code)).join(", ") : "Nobody speaks in it";
+  return `${spoken} · ${clock(duration)} transcribed in ${seconds.toFixed(1)} s`;
 }
 
 function showWarnings(warnings) {

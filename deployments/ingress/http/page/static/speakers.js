@@ -31,5 +31,4 @@ export function showSpeakers(list, transcription) {
       ),
     ),
   );
-  list.hidden = !speakers.length;
 }

@@ -113,12 +113,19 @@ export class Transcript {
     if (now === this.#lit) {
       return;
     }
-    this.#spans.get(this.#lit)?.classList.remove("lit");
-    this.#lit = now;
+    const before = this.#spans.get(this.#lit);
     const span = this.#spans.get(now);
+    before?.classList.remove("lit");
     span?.classList.add("lit");
-    if (!this.#player.paused) {
+    this.#lit = now;
+    // Who has scrolled away reads something else.
+    if (before && isSeen(before)) {
       span?.scrollIntoView({ block: "nearest" });
     }
   }
+}
+
+function isSeen(element) {
+  const { top, bottom } = element.getBoundingClientRect();
+  return bottom > 0 && top < window.innerHeight;
 }

@@ -115,7 +115,20 @@ def test_a_file_becomes_words_with_times(page: Page) -> None:
     segments = page.evaluate("[...document.querySelectorAll('.segment p')].map((line) => line.textContent)")
     assert segments == TEXTS
     assert page.evaluate("document.querySelectorAll('.word').length") == 8
-    assert text(page, "#summary") == "English · cpu:test"
+    assert text(page, "#progress").startswith("English · 0:04 transcribed in ")
+
+
+def test_a_file_may_be_dropped_anywhere(page: Page) -> None:
+    click(page, "#live-tab")
+    page.evaluate("""{
+        const dropped = new DataTransfer();
+        dropped.items.add(new File(["audio"], "dropped.mp3"));
+        document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true, cancelable: true }));
+    }""")
+    page.wait_for(DONE)
+    assert text(page, "#file-name") == "dropped.mp3"
+    assert (is_hidden(page, "#recording"), is_hidden(page, "#live")) == (False, True)
+    page.wait_for("!document.querySelector('#unplayable').hidden")
 
 
 def test_a_click_on_a_word_plays_it_and_lights_it(page: Page) -> None:
@@ -269,6 +282,16 @@ def test_a_session_that_is_refused_says_why(browser: Page, tmp_path: Path) -> No
         page.wait_for("!document.querySelector('#live-error').hidden")
         assert text(page, "#live-error").startswith("The service did not open a live session")
         assert text(page, "#live-status") == "The microphone is off"
+
+
+def test_a_session_that_the_service_ends_says_why(browser: Page, tmp_path: Path) -> None:
+    with opened(browser, create_app(asked(tmp_path, max_live_session_s=1))) as page:
+        click(page, "#live-tab")
+        click(page, "#listen")
+        page.wait_for("!document.querySelector('#live-error').hidden")
+        assert "(session_expired)" in text(page, "#live-error")
+        page.wait_for("document.querySelector('#live-status').textContent === 'The microphone is off'")
+        assert not page.evaluate("document.querySelector('#listen').disabled")
 
 
 @pytest.mark.parametrize("tab", ["#recording-tab", "#live-tab"])

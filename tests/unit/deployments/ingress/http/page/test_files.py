@@ -30,8 +30,8 @@ READ_ON = [
 ]
 """Pairs of a text and what it stands on."""
 
-ENOUGH = 4.5
-"""The contrast that WCAG's level AA asks for."""
+ENOUGH, ENOUGH_FOR_EDGES = 4.5, 3.0
+"""The contrasts that WCAG's level AA asks for, of texts and of what shows where a control is."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -95,6 +95,12 @@ def test_every_class_that_a_script_or_the_page_uses_has_a_look() -> None:
 @pytest.mark.parametrize(("text", "ground"), READ_ON)
 def test_every_text_stands_out(scheme: str, text: str, ground: str) -> None:
     assert contrast(colour(scheme, text), colour(scheme, ground)) >= ENOUGH
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("ground", ["surface", "sunken"])
+def test_the_edges_of_fields_can_be_seen(scheme: str, ground: str) -> None:
+    assert contrast(colour(scheme, "edge"), colour(scheme, ground)) >= ENOUGH_FOR_EDGES
 
 
 def words_of(values: Iterable[str]) -> set[str]:
