@@ -1,4 +1,7 @@
-/** Captions on the page: words are added and never changed, so that a screen reader reads each once. */
+/**
+ * Captions on the page. Words are added, so that a screen reader reads each once; only the whole text of an utterance may
+ * correct them.
+ */
 
 import { clock } from "./clock.js";
 import { make } from "./dom.js";
@@ -21,11 +24,14 @@ export class CaptionList {
 
   /** Show what has changed of an utterance. */
   show(utterance) {
-    const { id, state, added, error } = utterance;
+    const { id, state, text, added, error } = utterance;
     const isAtEnd = this.#area.scrollHeight - this.#area.scrollTop - this.#area.clientHeight < 40;
     const line = this.#lines.get(id) ?? this.#newLine(utterance);
     if (added) {
       line.text.append(make("span", { className: "new", textContent: added }));
+    }
+    if (state === "done" && line.text.textContent !== text) {
+      line.text.replaceChildren(make("span", { textContent: text }));
     }
     if (error && state === "failed") {
       line.text.append(make("span", { className: "failure", textContent: wordsOf(error) }));

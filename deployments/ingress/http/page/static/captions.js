@@ -49,7 +49,10 @@ export class Captions {
   #complete({ item_id: id, transcript, words = [] }) {
     const before = this.#utterances.get(id)?.text ?? "";
     const end = words.at(-1)?.end;
-    return this.#change(id, { state: "done", words, end }, transcript.slice(before.length));
+    const utterance = this.#change(id, { state: "done", words, end });
+    // The whole utterance is understood better than its parts were: its text stands for theirs.
+    const added = transcript.startsWith(before) ? transcript.slice(before.length) : "";
+    return Object.assign(utterance, { text: transcript, added });
   }
 
   #change(id, changes, added = "") {

@@ -154,6 +154,12 @@ class TestCaptions:
         assert (utterance["text"], utterance["state"], utterance["start"]) == ("Good day.", "done", 0.5)
         assert not found["waiting"]
 
+    def test_the_whole_text_corrects_what_was_told(self, scripts: Scripts) -> None:
+        events = [started("a", 0), delta("a", "Good bay"), committed("a"), completed("a", "Good day.")]
+        found = scripts.run("captions.js", FOLLOW, events)
+        assert found["changed"][-1] == ""
+        assert found["utterances"][0]["text"] == found["saved"]["text"] == "Good day."
+
     def test_texts_stay_in_the_order_in_which_they_were_said(self, scripts: Scripts) -> None:
         events = [started("a", 0), committed("a"), started("b", 900), committed("b"), completed("b", "Two")]
         found = scripts.run("captions.js", FOLLOW, events)
