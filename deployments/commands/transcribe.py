@@ -46,6 +46,7 @@ class Question:
         language: ISO code or English name; None: detected.
         prompt: what the model should believe came before.
         words: ask for the times of words too.
+        speakers: tell speakers apart.
         priority: ``high``, ``normal`` or ``low``.
     """
 
@@ -53,6 +54,7 @@ class Question:
     language: str | None
     prompt: str | None
     words: bool
+    speakers: bool
     priority: str
 
     @property
@@ -67,6 +69,8 @@ class Question:
         yield "timestamp_granularities[]", "segment"
         if self.words:
             yield "timestamp_granularities[]", "word"
+        if self.speakers:
+            yield "diarize", "true"
         if self.language:
             yield "language", self.language
         if self.prompt:
@@ -96,6 +100,7 @@ class Question:
 @click.option("--translate", is_flag=True, help="Translate into English.")
 @click.option("--prompt", help="Text that the model should believe came before; names are spelled as in it.")
 @click.option("--words", is_flag=True, help="Write the times of words too; needs --format json.")
+@click.option("--speakers", is_flag=True, help="Tell speakers apart, and write A, B, ... before what each says.")
 @click.option(
     "--priority",
     type=click.Choice(["high", "normal", "low"]),
@@ -124,6 +129,7 @@ def command(  # noqa: PLR0913  (click gives one argument per option)
     translate: bool,
     prompt: str | None,
     words: bool,
+    speakers: bool,
     priority: str,
     directory: Path | None,
     overwrite: bool,
@@ -134,7 +140,7 @@ def command(  # noqa: PLR0913  (click gives one argument per option)
     if words and "json" not in formats:
         raise click.UsageError("--words writes the times of words to a json file; add --format json")
     service = Service(url, key)
-    question = Question(translate, language, prompt, words, priority)
+    question = Question(translate, language, prompt, words, speakers, priority)
     if str(directory) == STDOUT:
         if len(formats) > 1:
             raise click.UsageError("Only one --format can be written to stdout")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TypeAlias
 
 from deployments.ingress.request import Request
 from deployments.ingress.scheduling.pipeline import AudioReady, Events, WindowDone
 from deployments.ingress.scheduling.speakers import SpeakersFound
-from deployments.ingress.transcript.joining import join_texts
+from deployments.ingress.transcript.joining import join_texts, join_turns
 from deployments.ingress.transcript.language_choice import spoken_languages
 from deployments.ingress.transcript.segments import Segment, split_segments
 from deployments.ingress.transcript.speakers import Speakers
@@ -108,8 +107,7 @@ class Transcription:
         """The text as people read it: where it is known who speaks, a line for each turn with the name before it."""
         if not self.has_speakers:
             return self.text
-        turns = groupby(self.segments, key=lambda segment: segment.speaker)
-        return "\n".join(f"{speaker}: {join_texts(each.text for each in segments)}" for speaker, segments in turns)
+        return join_turns((segment.speaker, segment.text) for segment in self.segments)
 
     @property
     def has_speakers(self) -> bool:

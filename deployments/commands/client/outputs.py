@@ -10,18 +10,26 @@ from typing import Final
 
 import click
 
-from deployments.commands.client.events import Transcription
+from deployments.commands.client.events import Summary, Transcription
 from deployments.commands.errors import CommandError
 from deployments.commands.files import make_directory, replace_file
+from deployments.ingress.transcript.joining import join_turns
 from deployments.shared.subtitles import as_srt, as_vtt
 
 FORMATS: Final[Mapping[str, Callable[[Transcription], str]]] = {
-    "txt": lambda transcription: f"{transcription.summary.text}\n",
+    "txt": lambda transcription: f"{_lines(transcription.summary)}\n",
     "srt": lambda transcription: as_srt(transcription.summary.segments),
     "vtt": lambda transcription: as_vtt(transcription.summary.segments),
     "json": lambda transcription: json.dumps(transcription.document, ensure_ascii=False, indent=2) + "\n",
 }
 """Suffix of the file -> what is in it."""
+
+
+def _lines(summary: Summary) -> str:
+    """Return the text; where it is known who speaks, a line for each turn."""
+    if not any(segment.speaker for segment in summary.segments):
+        return summary.text
+    return join_turns((segment.speaker, segment.text) for segment in summary.segments)
 
 
 @dataclass(frozen=True, slots=True)

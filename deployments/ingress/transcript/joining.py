@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Final
 
 from deployments.shared.contracts import Transcript, Window
@@ -32,6 +32,17 @@ def join_texts(texts: Iterable[str]) -> str:
     """Return the texts as one; those that are empty leave no trace."""
     pieces = [text for text in texts if text]
     return "".join([*pieces[:1], *(separator(before, after) + after for before, after in pairwise(pieces))])
+
+
+def join_turns(said: Iterable[tuple[str | None, str]]) -> str:
+    """Return what several speakers say as people read it: a line for each turn, with the speaker's name before it.
+
+    Args:
+        said: who says something, None where nobody knows, and what.
+    """
+    turns = groupby(said, key=lambda each: each[0])
+    texts = ((speaker, join_texts(text for _, text in each)) for speaker, each in turns)
+    return "\n".join(f"{speaker}: {text}" if speaker else text for speaker, text in texts)
 
 
 def separator(before: str, after: str) -> str:

@@ -100,6 +100,17 @@ def test_what_is_asked_for_is_sent(site: Site, tmp_path: Path) -> None:
     assert "authorization" not in posted.headers
 
 
+def test_speakers_are_asked_for_and_stand_before_what_they_say(site: Site, tmp_path: Path) -> None:
+    segments = [{**segment, "speaker": name} for segment, name in zip(VERBOSE_JSON["segments"], "AB", strict=True)]
+    site.scripts["talk.mp3"] = [
+        lambda answer: answer.events([{**VERBOSE_JSON, "segments": segments, "type": "transcript.text.done"}])
+    ]
+    assert amanuensis("transcribe", str(audio(tmp_path)), "--speakers") == 0
+    (posted,) = site.posted
+    assert posted.fields["diarize"] == ["true"]
+    assert (tmp_path / "talk.txt").read_text(encoding="utf-8") == "A: Good day.\nB: Sit <down>.\n"
+
+
 def test_the_words_need_a_format_that_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert amanuensis("transcribe", str(audio(tmp_path)), "--words") == 2
     assert "--format json" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.ingress.transcript.joining import join_texts, join_transcripts, rest_of, separator
+from deployments.ingress.transcript.joining import join_texts, join_transcripts, join_turns, rest_of, separator
 from deployments.shared.contracts import TokenLogprob, Transcript, Window, Word
 
 TRANSCRIPT = Transcript("One two", (5, 6), "en", 0.9, -0.1, 0.2, 1.1, 0.0, (Word("One", 0.0, 0.5, 0.9),))
@@ -81,3 +81,9 @@ def test_what_is_still_missing_after_the_last_rest_stays_known() -> None:
 def test_log_probabilities_of_a_rest_follow_those_of_its_window() -> None:
     parts = [replace(TRANSCRIPT, logprobs=(TokenLogprob(f" {i}", -float(i)),)) for i in range(2)]
     assert [token.logprob for token in join_transcripts(parts).logprobs] == [0.0, -1.0]
+
+
+def test_each_turn_is_a_line_with_its_speaker() -> None:
+    said = [("A", "Hello."), ("A", "How are you?"), ("B", "Fine."), (None, "Hm.")]
+    assert join_turns(said) == "A: Hello. How are you?\nB: Fine.\nHm."
+    assert join_turns([]) == ""
