@@ -11,7 +11,7 @@ import pytest
 from deployments.ingress.http.page.serving import STATIC
 
 HTML = (STATIC / "index.html").read_text(encoding="utf-8")
-CSS = (STATIC / "page.css").read_text(encoding="utf-8")
+CSS = "".join(path.read_text(encoding="utf-8") for path in sorted(STATIC.glob("*.css")))
 SCRIPTS = sorted(STATIC.glob("*.js"))
 FILES = sorted(STATIC.iterdir())
 IDS = re.findall(r'\bid="([^"]+)"', HTML)
