@@ -102,7 +102,7 @@ def _around(encoder: Application, placement: Placement) -> Application:
     settings = placement.settings
     mel, decoder = (deployment.options(**_options(placement)).bind() for deployment in (NullMel, NullDecoder))
     ingress = Ingress.options(**ingress_options(placement))
-    application: Application = ingress.bind(settings, load_model(settings), mel, [encoder], decoder)
+    application: Application = ingress.bind(settings, load_model(settings), mel, [encoder], decoder, None)
     return application
 
 

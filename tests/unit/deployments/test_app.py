@@ -18,16 +18,17 @@ def _one_node(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def deployments_of(application: Application) -> dict[str, Any]:
-    """By name; the ingress's arguments are settings, model, mel, encoders, decoder."""
+    """By name; the ingress's arguments are settings, model, mel, encoders, decoder, and a diarizer or None."""
     ingress = application._bound_deployment
-    _, _, mel, encoders, decoder = ingress.init_args
-    stages = [item._bound_deployment for item in (mel, *encoders, decoder)]
+    _, _, mel, encoders, decoder, diarizer = ingress.init_args
+    beside = [] if diarizer is None else [diarizer]
+    stages = [item._bound_deployment for item in (mel, *encoders, decoder, *beside)]
     return {deployment.name: deployment for deployment in (ingress, *stages)}
 
 
 def test_every_encoder_is_pinned_to_a_device_of_its_own() -> None:
     deployments = deployments_of(build({"encoder_replicas": 2, "max_decoder_replicas": 2}))
-    assert set(deployments) == {"Ingress", "MelPreprocessor", "Encoder", "Encoder2", "Decoder"}
+    assert set(deployments) == {"Ingress", "MelPreprocessor", "Encoder", "Encoder2", "Decoder", "Diarizer"}
     for name, deployment in deployments.items():
         devices = deployment.ray_actor_options["resources"].get("npu", 0)
         assert devices == (1 if name.startswith("Encoder") else 0)
@@ -37,7 +38,7 @@ def test_every_encoder_is_pinned_to_a_device_of_its_own() -> None:
 def test_only_the_stages_that_may_grow_do() -> None:
     deployments = deployments_of(build({"max_decoder_replicas": 3}))
     growing = {name for name, item in deployments.items() if item._deployment_config.autoscaling_config}
-    assert growing == {"Decoder"}
+    assert growing == {"Decoder", "Diarizer"}
 
 
 def test_where_the_cores_allow_it_the_stages_without_a_device_grow_unless_told_not_to(
@@ -46,10 +47,17 @@ def test_where_the_cores_allow_it_the_stages_without_a_device_grow_unless_told_n
     monkeypatch.setattr("deployments.shared.settings.usable_cores", lambda: 16)
     deployments = deployments_of(build({}))
     growing = {name for name, item in deployments.items() if item._deployment_config.autoscaling_config}
-    assert growing == {"MelPreprocessor", "Decoder"}
+    assert growing == {"MelPreprocessor", "Decoder", "Diarizer"}
     assert deployments["Decoder"]._deployment_config.autoscaling_config.max_replicas == 7
-    fixed = deployments_of(build({"max_mel_replicas": 0, "max_decoder_replicas": 0}))
+    unspoken = {"max_mel_replicas": 0, "max_decoder_replicas": 0, "diarization_model": "off"}
+    fixed = deployments_of(build(unspoken))
+    assert "Diarizer" not in fixed
     assert not any(item._deployment_config.autoscaling_config for item in fixed.values())
+
+
+def test_what_tells_speakers_apart_has_no_replica_until_somebody_asks() -> None:
+    scaling = deployments_of(build({}))["Diarizer"]._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (0, 1)
 
 
 def test_calls_never_queue_in_the_router() -> None:
@@ -63,7 +71,8 @@ def test_the_graph_of_null_stages_has_the_same_shape(builder: Any) -> None:
 
 
 def test_the_graph_with_serves_batches_is_the_same_but_for_the_decoder() -> None:
-    own, other = deployments_of(build({})), deployments_of(serve_batching.build({}, 0.01))
+    own = deployments_of(build({"diarization_model": "off"}))
+    other = deployments_of(serve_batching.build({}, 0.01))
     assert own.keys() == other.keys()
     different = {name for name, item in own.items() if item.func_or_class is not other[name].func_or_class}
     assert different == {"Decoder"}

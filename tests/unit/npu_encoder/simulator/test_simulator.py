@@ -360,7 +360,7 @@ def test_waiting_on_the_real_clock_burns_no_cpu_and_releases_the_gil(kernels: Pa
         waiter.start()
     for waiter in waiters:
         waiter.join()
-    assert 0.08 < time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin > 0.08
     assert sum(cpu_times) < 0.08
 
 

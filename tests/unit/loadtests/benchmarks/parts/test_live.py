@@ -103,7 +103,7 @@ def test_a_row_has_the_delays_of_all_speakers_and_the_errors_of_their_texts() ->
         spoken.take(each, at_s)
     assert delays_of(stream, spoken, TEXTS) == pytest.approx([0.6, 0.1])
     row = [column.strip() for column in row_of([stream] * 2, [spoken] * 2, TEXTS, "0.5").strip().strip("|").split("|")]
-    assert row == ["2", "4 of 6", "0.35", "0.60", "0.60", "100%", "33.3%", "33.3%", "0", "0.5"]
+    assert row == ["2", "4 of 6", "0.35", "0.60", "0.60", "100%", "33.3%", "33.3%", "0.0%", "0", "0.5"]
 
 
 def test_nobody_who_was_heard_makes_a_row_too() -> None:
