@@ -56,6 +56,19 @@ def service(shared: SharedService) -> str:
 
 
 @pytest.fixture(scope="session")
+def human(service: str) -> str:
+    """The base URL of the application that serves real Whisper."""
+    return f"{service}/base"
+
+
+@pytest.fixture(scope="session")
+def real(human: str) -> Iterator[OpenAI]:
+    """OpenAI's client of real Whisper."""
+    with client_of(human) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
 def npus(shared: SharedService) -> dict[str, SimulatedNpu]:
     """The simulated devices, by the route of their application."""
     return {route: shared.npu(route) for route in NPU_ROUTES}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -46,18 +46,6 @@ class Question:
     audio: str | bytes
     fields: Mapping[str, str] = field(default_factory=dict)
     path: str = "transcriptions"
-
-
-@pytest.fixture(scope="module")
-def human(service: str) -> str:
-    """The base URL of the application that serves real Whisper."""
-    return f"{service}/base"
-
-
-@pytest.fixture(scope="module")
-def real(human: str) -> Iterator[OpenAI]:
-    with client_of(human) as client:
-        yield client
 
 
 def ask(url: str, question: Question) -> dict[str, Any]:

@@ -75,12 +75,6 @@ class Live:
         return " ".join(texts[event.item_id] for event in self.of(STARTED))
 
 
-@pytest.fixture(scope="module")
-def human(service: str) -> str:
-    """The base URL of the application that serves real Whisper."""
-    return f"{service}/base"
-
-
 def client_of(url: str) -> AsyncOpenAI:
     return AsyncOpenAI(base_url=f"{url}/v1", api_key="unused")
 

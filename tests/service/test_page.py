@@ -29,12 +29,6 @@ LONG_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def human(service: str) -> str:
-    """The base URL of the application that serves real Whisper."""
-    return f"{service}/base"
-
-
-@pytest.fixture(scope="module")
 def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the microphone hears."""
     path = tmp_path_factory.mktemp("microphone") / "voice.wav"

@@ -6,7 +6,6 @@ import base64
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from difflib import SequenceMatcher
 from typing import Any
@@ -18,7 +17,7 @@ from openai import BadRequestError, OpenAI
 from openai.types.audio import TranscriptionDiarized
 
 from loadtests.common.speech import CORPUS_VARIABLE
-from tests.support.service_helpers import client_of, corpus_file, normal, replicas, slots_in_use, wait_until, wav
+from tests.support.service_helpers import corpus_file, normal, replicas, slots_in_use, wait_until, wav
 
 pytestmark = pytest.mark.skipif(
     CORPUS_VARIABLE not in os.environ, reason="needs dialogues: SPEECH_CORPUS names the directory of the corpus"
@@ -26,18 +25,6 @@ pytestmark = pytest.mark.skipif(
 
 DIALOGUE = "diarization/dialogue_2spk_1688_3005"
 READER = "1688"
-
-
-@pytest.fixture(scope="module")
-def human(service: str) -> str:
-    """The base URL of the application that serves real Whisper."""
-    return f"{service}/base"
-
-
-@pytest.fixture(scope="module")
-def real(human: str) -> Iterator[OpenAI]:
-    with client_of(human) as client:
-        yield client
 
 
 def ask(client: OpenAI, audio: Any, **fields: Any) -> Any:
