@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -142,8 +142,7 @@ class TranscriptionService:
                         yield event
             finally:
                 self._uploads.discard(work.upload, len(request.audio) + pcm_bytes(record.audio_s))
-                for _, recording in work.speakers.known if work.speakers else ():
-                    self._uploads.discard(recording, 0)
+                self._discard_voices(work.speakers.known if work.speakers else ())
         finally:
             self.statistics.pending_responses -= 1
 
@@ -270,10 +269,13 @@ class TranscriptionService:
             for name, reference in zip(form.known_speaker_names, form.known_speaker_references, strict=True):
                 known.append((name, await self._uploads.store(data_of(reference))))
         except BaseException:
-            for _, recording in known:
-                self._uploads.discard(recording, 0)
+            self._discard_voices(known)
             raise
         return SpeakerWork(form.min_speakers, form.max_speakers, tuple(known), form.wants_embeddings)
+
+    def _discard_voices(self, known: Iterable[tuple[str, BlobRef]]) -> None:
+        for _, recording in known:
+            self._uploads.discard(recording, 0)
 
 
 def _failure_recorder(settings: Settings) -> FailureRecorder:

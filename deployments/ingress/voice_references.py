@@ -7,6 +7,9 @@ import binascii
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+REFERENCES: Final = "known_speaker_references"
+"""The field of a form that holds them."""
+
 PREFIX: Final = "data:"
 
 

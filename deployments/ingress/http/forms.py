@@ -12,7 +12,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.http.fields import field_name, read_fields
 from deployments.ingress.request import Priority
-from deployments.ingress.voice_references import data_url
+from deployments.ingress.voice_references import REFERENCES, data_url
 from deployments.shared.errors import InvalidRequestError
 from deployments.shared.headers import PRIORITY_HEADER, TIMEOUT_HEADER
 
@@ -20,9 +20,6 @@ from deployments.shared.headers import PRIORITY_HEADER, TIMEOUT_HEADER
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL + 1)
 
 UTF_8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
-
-REFERENCES = "known_speaker_references"
-"""The field whose values may be files too."""
 
 
 def require_multipart(headers: Headers) -> None:

@@ -13,6 +13,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from deployments.ingress.form import MAX_KNOWN_SPEAKERS
+from deployments.ingress.voice_references import REFERENCES
 from deployments.shared.errors import InvalidRequestError
 
 MAX_FIELDS: Final = 64
@@ -20,7 +21,7 @@ MAX_FIELD_BYTES: Final = 64 * 1024
 MAX_REFERENCE_BYTES: Final = 4 * 2**20
 """Of a field with a recording in it: ten seconds of stereo at 48 kHz in base64 have 2.6 MB."""
 
-REFERENCE: Final = re.compile(rb"""name="?known_speaker_references\b""")
+REFERENCE: Final = re.compile(rb"""name="?%s\b""" % REFERENCES.encode())
 MAX_FILES: Final = 1 + MAX_KNOWN_SPEAKERS
 
 PLAIN_NAME: Final = re.compile(rb";\s*filename\s*=", re.IGNORECASE)

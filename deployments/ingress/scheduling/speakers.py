@@ -10,6 +10,7 @@ from deployments.ingress.scheduling.graph import Graph
 from deployments.ingress.scheduling.slots import CallsWithoutSlot
 from deployments.ingress.scheduling.stage_calls import Hold
 from deployments.ingress.telemetry.record import RequestRecord
+from deployments.ingress.voice_references import REFERENCES
 from deployments.ingress.work import SpeakerWork
 from deployments.shared.contracts import (
     NO_SLOT,
@@ -23,8 +24,6 @@ from deployments.shared.contracts import (
 )
 from deployments.shared.errors import AudioTooLongError, InvalidAudioError
 from deployments.shared.frames import SAMPLE_RATE
-
-REFERENCES = "known_speaker_references"
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,11 +63,11 @@ def split_segments(
     """
     segments: list[Segment] = []
     for window, transcript in windows:
-        for text, words in _split(transcript, speakers):
+        for text, words, by in _split(transcript, speakers):
             whole = text == transcript.text
             start_s = words[0].start_s if words else window.start_s
             end_s = words[-1].end_s if words else window.end_s
-            spoken = _spoken(window, words, speakers)
+            spoken = _spoken(window, by, speakers)
             segments.append(
                 Segment(
                     id=first_id + len(segments),
@@ -88,17 +88,20 @@ def split_segments(
     return _in_time(segments, first_id) if len(channels) > 1 else segments
 
 
-def _spoken(window: Window, words: Sequence[Word], speakers: Speakers | None) -> SpokenBy | None:
-    """Return who says the words of one segment; all of them by themselves have the same speaker."""
+def _spoken(window: Window, by: Sequence[SpokenBy], speakers: Speakers | None) -> SpokenBy | None:
+    """Return who says one segment.
+
+    Args:
+        by: who says each of its words, as far as it is known; all of them by themselves have the same speaker.
+    """
     if window.channel is not None:
         return SpokenBy(str(window.channel))
     if speakers is None:
         return None
-    if not words:
+    if not by:
         return speakers.of(window.start_s, window.end_s)
-    each = [spoken for spoken in speakers.of_words(words) if spoken is not None]
-    also = dict.fromkeys(name for spoken in each for name in spoken.also)
-    return SpokenBy(each[0].speaker, tuple(name for name in also if name != each[0].speaker)) if each else None
+    also = dict.fromkeys(name for spoken in by for name in spoken.also)
+    return SpokenBy(by[0].speaker, tuple(name for name in also if name != by[0].speaker))
 
 
 def _in_time(segments: Sequence[Segment], first_id: int) -> list[Segment]:
@@ -107,17 +110,17 @@ def _in_time(segments: Sequence[Segment], first_id: int) -> list[Segment]:
     return [replace(segment, id=id_) for id_, segment in enumerate(ordered, start=first_id)]
 
 
-def _split(transcript: Transcript, speakers: Speakers | None) -> list[tuple[str, tuple[Word, ...]]]:
+def _split(transcript: Transcript, speakers: Speakers | None) -> list[tuple[str, tuple[Word, ...], Sequence[SpokenBy]]]:
+    """Return the pieces of a text: each with its words, and with who says each of these as far as it is known."""
     if not transcript.text:
         return []
     if not transcript.words:
-        return [(transcript.text, ())]
+        return [(transcript.text, (), ())]
     words = _PlacedWords(transcript)
-    sentences = [
-        part for sentence in _sentences(transcript.words) for part in _by_speaker(transcript, sentence, speakers)
-    ]
-    parts = [part for sentence in sentences for part in words.subtitles(*sentence)]
-    return [(words.text(start, end), transcript.words[start:end]) for start, end in parts]
+    by = [] if speakers is None else [each for each in speakers.of_words(transcript.words) if each is not None]
+    said = [part for sentence in _sentences(transcript.words) for part in _by_speaker(by, sentence)]
+    parts = [part for each in said for part in words.subtitles(*each)]
+    return [(words.text(start, end), transcript.words[start:end], by[start:end]) for start, end in parts]
 
 
 def _sentences(words: tuple[Word, ...]) -> list[tuple[int, int]]:
@@ -126,13 +129,10 @@ def _sentences(words: tuple[Word, ...]) -> list[tuple[int, int]]:
     return list(pairwise([0, *ends, len(words)]))
 
 
-def _by_speaker(transcript: Transcript, sentence: tuple[int, int], speakers: Speakers | None) -> list[tuple[int, int]]:
-    """Cut a range of words where the speaker changes."""
+def _by_speaker(by: Sequence[SpokenBy], sentence: tuple[int, int]) -> list[tuple[int, int]]:
+    """Cut a range of words where the speaker changes; nobody is known, or of every word who says it."""
     first, last = sentence
-    if speakers is None:
-        return [sentence]
-    spoken = speakers.of_words(transcript.words[first:last])
-    names = [each.speaker if each else None for each in spoken]
+    names = [each.speaker for each in by[first:last]]
     changes = [first + i for i, (name, following) in enumerate(pairwise(names), 1) if name != following]
     return list(pairwise([first, *changes, last]))
 
