@@ -113,7 +113,6 @@ class _Passage:
         self._rest: Rest | None = None
         self._languages: WindowLanguages | None = None
         self._speakers: SpeakerSearch | None = None
-        self._searching: asyncio.Task[SpeakersFound] | None = None
 
     async def run(self, entry: Entry) -> Events:
         lease = await self._first_slot(entry)
@@ -137,7 +136,8 @@ class _Passage:
                 yield await search
         finally:
             lease.close()
-            await self._end_search()
+            if self._speakers is not None:
+                await self._speakers.close()
             if self._rest is not None:
                 self._admission.end(self._rest)
 
@@ -146,15 +146,7 @@ class _Passage:
         if self._work.speakers is None:
             return None
         self._speakers = SpeakerSearch(self._graph, self._request, self._record, self._deadline)
-        self._searching = asyncio.create_task(self._speakers.run(self._work.speakers, prepared))
-        return self._searching
-
-    async def _end_search(self) -> None:
-        if self._searching is None or self._speakers is None:
-            return
-        self._searching.cancel()
-        await asyncio.gather(self._searching, return_exceptions=True)
-        self._speakers.close()
+        return self._speakers.begin(self._work.speakers, prepared)
 
     def _begin(self, prepared: PreparedAudio) -> None:
         """Give the request the deadline that its audio allows, if that can be kept.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ class SpeakersFound:
 
 
 class SpeakerSearch:
-    """The search for the speakers of one recording.
+    """The search for the speakers of one recording, which goes on beside its windows.
 
     Args:
         deadline: of the request, in seconds of the monotonic clock.
@@ -46,8 +47,21 @@ class SpeakerSearch:
         left_s = deadline - time.monotonic()
         ticket = Ticket(request.id, NO_SLOT, 0, shared_now(None) + left_s, None, request.priority)
         self._hold = Hold(self._calls, ticket, deadline, record, 0)
+        self._task: asyncio.Task[SpeakersFound] | None = None
 
-    async def run(self, work: SpeakerWork, prepared: PreparedAudio) -> SpeakersFound:
+    def begin(self, work: SpeakerWork, prepared: PreparedAudio) -> asyncio.Task[SpeakersFound]:
+        """Begin to tell the speakers apart; return what will know them, or raise what ``_run`` does."""
+        self._task = asyncio.create_task(self._run(work, prepared))
+        return self._task
+
+    async def close(self) -> None:
+        """Give up what still runs."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._calls.close()
+
+    async def _run(self, work: SpeakerWork, prepared: PreparedAudio) -> SpeakersFound:
         """Return who speaks when.
 
         Raises:
@@ -61,10 +75,6 @@ class SpeakerSearch:
         samples = round(prepared.duration_s * SAMPLE_RATE)
         stages = self._graph.stages
         return SpeakersFound(await self._graph.diarizer(self._hold, stages.diarize, prepared.pcm, samples, options))
-
-    def close(self) -> None:
-        """Give up what still runs."""
-        self._calls.close()
 
     async def _voice(self, name: str, recording: BlobRef) -> VoiceSample:
         try:
