@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 from openai import OpenAI
 
+from tests.support.background_service import SERVICE, BackgroundService
 from tests.support.paths import AUDIO
 from tests.support.service_helpers import SimulatedNpu, client_of
-from tests.support.shared_service import NPU_ROUTES, SharedService, serving
+from tests.support.shared_service import NPU_ROUTES, SharedService
 from tests.support.trace_collector import RemoteCollector
-
-SERVICE = pytest.StashKey[ExitStack]()
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -24,22 +21,16 @@ def is_worker(config: pytest.Config) -> bool:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Start the service before any worker starts."""
-    if is_worker(session.config) or session.config.option.collectonly:
-        return
-    session.config.stash[SERVICE] = stack = ExitStack()
-    stack.enter_context(serving())
+    if not is_worker(session.config) and not session.config.option.collectonly:
+        session.config.stash[SERVICE] = BackgroundService()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Stop the service; a service that does not stop as it should fails the tests."""
-    stack = session.config.stash.get(SERVICE, None)
-    if stack is None:
-        return
-    try:
-        stack.close()
-    except Exception:  # noqa: BLE001  (whatever it is, it is the finding)
-        traceback.print_exc()
+    service = session.config.stash.get(SERVICE, None)
+    if service is not None and (failure := service.stop()):
+        print(failure)  # noqa: T201
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -1,7 +1,7 @@
 """One running service for all service tests, whichever process runs them.
 
-``pytest --numprocesses 3`` runs tests in three processes, one of which mostly waits. The one that started them starts
-the service, tells them its address through the environment, and stops it at the end.
+``pytest --numprocesses 3`` runs tests in three processes. The one that started them starts the service beside them
+(``tests/support/background_service.py``), tells them its address in a file, and stops it when they are done with it.
 
 It serves the graph several times: pipelined at ``/``, in sequential mode, with arrays in Ray's object store, with the
 real Whisper base, and on a simulated NPU, with and without the CPU as its replacement.
@@ -23,15 +23,15 @@ import requests
 
 from deployments.shared.cores import defaults_for
 from loadtests.common.service_process import Application, started
+from tests.support.background_service import VARIABLE
 from tests.support.paths import AUDIO
 from tests.support.service_helpers import MAX_UPLOAD_BYTES, SimulatedNpu, client_of
 from tests.support.trace_collector import collecting
 
-VARIABLE = "SHARED_TEST_SERVICE"
-"""No name with the prefix of the settings: the service stops at one that it does not know."""
-
 NPU_ROUTES = ("/npu", "/npu-or-cpu")
 LAST_REQUESTS = 8
+LOOK_S = 0.2
+FAILURE = "failure"
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,31 @@ class SharedService:
 
     @classmethod
     def find(cls) -> SharedService:
-        """Return the service that was started for these tests.
+        """Return the service that was started for these tests, once it is ready.
 
         Raises:
-            RuntimeError: none was: the tests were not named on the command line.
+            RuntimeError: none was, since the tests were not named on the command line; or it did not become ready.
         """
         if VARIABLE not in os.environ:
             raise RuntimeError("no service runs for the tests: name their directory, as in `pytest tests/service`")
-        return cls(**json.loads(os.environ[VARIABLE]))
+        address = Path(os.environ[VARIABLE])
+        while not address.exists():
+            time.sleep(LOOK_S)
+        told = json.loads(address.read_text(encoding="utf-8"))
+        if FAILURE in told:
+            raise RuntimeError(f"the service for the tests failed:\n{told[FAILURE]}")
+        return cls(**told)
 
     def npu(self, route: str) -> SimulatedNpu:
         """Return the simulated device of the application at ``route``."""
         return SimulatedNpu(scenario(Path(self.npu_scenarios), route))
+
+
+def tell(address: Path, news: SharedService | str) -> None:
+    """Tell those who wait for the service where it is, or why it is not."""
+    new = address.with_suffix(".new")
+    new.write_text(json.dumps({FAILURE: news} if isinstance(news, str) else asdict(news)), encoding="utf-8")
+    new.replace(address)
 
 
 @contextmanager
@@ -76,12 +89,7 @@ def serving() -> Iterator[SharedService]:
         with ThreadPoolExecutor() as clients:
             with started(applications(directory, collector.url)) as service:
                 assert list((directory / "shm").iterdir()), "the slab lives in the configured directory"
-                shared = SharedService(service.url, service.process.pid, str(directory / "npu"), collector.url)
-                os.environ[VARIABLE] = json.dumps(asdict(shared))
-                try:
-                    yield shared
-                finally:
-                    del os.environ[VARIABLE]
+                yield SharedService(service.url, service.process.pid, str(directory / "npu"), collector.url)
                 before = enqueued(service.url)
                 last = [clients.submit(transcribe_long_file, service.url) for _ in range(LAST_REQUESTS)]
                 while enqueued(service.url) < before + len(last):
