@@ -1,9 +1,9 @@
 """Measure who speaks when, and who says which word, over a corpus of recordings.
 
-``amanuensis bench diarization DIR --constructed 12 --senko-python PYTHON``: every recording in DIR that has an RTTM
-file beside it, and dialogues that are joined from ``DIR/librispeech``. The service's own listener hears them in a
-process of its own, and so do its peers; then a service is started, or the one of ``--url`` is asked, who says which
-word. Words are compared where there is an STM file beside the recording.
+``amanuensis bench diarization DIR --constructed 12 --meeting --senko-python PYTHON``: every recording in DIR that has
+an RTTM file beside it, and dialogues and an hour of six readers, joined from ``DIR/librispeech``. The service's own
+listener hears them in a process of its own, and so do its peers; then a service is started, or the one of ``--url`` is
+asked, who says which word. Words are compared where there is an STM file beside the recording.
 
 senko and what it needs go into an environment of their own:
 
@@ -14,23 +14,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from deployments.shared.model.finding import resolve
 from loadtests.benchmarks.accuracy.corpus import find_corpus
 from loadtests.benchmarks.diarization.contenders import contenders, run
 from loadtests.benchmarks.diarization.page import write_page
 from loadtests.benchmarks.diarization.recordings import Recording, write_recordings
 from loadtests.benchmarks.diarization.results import Results, read_results, write_results
-from loadtests.benchmarks.diarization.service import ask_for_words
+from loadtests.benchmarks.diarization.service import ask_for_words, diarizer_peak_mib
 from loadtests.benchmarks.parts.command_line import shown_command
 from loadtests.benchmarks.parts.output import say
 from loadtests.common.client import UnansweredError
 from loadtests.common.machine import machine_facts
-from loadtests.common.service_process import Application, running
+from loadtests.common.service_process import Application, started
 from loadtests.common.speech import CORPUS_VARIABLE
 
 PAGE = Path("docs/diarization.md")
@@ -46,7 +46,7 @@ def main() -> None:
     directory = find_corpus(options.directory)
     with TemporaryDirectory() as workplace:
         try:
-            files = write_recordings(directory, options.constructed, Path(workplace))
+            files = write_recordings(directory, options.constructed, Path(workplace), meeting=options.meeting)
             results = _listen(options, directory, files)
             _finish(results, options.output)
             if not options.library_only:
@@ -62,6 +62,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("directory", type=Path, nargs="?", help=f"the corpus; else {CORPUS_VARIABLE} names it")
     parser.add_argument("--constructed", type=int, default=0, help="so many constructed dialogues besides")
+    parser.add_argument("--meeting", action="store_true", help="also an hour of six readers")
     parser.add_argument("--senko-python", metavar="PYTHON", help="also run senko, which this Python has installed")
     parser.add_argument("--pyannote", metavar="MODEL", help="also run this pipeline, as diarization_model names it")
     parser.add_argument("--library-only", action="store_true", help="do not ask a service for words")
@@ -94,17 +95,11 @@ def _listen(options: argparse.Namespace, directory: Path, files: Mapping[str, Re
 
 
 def _with_words(results: Results, url: str | None, model: str, files: Mapping[str, Recording]) -> Results:
-    with _service(url, model) as address:
-        return replace(results, model=model, words=ask_for_words(address, files))
-
-
-@contextmanager
-def _service(url: str | None, model: str) -> Iterator[str]:
     if url:
-        yield url
-        return
-    with running([Application("diarization", "/", {"whisper_model": model})]) as started:
-        yield started
+        return replace(results, model=model, answers=ask_for_words(url, files))
+    with started([Application("diarization", "/", model=str(resolve(model)))]) as service:
+        answers = ask_for_words(service.url, files)
+        return replace(results, model=model, answers=answers, diarizer_mib=diarizer_peak_mib(service.process))
 
 
 def _finish(results: Results, output: Path) -> None:

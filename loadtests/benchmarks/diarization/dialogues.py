@@ -23,6 +23,8 @@ LEAD_S = 0.3
 SIZES = (2, 4)
 """Readers of every other dialogue."""
 SEED = 2026
+MEETING_READERS = 6
+MEETING_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -65,20 +67,41 @@ def make_dialogues(sentences: Sequence[Sentence], count: int) -> Iterator[Dialog
     Raises:
         ValueError: there are too few readers.
     """
-    by_reader: defaultdict[str, list[Sentence]] = defaultdict(list)
-    for sentence in sentences:
-        by_reader[sentence.reader].append(sentence)
-    if count and len(by_reader) < max(SIZES):
-        raise ValueError(
-            f"{COLLECTION}/ has {len(by_reader)} readers, and dialogues need {max(SIZES)}. "
-            "Name a corpus with more of them, or leave --constructed out."
-        )
+    by_reader = _by_reader(sentences, max(SIZES) if count else 0)
     for number in range(count):
         size = SIZES[number % len(SIZES)]
         rng = random.Random(SEED + number)  # noqa: S311  (no secret)
         readers = rng.sample(sorted(by_reader), size)
         name = f"constructed_{size}_voices_{number // len(SIZES) + 1}"
-        yield _joined(name, _by_turns(rng, {reader: by_reader[reader] for reader in readers}), rng)
+        turns = _by_turns(rng, {reader: by_reader[reader] for reader in readers})
+        yield _joined(name, turns, rng, rng.uniform(SHORTEST_S, LONGEST_S))
+
+
+def make_meeting(sentences: Sequence[Sentence]) -> Dialogue:
+    """Return an hour of six readers, who read their sentences again and again; the same one every time.
+
+    Raises:
+        ValueError: there are too few readers.
+    """
+    rng = random.Random(SEED)  # noqa: S311  (no secret)
+    by_reader = _by_reader(sentences, MEETING_READERS)
+    chosen = {reader: by_reader[reader] for reader in rng.sample(sorted(by_reader), MEETING_READERS)}
+    shortest_s = min(sum(len(sentence.pcm) for sentence in own) for own in chosen.values()) / RATE
+    rounds = 1 + int(MEETING_S / shortest_s)
+    turns = _by_turns(rng, {reader: own * rounds for reader, own in chosen.items()})
+    return _joined(f"meeting_{MEETING_READERS}_voices", turns, rng, MEETING_S)
+
+
+def _by_reader(sentences: Sequence[Sentence], needed: int) -> dict[str, list[Sentence]]:
+    found: defaultdict[str, list[Sentence]] = defaultdict(list)
+    for sentence in sentences:
+        found[sentence.reader].append(sentence)
+    if len(found) < needed:
+        raise ValueError(
+            f"{COLLECTION}/ has {len(found)} readers, and dialogues need {needed}. "
+            "Name a corpus with more of them, or leave --constructed and --meeting out."
+        )
+    return found
 
 
 def _sentence(corpus: Path, recording: CorpusFile) -> Sentence:
@@ -98,9 +121,9 @@ def _by_turns(rng: random.Random, sentences: dict[str, list[Sentence]]) -> Itera
         yield left[last].pop(0)
 
 
-def _joined(name: str, sentences: Iterator[Sentence], rng: random.Random) -> Dialogue:
+def _joined(name: str, sentences: Iterator[Sentence], rng: random.Random, until_s: float) -> Dialogue:
     parts, turns, said = [_silence(LEAD_S)], [], []
-    samples, until_s = len(parts[0]), rng.uniform(SHORTEST_S, LONGEST_S)
+    samples = len(parts[0])
     for sentence in sentences:
         end = samples + len(sentence.pcm)
         turns.append(Spoken(samples / RATE, end / RATE, sentence.reader))

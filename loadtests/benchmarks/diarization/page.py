@@ -12,7 +12,7 @@ from loadtests.benchmarks.diarization.error_rate import COLLAR_S, SpeakerErrors
 from loadtests.benchmarks.diarization.plot import write_plot
 from loadtests.benchmarks.diarization.recordings import Recording
 from loadtests.benchmarks.diarization.results import Results
-from loadtests.benchmarks.diarization.speaker_words import WordErrors
+from loadtests.benchmarks.diarization.service import Answer
 from loadtests.benchmarks.parts.tables import percent, table
 
 ALL = "all"
@@ -117,25 +117,29 @@ def _compared(group: Sequence[Recording], errors: Sequence[SpeakerErrors]) -> li
 
 
 def _words(results: Results) -> str:
-    if results.words is None:
+    if results.answers is None:
         return "Words were not asked for in this run (`--library-only`)."
-    head = ("group", "recordings", "words", "WER %", "cpWER %", "heard", "to the wrong speaker %")
-    known = [recording for recording in results.recordings if recording.name in results.words]
+    head = ("group", "recordings", "words", "WER %", "cpWER %", "heard", "to the wrong speaker %", "x real time")
+    known = [recording for recording in results.recordings if recording.name in results.answers]
     groups: dict[str, list[Recording]] = {}
     for recording in known:
         groups.setdefault(recording.group, []).append(recording)
-    rows = [_word_row(name, group, results.words) for name, group in {**groups, ALL: known}.items()]
+    rows = [_word_row(name, group, results.answers) for name, group in {**groups, ALL: known}.items()]
     note = (
         "What the service answers to `diarize=true` and `response_format=verbose_json`, with the model"
         f" `{results.model}`. WER: errors of the text, whoever speaks. cpWER: the same, where the words of each speaker"
         " are compared with those of the one that was found for it. To the wrong speaker: of the words that were heard"
-        " right."
+        " right. x real time: seconds of audio per second until the answer is there, transcription included, one"
+        " recording after the other."
     )
+    if results.diarizer_mib is not None:
+        note += f" The service's Diarizer held {results.diarizer_mib:.0f} MiB at most, Python and Ray included."
     return "\n".join([note, "", *table(head, rows)])
 
 
-def _word_row(name: str, group: Sequence[Recording], words: Mapping[str, WordErrors]) -> list[str]:
-    found = [words[recording.name] for recording in group]
+def _word_row(name: str, group: Sequence[Recording], answers: Mapping[str, Answer]) -> list[str]:
+    found = [answers[recording.name].errors for recording in group]
+    answered_s = sum(answers[recording.name].seconds for recording in group)
     spoken, heard = sum(each.words for each in found), sum(each.heard for each in found)
     return [
         name,
@@ -145,6 +149,7 @@ def _word_row(name: str, group: Sequence[Recording], words: Mapping[str, WordErr
         _share(sum(each.errors_by_speaker for each in found), spoken),
         str(heard),
         _share(sum(each.misattributed for each in found), heard),
+        f"{sum(recording.seconds for recording in group) / answered_s:.1f}",
     ]
 
 
@@ -205,7 +210,8 @@ def _method(results: Results) -> str:
             " is missed without a collar.",
             f"- Intervals: 95%, bootstrap over recordings, {RESAMPLES} resamples, seed {SEED}; one recording has none.",
             f"- Constructed: whole sentences of two or four LibriSpeech readers with gaps of {GAP_S[0]} to {GAP_S[1]}"
-            " s, nobody twice in a row, the same every time.",
+            " s, nobody twice in a row, the same every time. The meeting is an hour of six readers, whose sentences"
+            " come again and again.",
             "- Cost: each contender in a process of its own on one core, after it heard one recording unmeasured. The"
             " memory of the process includes Python and all libraries.",
         ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtests.benchmarks.diarization.dialogues import Dialogue, make_dialogues, read_sentences
+from loadtests.benchmarks.diarization.dialogues import Dialogue, make_dialogues, make_meeting, read_sentences
 from loadtests.benchmarks.diarization.timeline import RTTM, STM, Said, Spoken, read_rttm, read_stm, speakers_of
 from loadtests.common.speech import read_pcm
 from loadtests.common.wav import seconds_of, wav_of
@@ -35,8 +35,16 @@ class Recording:
         return len(speakers_of(self.turns))
 
 
-def write_recordings(directory: Path, constructed: int, workplace: Path) -> dict[str, Recording]:
+def write_recordings(
+    directory: Path, constructed: int, workplace: Path, *, meeting: bool = False
+) -> dict[str, Recording]:
     """Write all recordings into a directory as WAV files of 16 kHz, which every contender can read.
+
+    Args:
+        directory: the corpus.
+        constructed: so many constructed dialogues too.
+        workplace: where they are written.
+        meeting: whether there is a constructed hour of six voices too.
 
     Returns:
         path -> recording.
@@ -45,7 +53,7 @@ def write_recordings(directory: Path, constructed: int, workplace: Path) -> dict
         ValueError: there are none, or dialogues cannot be constructed; says what to do.
     """
     files = {}
-    for number, (recording, pcm) in enumerate(_recordings(directory, constructed)):
+    for number, (recording, pcm) in enumerate(_recordings(directory, constructed, meeting=meeting)):
         path = workplace / f"{number:04}.wav"
         path.write_bytes(wav_of(pcm))
         files[str(path)] = recording
@@ -54,12 +62,14 @@ def write_recordings(directory: Path, constructed: int, workplace: Path) -> dict
     return files
 
 
-def _recordings(directory: Path, constructed: int) -> Iterator[tuple[Recording, bytes]]:
+def _recordings(directory: Path, constructed: int, *, meeting: bool) -> Iterator[tuple[Recording, bytes]]:
     for rttm in sorted(directory.rglob(f"*{RTTM}")):
         yield _with_rttm(directory, rttm)
-    sentences = read_sentences(directory) if constructed else []
+    sentences = read_sentences(directory) if constructed or meeting else []
     for dialogue in make_dialogues(sentences, constructed):
         yield _of_dialogue(dialogue)
+    if meeting:
+        yield _of_dialogue(make_meeting(sentences))
 
 
 def _with_rttm(directory: Path, rttm: Path) -> tuple[Recording, bytes]:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from loadtests.benchmarks.diarization.contenders import Run, Runs
 from loadtests.benchmarks.diarization.error_rate import SpeakerErrors, speaker_errors
 from loadtests.benchmarks.diarization.recordings import Recording
-from loadtests.benchmarks.diarization.speaker_words import WordErrors
+from loadtests.benchmarks.diarization.service import Answer
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Results:
         recordings: in order.
         runs: contender -> what it found.
         model: what the service wrote the words with; empty where nobody asked it.
-        words: name of a recording -> the service's errors in words.
+        answers: name of a recording -> what the service answered; None where nobody asked it.
+        diarizer_mib: the most memory that its Diarizer held; None where it was not started for this run.
     """
 
     command: str
@@ -37,7 +38,8 @@ class Results:
     recordings: tuple[Recording, ...]
     runs: Mapping[str, Runs]
     model: str = ""
-    words: Mapping[str, WordErrors] | None = None
+    answers: Mapping[str, Answer] | None = None
+    diarizer_mib: float | None = None
 
     def run(self, contender: str, recording: Recording) -> Run:
         """Return what a contender found in a recording."""

@@ -7,7 +7,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from loadtests.benchmarks.diarization.dialogues import GAP_S, LONGEST_S, Dialogue, Sentence, make_dialogues
+from loadtests.benchmarks.diarization.dialogues import (
+    GAP_S,
+    LONGEST_S,
+    Dialogue,
+    Sentence,
+    make_dialogues,
+    make_meeting,
+)
 from loadtests.common.wav import RATE
 
 READERS = ("Ann", "Bob", "Cid", "Dora", "Eve")
@@ -58,6 +65,15 @@ def test_they_are_the_same_every_time() -> None:
     for one, other in zip(DIALOGUES, make_dialogues(sentences(), 6), strict=True):
         assert one.turns == other.turns
         assert np.array_equal(one.pcm, other.pcm)
+
+
+def test_a_meeting_is_an_hour_of_six_readers_who_read_again() -> None:
+    meeting = make_meeting(sentences((*READERS, "Fay")))
+    assert 0 <= len(meeting.pcm) / RATE - 3600 < 17
+    assert {turn.speaker for turn in meeting.turns} == {*READERS, "Fay"}
+    assert all(one.speaker != other.speaker for one, other in pairwise(meeting.turns))
+    with pytest.raises(ValueError, match="dialogues need 6"):
+        make_meeting(sentences())
 
 
 def test_too_few_readers_are_told() -> None:

@@ -11,6 +11,7 @@ from loadtests.benchmarks.diarization.page import render, write_page
 from loadtests.benchmarks.diarization.plot import choose
 from loadtests.benchmarks.diarization.recordings import Recording
 from loadtests.benchmarks.diarization.results import Results, read_results, write_results
+from loadtests.benchmarks.diarization.service import Answer
 from loadtests.benchmarks.diarization.speaker_words import WordErrors
 from loadtests.benchmarks.diarization.timeline import Said, Spoken
 
@@ -83,11 +84,14 @@ def test_every_recording_has_a_row() -> None:
 
 def test_words_have_a_table_where_a_service_was_asked() -> None:
     assert "--library-only" in render(RESULTS, "picture.png")
-    words = {"talk": WordErrors(words=200, heard=180, misattributed=9, errors=30, errors_by_speaker=50)}
-    page = render(replace(RESULTS, model="base", words=words), "picture.png")
+    answer = Answer(WordErrors(words=200, heard=180, misattributed=9, errors=30, errors_by_speaker=50), seconds=4.0)
+    asked = replace(RESULTS, model="base", answers={"talk": answer})
+    page = render(asked, "picture.png")
     assert "--library-only" not in page
-    assert rows(page, "meetings", "200") == [["1", "15.0", "25.0", "180", "5.0"]]
-    assert rows(page, "all", "200") == [["1", "15.0", "25.0", "180", "5.0"]]
+    assert rows(page, "meetings", "200") == [["1", "15.0", "25.0", "180", "5.0", "15.0"]]
+    assert rows(page, "all", "200") == [["1", "15.0", "25.0", "180", "5.0", "15.0"]]
+    assert "Diarizer held" not in page
+    assert "Diarizer held 375 MiB" in render(replace(asked, diarizer_mib=375.2), "picture.png")
 
 
 def test_the_page_says_how_and_where_it_was_made_and_what_did_not_run() -> None:
@@ -100,8 +104,8 @@ def test_the_page_says_how_and_where_it_was_made_and_what_did_not_run() -> None:
 
 
 def test_results_can_be_read_again_and_give_the_same_page(tmp_path: Path) -> None:
-    words = {"talk": WordErrors(4, 4, 0, 0, 0)}
-    results = replace(RESULTS, model="base", words=words)
+    answers = {"talk": Answer(WordErrors(4, 4, 0, 0, 0), 2.0)}
+    results = replace(RESULTS, model="base", answers=answers, diarizer_mib=375.0)
     write_results(results, tmp_path / "run" / "results.json")
     again = read_results(tmp_path / "run" / "results.json")
     assert again == results

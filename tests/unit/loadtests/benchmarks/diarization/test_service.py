@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
+import psutil
 import pytest
 
 from loadtests.benchmarks.diarization.recordings import Recording
-from loadtests.benchmarks.diarization.service import NOBODY, ask_for_words, read_words
+from loadtests.benchmarks.diarization.service import NOBODY, ask_for_words, diarizer_peak_mib, read_words
 from loadtests.benchmarks.diarization.speaker_words import WordErrors
 from loadtests.benchmarks.diarization.timeline import Said
 from loadtests.common.client import UnansweredError
@@ -58,10 +61,27 @@ def files(tmp_path: Path) -> dict[str, Recording]:
 def test_words_are_asked_for_with_their_speakers_where_they_are_known(files: dict[str, Recording]) -> None:
     with serving(200, DOCUMENT) as (url, bodies):
         found = ask_for_words(url, files)
-    assert found == {"a": WordErrors(words=5, heard=4, misattributed=1, errors=1, errors_by_speaker=2)}
+    assert found["a"].errors == WordErrors(words=5, heard=4, misattributed=1, errors=1, errors_by_speaker=2)
+    assert found["a"].seconds > 0
+    assert len(found) == 1
     (body,) = bodies
     for field in (b'"diarize"', b'"timestamp_granularities[]"', b"verbose_json"):
         assert field in body
+
+
+def test_the_peak_is_that_of_the_replica_that_tells_speakers_apart() -> None:
+    program = "import time; held = bytearray(64 * 2**20); held = None; print('held', flush=True); time.sleep(60)"
+    names = ("ray::ServeReplica:app:Diarizer", "ray::ServeReplica:app:Decoder")
+    with pytest.raises(ValueError, match="nobody has asked"):
+        diarizer_peak_mib(psutil.Process())
+    with ExitStack() as replicas:
+        for name, code in zip(names, (program, "import time; print(flush=True); time.sleep(60)"), strict=True):
+            command = [sys.executable, "-c", code]
+            replica = replicas.enter_context(Popen([name, *command[1:]], executable=command[0], stdout=PIPE))
+            replicas.callback(replica.kill)
+            assert replica.stdout is not None
+            replica.stdout.readline()
+        assert 64 < diarizer_peak_mib(psutil.Process()) < 200
 
 
 def test_an_answer_without_speakers_is_told() -> None:
