@@ -14,6 +14,7 @@ from tests.support.paths import AUDIO, ROOT
 
 PROGRAM = ROOT / "tests" / "node_client"
 CLIP = AUDIO / "01_espeak-plain.wav"
+TEXT = "conversation.item.input_audio_transcription"
 WORDS = "Well, the train is new, I think."
 
 pytestmark = pytest.mark.skipif(
@@ -58,6 +59,23 @@ def test_a_stream_is_read_to_its_end(results: dict[str, Any]) -> None:
         "types": ["transcript.text.delta", "transcript.text.done"],
         "deltas": WORDS,
         "text": WORDS,
+    }
+
+
+def test_a_live_session_is_heard(results: dict[str, Any]) -> None:
+    live = results["live"]
+    assert live["text"] == live["deltas"] == WORDS
+    assert (live["types"][0], live["types"][-1]) == ("session.created", f"{TEXT}.completed")
+    assert set(live["types"]) == {
+        "session.created",
+        "session.updated",
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        f"{TEXT}.delta",
+        f"{TEXT}.completed",
     }
 
 
