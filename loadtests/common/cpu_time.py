@@ -55,6 +55,16 @@ def family_of(launcher: psutil.Process) -> list[psutil.Process]:
     return [launcher, *launcher.children(recursive=True)]
 
 
+def of_role(launcher: psutil.Process, role: str) -> list[psutil.Process]:
+    """Return the processes of a service that have a role."""
+    found = []
+    for process in family_of(launcher):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if role_of(" ".join(process.cmdline())) == role:
+                found.append(process)
+    return found
+
+
 def cpu_s(process: psutil.Process) -> float:
     """Return the CPU seconds that a process has used, in user mode and in the kernel.
 

@@ -17,7 +17,7 @@ from loadtests.benchmarks.diarization.speaker_words import WordErrors, word_erro
 from loadtests.benchmarks.diarization.timeline import Said
 from loadtests.benchmarks.parts.output import say
 from loadtests.common.client import UnansweredError, fetch_document, make_upload
-from loadtests.common.cpu_time import family_of, role_of
+from loadtests.common.cpu_time import of_role
 from loadtests.common.memory import peak_mib
 
 FIELDS = {"diarize": "true", "response_format": "verbose_json", "timestamp_granularities[]": "word", "language": "en"}
@@ -68,10 +68,10 @@ def diarizer_peak_mib(launcher: psutil.Process) -> float:
     Raises:
         ValueError: the service has none.
     """
-    found = [peak_mib(each) for each in family_of(launcher) if role_of(" ".join(each.cmdline())) == DIARIZER]
-    if not found:
+    replicas = of_role(launcher, DIARIZER)
+    if not replicas:
         raise ValueError("No replica of the Diarizer runs: nobody has asked for speakers.")
-    return max(found)
+    return max(map(peak_mib, replicas))
 
 
 def read_words(document: Mapping[str, Any]) -> list[Said]:

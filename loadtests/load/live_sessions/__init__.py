@@ -1,0 +1,1 @@
+"""Live sessions that come and go in every way, while others ask over HTTP."""
