@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import openvino
-import torch
 from numpy.typing import NDArray
 from openvino.properties import hint
 
@@ -111,6 +110,8 @@ def _unpacked(wheel: Path, directory: Path) -> Path:
 
 
 def _embedding(package: Path) -> Any:
+    import torch  # noqa: PLC0415  (seconds, which a wheel that is refused need not cost)
+
     network = import_module(f"{PACKAGE}.camplusplus").CAMPPlus(
         feat_dim=BANKS, embedding_size=DIMENSIONS, memory_efficient=False
     )
@@ -126,6 +127,8 @@ def _segmentation(package: Path) -> Any:
 
 def converted(network: Any, example: Float32, path: Path) -> Network:
     """Convert a network, write it with weights in float16, and return what can be read again."""
+    import torch  # noqa: PLC0415  (see above)
+
     with torch.no_grad():
         model = openvino.convert_model(network, example_input=torch.from_numpy(example))
     openvino.save_model(model, path, compress_to_fp16=True)
@@ -143,6 +146,8 @@ def read_network(path: Path, shape: tuple[int, ...]) -> Network:
 
 
 def _torch(network: Any) -> Network:
+    import torch  # noqa: PLC0415  (see above)
+
     def compute(rows: Float32) -> Float32:
         with torch.no_grad():
             return np.concatenate([network(torch.from_numpy(row[None])).numpy() for row in rows])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from deployments.diarizer.filter_banks import BANKS
 from deployments.diarizer.inference import MODELS
@@ -35,6 +34,8 @@ def test_another_wheel_is_refused_before_its_code_runs(tmp_path: Path) -> None:
 
 
 def test_a_network_that_is_converted_computes_the_same(tmp_path: Path) -> None:
+    import torch  # noqa: PLC0415  (seconds of CPU, which only the worker that runs this test spends)
+
     network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)).eval()
     rows = RNG.normal(size=(5, 4)).astype(np.float32)
     again = converted(network, rows, tmp_path / "small.xml")

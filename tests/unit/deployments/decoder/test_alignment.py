@@ -9,14 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
-from transformers import (
-    Wav2Vec2Config,
-    Wav2Vec2CTCTokenizer,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForCTC,
-    Wav2Vec2Processor,
-)
 
 from deployments.decoder.alignment import PhonemeAligner
 from deployments.shared.contracts import Transcript, Window, Word
@@ -26,6 +18,14 @@ from tests.support.spoken_clips import Clip, load_clips
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import (  # noqa: PLC0415  (10 s of CPU, which only the worker that runs these tests spends)
+        Wav2Vec2Config,
+        Wav2Vec2CTCTokenizer,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2ForCTC,
+        Wav2Vec2Processor,
+    )
+
     path = tmp_path_factory.mktemp("wav2vec2")
     letters = ["<pad>", "<s>", "</s>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz'"]
     (path / "vocab.json").write_text(json.dumps({letter: i for i, letter in enumerate(letters)}), encoding="utf-8")
@@ -113,6 +113,8 @@ def test_audio_shorter_than_one_frame(aligner: PhonemeAligner, clip: Clip) -> No
 def test_words_are_where_their_letters_sound(
     aligner: PhonemeAligner, clip: Clip, model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import torch  # noqa: PLC0415  (see above)
+
     letters = json.loads((model_dir / "vocab.json").read_text(encoding="utf-8"))
     frames = round(clip.duration_s * 50)
     logits = torch.zeros(1, frames, len(letters))

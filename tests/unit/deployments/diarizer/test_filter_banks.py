@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
-from torchaudio.compliance import kaldi
 
 from deployments.diarizer.filter_banks import BANKS, HOP, WINDOW, filter_banks
 from deployments.shared.frames import SAMPLE_RATE
@@ -32,6 +30,9 @@ SYNTHETIC = {
 
 
 def of_torchaudio(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
+    import torch  # noqa: PLC0415  (seconds of CPU, which only the worker that runs these tests spends)
+    from torchaudio.compliance import kaldi  # noqa: PLC0415  (see above)
+
     waveform = torch.from_numpy(pcm.astype(np.float32))[None]
     banks = kaldi.fbank(waveform, num_mel_bins=BANKS, dither=0.0, window_type="povey", sample_frequency=SAMPLE_RATE)
     found: NDArray[np.float32] = banks.numpy()

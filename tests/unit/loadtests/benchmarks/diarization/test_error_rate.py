@@ -6,8 +6,6 @@ import random
 from typing import Any
 
 import pytest
-from pyannote.core import Annotation, Segment, Timeline
-from pyannote.metrics.diarization import DiarizationErrorRate
 
 from loadtests.benchmarks.diarization.error_rate import COLLAR_S, SpeakerErrors, best_names, speaker_errors
 from loadtests.benchmarks.diarization.timeline import Spoken
@@ -49,7 +47,10 @@ def damaged(rng: random.Random, turns: list[Spoken]) -> list[Spoken]:
     ]
 
 
-def annotation(turns: list[Spoken]) -> Annotation:
+def annotation(turns: list[Spoken]) -> Any:
+    """Return the turns as an annotation of pyannote."""
+    from pyannote.core import Annotation, Segment  # noqa: PLC0415  (see below)
+
     made = Annotation()
     for number, turn in enumerate(turns):
         made[Segment(turn.start_s, turn.end_s), number] = turn.speaker
@@ -57,6 +58,10 @@ def annotation(turns: list[Spoken]) -> Annotation:
 
 
 def found_by_pyannote(spoken: list[Spoken], found: list[Spoken], collar_s: float) -> dict[str, Any]:
+    # Seconds of CPU, which only the worker that runs these tests spends.
+    from pyannote.core import Segment, Timeline  # noqa: PLC0415
+    from pyannote.metrics.diarization import DiarizationErrorRate  # noqa: PLC0415
+
     metric = DiarizationErrorRate(collar=2 * collar_s)  # pyannote's collar is both sides together
     everything = Timeline([Segment(-10, 500)])
     answer: dict[str, Any] = metric(annotation(spoken), annotation(found), uem=everything, detailed=True)
