@@ -21,8 +21,10 @@ from deployments.ingress.live.session import Session, SessionLimits, Surrounding
 from deployments.ingress.live.voice import VoiceThread
 from deployments.ingress.scheduling.pipeline import WindowDone
 from deployments.ingress.telemetry.live import LiveStatistics
+from deployments.ingress.transcript.segments import split_segments
+from deployments.ingress.transcript.speakers import Speakers
 from deployments.ingress.transcription import Transcription
-from deployments.shared.contracts import TokenLogprob, Transcript, Window, Word
+from deployments.shared.contracts import Diarized, Speaker, StageTiming, TokenLogprob, Transcript, Turn, Window, Word
 from deployments.shared.errors import AmanuensisError
 from deployments.shared.frames import SAMPLE_RATE
 from deployments.shared.voice_chunks import CHUNK
@@ -80,6 +82,7 @@ class ScriptedTranscriber:
         error: instead of a text.
         asked: the seconds of audio of each call, and whether the utterance was whole.
         forms: of the calls.
+        voices: what the speakers of whole utterances sound like, one utterance after the other.
         given_up: calls that were cancelled.
     """
 
@@ -92,6 +95,7 @@ class ScriptedTranscriber:
         self.rejects: AmanuensisError | None = None
         self.asked: list[tuple[float, bool]] = []
         self.forms: list[UtteranceForm] = []
+        self.voices: list[tuple[float, ...]] = []
         self.given_up = 0
         self.running = 0
 
@@ -111,7 +115,7 @@ class ScriptedTranscriber:
         seconds = await self._ask(form, pcm, is_whole=True)
         if self.error is not None:
             raise self.error
-        return transcription_of(self.text, seconds)
+        return transcription_of(self.text, seconds, self.voices.pop(0) if self.voices else None)
 
     async def _ask(self, form: UtteranceForm, pcm: bytes, *, is_whole: bool) -> float:
         seconds = len(pcm) / 2 / SAMPLE_RATE
@@ -129,13 +133,26 @@ class ScriptedTranscriber:
         return seconds
 
 
-def transcription_of(text: str, seconds: float) -> Transcription:
-    """What the graph would find out of an utterance with this text, each word a tenth of a second long."""
+def transcription_of(text: str, seconds: float, voice: tuple[float, ...] | None = None) -> Transcription:
+    """What the graph would find out of an utterance with this text, each word a tenth of a second long.
+
+    Args:
+        text: of the utterance.
+        seconds: of its audio.
+        voice: what its one speaker sounds like; None where nobody asked.
+    """
     words = tuple(Word(f" {word}", index / 10, index / 10 + 0.1, 1.0) for index, word in enumerate(text.split()))
     logprobs = tuple(TokenLogprob(word.text, -0.5) for word in words)
     transcript = Transcript(text, (1,), "en", 1.0, -0.1, 0.0, 1.0, 0.0, words=words, logprobs=logprobs)
     done = WindowDone(Window(0, 0.0, seconds), transcript, "cpu:test")
-    return Transcription("transcribe", seconds, "en", [done], (), "cpu:test", languages=("en",))
+    if voice is None:
+        return Transcription("transcribe", seconds, "en", [done], (), "cpu:test", languages=("en",))
+    diarized = Diarized((Speaker(None, -20.0, voice),), (Turn(0.0, seconds, 0),), StageTiming(0.0, 0.0, 1, "a", "cpu"))
+    speakers = Speakers(diarized)
+    segments = split_segments([(done.window, transcript)], speakers=speakers)
+    return Transcription(
+        "transcribe", seconds, "en", [done], segments, "cpu:test", languages=("en",), speakers=speakers
+    )
 
 
 def make_session(

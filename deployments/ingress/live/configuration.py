@@ -24,6 +24,7 @@ Dialect: TypeAlias = Literal["ga", "beta"]
 
 LOGPROBS: Final = "item.input_audio_transcription.logprobs"
 WORDS: Final = "item.input_audio_transcription.words"
+SPEAKERS: Final = "item.input_audio_transcription.speakers"
 
 MS: Final = 1000
 
@@ -31,7 +32,7 @@ BETA_NAMES: Final = {name: beta for beta, name in BETA_FORMATS.items()}
 BETA_MODELS: Final = frozenset({"gpt-4o-transcribe", "gpt-4o-mini-transcribe", "whisper-1"})
 """The models that the older form of the protocol can name."""
 
-SHOWN: Final = ("model", "language", "languages", "keywords", "prompt")
+SHOWN: Final = ("model", "language", "languages", "keywords", "prompt", "known_speaker_names")
 
 
 class UtteranceForm(TranscriptionForm):
@@ -39,11 +40,22 @@ class UtteranceForm(TranscriptionForm):
 
     vad_filter: bool = False
     words: bool = False
+    speakers: bool = False
 
     @property
     def needs_word_times(self) -> bool:
         """Whether words are aligned with the audio."""
-        return self.words
+        return self.words or self.speakers
+
+    @property
+    def asks_for_diarization(self) -> bool:
+        """Whether speakers are told apart."""
+        return self.speakers
+
+    @property
+    def wants_embeddings(self) -> bool:
+        """Whether it has to be known what the voices sound like: those of an utterance are looked for in the others."""
+        return self.speakers
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +91,8 @@ class Configuration:
     @property
     def include(self) -> list[str]:
         """What the client asked for beside the text."""
-        return [*([LOGPROBS] if self.form.include else []), *([WORDS] if self.form.words else [])]
+        asked = {LOGPROBS: bool(self.form.include), WORDS: self.form.words, SPEAKERS: self.form.speakers}
+        return [name for name, is_asked in asked.items() if is_asked]
 
     def document(self, dialect: Dialect, session_id: str, expires_at: int) -> dict[str, Any]:
         """Return the whole configuration as OpenAI's session object.
@@ -154,6 +167,7 @@ def _form(form: UtteranceForm, changes: SessionChanges) -> UtteranceForm:
     if changes.include is not None:
         fields["include"] = ("logprobs",) if LOGPROBS in changes.include else ()
         fields["words"] = WORDS in changes.include
+        fields["speakers"] = SPEAKERS in changes.include
     return checked(UtteranceForm, {name: value for name, value in fields.items() if value is not None})
 
 

@@ -86,12 +86,23 @@ class Logprob(TypedDict):
 
 
 class LiveWord(TypedDict):
-    """A word and its times; not OpenAI's."""
+    """A word, its times and who says it; not OpenAI's."""
 
     word: str
     start: float
     """Seconds from the start of all audio."""
     end: float
+    speaker: NotRequired[str]
+
+
+class LiveSegment(TypedDict):
+    """A sentence, or the part of one that one speaker says; not OpenAI's."""
+
+    text: str
+    start: float
+    """Seconds from the start of all audio."""
+    end: float
+    speaker: NotRequired[str]
 
 
 class Usage(TypedDict):
@@ -127,7 +138,8 @@ class TranscriptCompleted(TypedDict):
     languages: NotRequired[list[Language]]
     logprobs: NotRequired[list[Logprob]]
     words: NotRequired[list[LiveWord]]
-    """Not OpenAI's."""
+    """Not OpenAI's, nor is what follows."""
+    segments: NotRequired[list[LiveSegment]]
 
 
 class TranscriptFailed(TypedDict):

@@ -10,6 +10,7 @@ from typing import Final
 from deployments.ingress.live.configuration import MS, Dialect, UtteranceForm
 from deployments.ingress.live.events import item_event
 from deployments.ingress.live.outbox import Outbox
+from deployments.ingress.live.session_voices import SessionVoices
 from deployments.ingress.live.turn_detection import Stopped
 from deployments.ingress.live.utterance import Transcribes, Utterance
 from deployments.ingress.telemetry.live import LiveStatistics
@@ -38,13 +39,14 @@ class Items:
         self.dialect: Dialect = dialect
         self._transcriber = transcriber
         self._outbox = outbox
+        self._voices = SessionVoices()
         self._statistics = statistics
         self._last: str | None = None
         self._finals: set[asyncio.Task[None]] = set()
 
     def new(self, at: int, form: UtteranceForm) -> Utterance:
         """Return an utterance that begins at ``at``, in samples from the start of the session."""
-        return Utterance(f"item_{uuid.uuid4().hex}", at, form, self._transcriber, self._outbox)
+        return Utterance(f"item_{uuid.uuid4().hex}", at, form, self._transcriber, self._outbox, self._voices)
 
     def start(self, at: int, form: UtteranceForm) -> None:
         """Tell that somebody speaks."""

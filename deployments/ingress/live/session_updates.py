@@ -13,7 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from deployments.ingress.form import MAX_NAME
 from deployments.shared.errors import InvalidRequestError, UnsupportedParameterError
 
-Include: TypeAlias = Literal["item.input_audio_transcription.logprobs", "item.input_audio_transcription.words"]
+Include: TypeAlias = Literal[
+    "item.input_audio_transcription.logprobs",
+    "item.input_audio_transcription.words",
+    "item.input_audio_transcription.speakers",
+]
 FormatName: TypeAlias = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
 
 LONGEST_PADDING_MS: Final = 2000
@@ -55,6 +59,8 @@ class Transcription(_Strict):
     languages: tuple[str, ...] | None = None
     keywords: tuple[str, ...] | None = None
     prompt: str | None = Field(None, max_length=LONGEST_PROMPT)
+    known_speaker_names: tuple[str, ...] | None = None
+    known_speaker_references: tuple[str, ...] | None = None
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
 
 

@@ -63,7 +63,7 @@ class Transcriber:
             pcm: 16 kHz mono int16.
         """
         live = self._service.statistics.live
-        plain = form.model_copy(update={"words": False, "include": ()})
+        plain = form.model_copy(update={"words": False, "speakers": False, "include": ()})
         request = self._request(request_id, plain, pcm, TimeLimit(time.monotonic(), PARTIAL_S))
         try:
             transcription = await self._transcribe(request, self._record(request_id))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
 
 from deployments.ingress.live.configuration import UtteranceForm
-from deployments.ingress.live.events import LiveWord, Logprob, TranscriptCompleted
+from deployments.ingress.live.events import LiveSegment, LiveWord, Logprob, TranscriptCompleted
 from deployments.ingress.live.local_agreement import LocalAgreement
 from deployments.ingress.live.outbox import Outbox
+from deployments.ingress.live.session_voices import SessionVoices
 from deployments.ingress.live.timeline import Timeline
+from deployments.ingress.transcript.segments import Segment
 from deployments.ingress.transcription import Transcription
+from deployments.shared.contracts import Word
 from deployments.shared.errors import AmanuensisError
 from deployments.shared.frames import SAMPLE_RATE
 
@@ -61,12 +65,21 @@ class Utterance:
         start: where it begins, in samples from the start of the session.
     """
 
-    def __init__(self, item_id: str, start: int, form: UtteranceForm, transcriber: Transcribes, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        item_id: str,
+        start: int,
+        form: UtteranceForm,
+        transcriber: Transcribes,
+        outbox: Outbox,
+        voices: SessionVoices,
+    ) -> None:
         self.id = item_id
         self.start = start
         self._form = form
         self._transcriber = transcriber
         self._outbox = outbox
+        self._voices = voices
         self._agreement = LocalAgreement()
         self._partial: asyncio.Task[None] | None = None
         self._partials = 0
@@ -179,8 +192,11 @@ class Utterance:
             document["languages"] = [{"code": code} for code in whole.languages]
         if self._form.wants_logprobs:
             document["logprobs"] = _logprobs(whole)
+        labels = {} if whole.speakers is None else self._voices.labels(whole.speakers)
         if self._form.words:
-            document["words"] = _words(whole, self.start / SAMPLE_RATE)
+            document["words"] = _words(whole, self.start / SAMPLE_RATE, labels)
+        if self._form.speakers:
+            document["segments"] = _segments(whole, self.start / SAMPLE_RATE, labels)
         return document
 
 
@@ -189,12 +205,26 @@ def _logprobs(whole: Transcription) -> list[Logprob]:
     return [{"token": each.text, "bytes": [*each.text.encode()], "logprob": each.logprob} for each in tokens]
 
 
-def _words(whole: Transcription, start_s: float) -> list[LiveWord]:
-    return [
-        {
-            "word": word.text.strip(),
-            "start": round(start_s + word.start_s, 3),
-            "end": round(start_s + word.end_s, 3),
-        }
-        for word, _ in whole.words
-    ]
+def _words(whole: Transcription, start_s: float, labels: Mapping[str, str]) -> list[LiveWord]:
+    words: list[LiveWord] = []
+    for word, speaker in whole.words:
+        start, end = _times(start_s, word)
+        words.append({"word": word.text.strip(), "start": start, "end": end})
+        if speaker is not None:
+            words[-1]["speaker"] = labels[speaker]
+    return words
+
+
+def _segments(whole: Transcription, start_s: float, labels: Mapping[str, str]) -> list[LiveSegment]:
+    segments: list[LiveSegment] = []
+    for segment in whole.segments:
+        start, end = _times(start_s, segment)
+        segments.append({"text": segment.text, "start": start, "end": end})
+        if segment.speaker is not None:
+            segments[-1]["speaker"] = labels[segment.speaker]
+    return segments
+
+
+def _times(start_s: float, timed: Word | Segment) -> tuple[float, float]:
+    """Return from when to when something is said, in seconds from the start of all audio."""
+    return round(start_s + timed.start_s, 3), round(start_s + timed.end_s, 3)

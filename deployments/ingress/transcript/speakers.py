@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from itertools import accumulate, count
 from string import ascii_uppercase
 from typing import Final, NamedTuple
@@ -27,10 +27,12 @@ class Speakers:
     Attributes:
         labels: names of the speakers, in the order in which they begin to speak: those that are known, and capital
             letters for strangers.
+        names: the labels of those that are known.
     """
 
     def __init__(self, diarized: Diarized) -> None:
         self.labels = labels_of(diarized.speakers)
+        self.names = frozenset(speaker.name for speaker in diarized.speakers if speaker.name)
         self._loudness = [speaker.level_db for speaker in diarized.speakers]
         self._turns = diarized.turns
         self._starts = [turn.start_s for turn in diarized.turns]
@@ -78,10 +80,14 @@ class Speakers:
 
 
 def labels_of(speakers: Sequence[Speaker]) -> tuple[str, ...]:
-    """Return the name of each speaker, or a capital letter for a stranger; AA follows Z."""
-    names = {speaker.name for speaker in speakers}
-    letters = (letter for letter in map(_letter, count()) if letter not in names)
-    return tuple(speaker.name or next(letters) for speaker in speakers)
+    """Return the name of each speaker, or a capital letter for a stranger."""
+    strangers = letters({speaker.name for speaker in speakers if speaker.name})
+    return tuple(speaker.name or next(strangers) for speaker in speakers)
+
+
+def letters(taken: Set[str]) -> Iterator[str]:
+    """Yield capital letters for strangers, without those that are taken; AA follows Z."""
+    return (letter for letter in map(_letter, count()) if letter not in taken)
 
 
 def _letter(number: int) -> str:

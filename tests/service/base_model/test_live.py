@@ -51,6 +51,12 @@ SESSION: Any = {
     "include": ["item.input_audio_transcription.words"],
 }
 
+SPEAKERS: Any = {
+    "type": "transcription",
+    "audio": {"input": {**SESSION["audio"]["input"], "turn_detection": None}},
+    "include": ["item.input_audio_transcription.speakers"],
+}
+
 
 @dataclass(frozen=True)
 class Live:
@@ -112,6 +118,22 @@ async def next_event(connection: Any) -> list[Any]:
             return [await connection.recv()]
     except TimeoutError:
         return []
+
+
+async def commit(url: str, turns: Sequence[NDArray[np.int16]]) -> list[Any]:
+    """The whole texts of turns that a client commits by itself, each with its speakers."""
+    told = list[Any]()
+    async with client_of(url).realtime.connect(extra_query={"intent": "transcription"}) as connection:
+        await connection.session.update(session=SPEAKERS)
+        async with asyncio.timeout(PATIENCE_S):
+            for turn in turns:
+                await connection.input_audio_buffer.append(audio=base64.b64encode(turn.tobytes()).decode())
+                await connection.input_audio_buffer.commit()
+                async for event in connection:
+                    if event.type == COMPLETED:
+                        told.append(event)
+                        break
+    return told
 
 
 def is_complete(events: Sequence[Any]) -> bool:
@@ -208,6 +230,13 @@ class TestFourVoices:
         for live in lives:
             check(live)
         assert jiwer.wer([*map(normal, files)], [normal(live.text) for live in lives]) <= SMALL_ERROR
+
+    def test_who_speaks_is_known_over_the_session(self, human: str, clips: list[NDArray[np.int16]]) -> None:
+        one, other, *_ = clips
+        turns = [one[: 5 * SAMPLE_RATE], other, one[5 * SAMPLE_RATE :]]
+        said = asyncio.run(commit(human, turns))
+        speakers = [{segment["speaker"] for segment in event.segments} for event in said]
+        assert speakers == [{"A"}, {"B"}, {"A"}]
 
     def test_the_last_text_comes_soon_after_the_last_word(
         self, clips: list[NDArray[np.int16]], lives: list[Live]

@@ -10,7 +10,7 @@ from openai.types.beta.realtime import transcription_session
 from openai.types.realtime import RealtimeTranscriptionSessionCreateRequest, session_created_event
 
 from deployments.ingress.live.audio_formats import A_LAW, MU_LAW, PCM_16_KHZ, PCM_24_KHZ
-from deployments.ingress.live.configuration import LOGPROBS, WORDS, Configuration
+from deployments.ingress.live.configuration import LOGPROBS, SPEAKERS, WORDS, Configuration
 from deployments.ingress.live.turn_detection import TurnOptions
 from deployments.shared.errors import InvalidRequestError
 
@@ -62,6 +62,21 @@ def test_the_transcription_is_the_clients_in_both_forms() -> None:
         assert (form.model, form.language, form.prompt) == ("whisper-1", "de", "Ecobee")
         assert form.all_hotwords == "Ray"
         assert not form.vad_filter
+
+
+def test_who_asks_for_speakers_may_say_whom_to_expect() -> None:
+    reference = "data:audio/wav;base64,UklGRg=="
+    known = {"known_speaker_names": ["Ann"], "known_speaker_references": [reference]}
+    configuration = ga([SPEAKERS], transcription=known)
+    form = configuration.form
+    assert (form.needs_diarizer, form.wants_embeddings, form.needs_word_times) == (True, True, True)
+    assert (form.known_speaker_names, form.known_speaker_references) == (("Ann",), (reference,))
+    shown = configuration.document("ga", "sess_1", 0)
+    assert shown["include"] == [SPEAKERS]
+    assert shown["audio"]["input"]["transcription"] == {"known_speaker_names": ["Ann"]}
+    assert not ga().form.needs_diarizer
+    with pytest.raises(InvalidRequestError, match="one recording for each"):
+        ga(transcription={"known_speaker_names": ["Ann"]})
 
 
 def test_what_an_update_leaves_out_stays_and_null_takes_back() -> None:

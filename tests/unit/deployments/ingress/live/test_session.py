@@ -328,6 +328,23 @@ def test_what_was_asked_for_beside_the_text_comes_with_the_whole_text_only() -> 
     assert "words" not in bench.events("delta")[0]
 
 
+def test_the_speakers_of_utterances_are_told_apart_over_the_session() -> None:
+    include = [f"item.input_audio_transcription.{name}" for name in ("speakers", "words")]
+    asked = {"type": "session.update", "session": {"type": "transcription", "include": include}}
+    transcriber = ScriptedTranscriber("one two.")
+    transcriber.voices = [(1.0, 0.0), (0.0, 1.0), (0.8, 0.6)]
+
+    async def scenario(bench: Bench) -> None:
+        for _ in range(3):
+            await bench.say(asked, MANUAL, speech(1), COMMIT)
+            await settle()
+
+    completed = run(scenario, transcriber=transcriber).events("completed")
+    assert [event["segments"][0]["speaker"] for event in completed] == ["A", "B", "A"]
+    assert [[word["speaker"] for word in event["words"]] for event in completed] == [["A"] * 2, ["B"] * 2, ["A"] * 2]
+    assert completed[1]["segments"] == [{"text": "one two.", "start": 1.0, "end": 1.2, "speaker": "B"}]
+
+
 def test_the_languages_are_told_to_those_who_ask_as_in_files() -> None:
     async def scenario(bench: Bench) -> None:
         model = {"model": "gpt-transcribe"}

@@ -10,6 +10,7 @@ import numpy as np
 
 from deployments.ingress.live.configuration import UtteranceForm
 from deployments.ingress.live.outbox import Outbox
+from deployments.ingress.live.session_voices import SessionVoices
 from deployments.ingress.live.timeline import Timeline
 from deployments.ingress.live.utterance import Utterance
 from deployments.ingress.transcription import Transcription
@@ -24,7 +25,9 @@ class Speaker:
     def __init__(self) -> None:
         self.transcriber = ScriptedTranscriber()
         self.timeline = Timeline()
-        self.utterance = Utterance("item", 0, UtteranceForm.model_validate({}), self.transcriber, Outbox())
+        self.utterance = Utterance(
+            "item", 0, UtteranceForm.model_validate({}), self.transcriber, Outbox(), SessionVoices()
+        )
         self.speech_end = 0
 
     async def go_on(self, seconds: float, *, speaks: bool = True) -> None:
@@ -132,7 +135,9 @@ def test_what_is_told_before_a_pause_is_not_transcribed_again_until_the_utteranc
     async def scenario(speaker: Speaker) -> None:
         outbox = Outbox()
         speaker.transcriber = WordsInTheAudio()
-        speaker.utterance = Utterance("item", 0, UtteranceForm.model_validate({}), speaker.transcriber, outbox)
+        speaker.utterance = Utterance(
+            "item", 0, UtteranceForm.model_validate({}), speaker.transcriber, outbox, SessionVoices()
+        )
         pcm = await speak_with_pauses(speaker, 12)
         assert await speaker.utterance.finish(pcm) is None
         deltas, event = "", json.loads(await outbox.next())
