@@ -16,7 +16,6 @@ from deployments.commands.configuration import CONFIG, Configuration, read_confi
 from deployments.commands.errors import CommandError
 from deployments.commands.machine import (
     Finding,
-    Level,
     check_cores,
     check_memory,
     check_model,
@@ -26,14 +25,14 @@ from deployments.commands.machine import (
     check_shared_memory,
 )
 from npu_encoder.doctor.diagnosis import diagnose
-from npu_encoder.doctor.examination import Question, Severity, examine_npu
+from npu_encoder.doctor.examination import Question, examine_npu
 from npu_encoder.doctor.machine import LocalMachine
 from npu_encoder.doctor.recording import Recorder
+from npu_encoder.doctor.severity import Severity
 from npu_encoder.errors import EncoderError
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
-LEVELS = {Severity.FINE: Level.OK, Severity.NOTE: Level.NOTE, Severity.FATAL: Level.FAILED}
 SIMULATED = "the NPU is SIMULATED: this proves nothing about hardware"
 
 
@@ -57,8 +56,8 @@ def command(
         return
     failed = 0
     for finding in findings(read_configuration(config), model, kernels, simulator=simulator):
-        failed += finding.level is Level.FAILED
-        click.echo(f"{finding.level:<8}{finding.text}")
+        failed += finding.severity is Severity.FATAL
+        click.echo(f"{finding.severity:<8}{finding.text}")
     if failed:
         raise CommandError("The service cannot run like this; see what failed above")
 
@@ -82,7 +81,7 @@ def findings(config: Configuration, model: str | None, kernels: Path | None, *, 
         yield about_model
         yield check_shared_memory(settings, found)
         if kernels is None and not simulator and settings.device == "cpu":
-            yield Finding(Level.OK, "the encoder runs on the CPU; --kernels DIR checks an NPU")
+            yield Finding(Severity.FINE, "the encoder runs on the CPU; --kernels DIR checks an NPU")
         elif found is not None:
             simulated = simulator or (settings.npu_simulator and kernels is None)
             yield from _check_npu(Question(found.path, kernels or settings.npu_kernels, simulated))
@@ -92,9 +91,9 @@ def findings(config: Configuration, model: str | None, kernels: Path | None, *, 
 def _check_npu(question: Question) -> Iterator[Finding]:
     try:
         for observation in examine_npu(question, LocalMachine()):
-            yield Finding(LEVELS[observation.severity], observation.text)
+            yield Finding(observation.severity, observation.text)
     except EncoderError as error:
-        yield Finding(Level.FAILED, f"{type(error).__name__}: {error}")
+        yield Finding(Severity.FATAL, f"{type(error).__name__}: {error}")
     else:
         if question.simulator:
-            yield Finding(Level.NOTE, SIMULATED)
+            yield Finding(Severity.NOTE, SIMULATED)

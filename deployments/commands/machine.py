@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from deployments.shared.memory.slab import SlabLayout
 from deployments.shared.model.description import Model, describe
 from deployments.shared.model.finding import find
 from deployments.shared.settings import Settings
+from npu_encoder.doctor.severity import Severity
 
 GIB: Final = 2**30
 MIN_CORES: Final = 2
@@ -32,33 +32,25 @@ MIN_MEMORY: Final = 4 * GIB
 CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 
-class Level(StrEnum):
-    """How bad a finding is. A note explains what may go wrong; with a failure the service does not start."""
-
-    OK = "ok"
-    NOTE = "NOTE"
-    FAILED = "FAILED"
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What one check found."""
 
-    level: Level
+    severity: Severity
     text: str
 
 
 def check_python() -> Finding:
     """Name what runs the service."""
-    return Finding(Level.OK, f"Python {platform.python_version()} on {platform.system()} {platform.release()}")
+    return Finding(Severity.FINE, f"Python {platform.python_version()} on {platform.system()} {platform.release()}")
 
 
 def check_cores() -> Finding:
     """Count the cores that this process may use."""
     cores = usable_cores()
     if cores < MIN_CORES:
-        return Finding(Level.NOTE, f"{cores} core: the service is made for {MIN_CORES} or more")
-    return Finding(Level.OK, f"{cores} cores")
+        return Finding(Severity.NOTE, f"{cores} core: the service is made for {MIN_CORES} or more")
+    return Finding(Severity.FINE, f"{cores} cores")
 
 
 def check_memory() -> Finding:
@@ -66,8 +58,8 @@ def check_memory() -> Finding:
     total = min(psutil.virtual_memory().total, _container_limit())
     text = f"{total / GIB:.1f} GiB of memory"
     if total < MIN_MEMORY:
-        return Finding(Level.NOTE, f"{text}: with Whisper base the service needs {MIN_MEMORY / GIB:g} GiB")
-    return Finding(Level.OK, text)
+        return Finding(Severity.NOTE, f"{text}: with Whisper base the service needs {MIN_MEMORY / GIB:g} GiB")
+    return Finding(Severity.FINE, text)
 
 
 def check_model(name: str) -> tuple[Finding, Model | None]:
@@ -75,11 +67,11 @@ def check_model(name: str) -> tuple[Finding, Model | None]:
     try:
         path = find(name)
         if path is None:
-            return Finding(Level.NOTE, f"model {name} is not here: the service fetches it when it starts"), None
+            return Finding(Severity.NOTE, f"model {name} is not here: the service fetches it when it starts"), None
         model = describe(path, Path(name).name)
     except ConfigurationError as error:
-        return Finding(Level.FAILED, str(error)), None
-    return Finding(Level.OK, f"model {name} in {path}"), model
+        return Finding(Severity.FATAL, str(error)), None
+    return Finding(Severity.FINE, f"model {name} in {path}"), model
 
 
 def check_shared_memory(settings: Settings, model: Model | None) -> Finding:
@@ -88,19 +80,19 @@ def check_shared_memory(settings: Settings, model: Model | None) -> Finding:
     try:
         status = os.statvfs(directory)
     except OSError as error:
-        return Finding(Level.FAILED, f"shared_memory_dir {directory} cannot be used: {error.strerror}")
+        return Finding(Severity.FATAL, f"shared_memory_dir {directory} cannot be used: {error.strerror}")
     free = status.f_bavail * status.f_frsize
     text = f"{free / GIB:.1f} GiB free in {directory}"
     if model is None or settings.handoff == "object_store":
-        return Finding(Level.OK, text)
+        return Finding(Severity.FINE, text)
     slots = with_slots_that_fit(settings, model.dimensions).slots
     slab = SlabLayout.of(slots, model.dimensions).total_bytes
     text += f", of which {slots} slots take {slab / GIB:.2f}"
     if free < slab:
-        return Finding(Level.FAILED, f"{text}: lower AMANUENSIS_SLOTS, or enlarge it (docker: --shm-size)")
+        return Finding(Severity.FATAL, f"{text}: lower AMANUENSIS_SLOTS, or enlarge it (docker: --shm-size)")
     if free < slab + settings.max_upload_bytes:
-        return Finding(Level.NOTE, f"{text}: an upload of max_upload_bytes does not fit beside them")
-    return Finding(Level.OK, text)
+        return Finding(Severity.NOTE, f"{text}: an upload of max_upload_bytes does not fit beside them")
+    return Finding(Severity.FINE, text)
 
 
 def check_ports(config: Configuration) -> Iterator[Finding]:
@@ -108,18 +100,18 @@ def check_ports(config: Configuration) -> Iterator[Finding]:
     try:
         ports = tuple(ports_of(config, inner_ports(config.port, os.environ)))
     except CommandError as error:
-        yield Finding(Level.FAILED, str(error))
+        yield Finding(Severity.FATAL, str(error))
         return
     for port in ports:
         try:
             check(port)
         except (CommandError, ConfigurationError) as error:
             if port.variable == HTTP_VARIABLE and _is_service(config.url):
-                yield Finding(Level.NOTE, f"port {config.port}: a service is running there")
+                yield Finding(Severity.NOTE, f"port {config.port}: a service is running there")
                 return
-            yield Finding(Level.FAILED, str(error))
+            yield Finding(Severity.FATAL, str(error))
         else:
-            yield Finding(Level.OK, f"port {port.number} is free, for {port.purpose}")
+            yield Finding(Severity.FINE, f"port {port.number} is free, for {port.purpose}")
 
 
 def check_settings(config: Configuration) -> tuple[Finding, Sequence[Settings]]:
@@ -127,8 +119,8 @@ def check_settings(config: Configuration) -> tuple[Finding, Sequence[Settings]]:
     try:
         settings = config.settings()
     except ConfigurationError as error:
-        return Finding(Level.FAILED, str(error)), ()
-    return Finding(Level.OK, f"settings in {config.path}"), settings
+        return Finding(Severity.FATAL, str(error)), ()
+    return Finding(Severity.FINE, f"settings in {config.path}"), settings
 
 
 def _is_service(url: str) -> bool:

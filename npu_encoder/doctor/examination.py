@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +18,7 @@ from npu_encoder.doctor.accuracy import compare_with_cpu
 from npu_encoder.doctor.diagnosis import diagnose
 from npu_encoder.doctor.finding import Diagnosis
 from npu_encoder.doctor.machine import Machine
+from npu_encoder.doctor.severity import Severity
 from npu_encoder.doctor.switching import measure_switches
 from npu_encoder.errors import DeviceError, DriverMissingError, EncoderError, NoKernelError, PoisonedOutputError
 from npu_encoder.npu.driver import Driver, device_name, load_driver
@@ -34,14 +34,6 @@ NOTHING_FOUND = Diagnosis(
     "sudo dmesg | grep -i amdxdna    # and send what `amanuensis doctor --record machine.txt` writes",
     is_fatal=False,
 )
-
-
-class Severity(StrEnum):
-    """How bad an observation is: not at all, good to know, or a cause why the NPU cannot serve."""
-
-    FINE = "fine"
-    NOTE = "note"
-    FATAL = "fatal"
 
 
 @dataclass(frozen=True, slots=True)

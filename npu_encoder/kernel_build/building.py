@@ -159,7 +159,7 @@ def _description(spec: KernelSpec, toolchain: Toolchain, bf16: Bf16) -> dict[str
         "out_dtype": OUT_DTYPES[spec.precision],
         **({"bf16": bf16} if spec.precision == "bf16" else {}),
         "layout": LAYOUT,
-        "tile": [spec.tile.m, spec.tile.k, spec.tile.n],
+        "tile": [*spec.tile.sides],
         "rounding": ROUNDING,
         "kernel": ENTRY,
         "simulated": False,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Final, Literal
 
 from npu_encoder.errors import NoKernelError
-from npu_encoder.kernel_build.tiles import DDR_BYTES_PER_S, Tile, best_tile, ddr_bytes
+from npu_encoder.kernel_build.tiles import DDR_BYTES_PER_S, Tile, best_tile, ddr_bytes, round_up
 from npu_encoder.npu.audio_encoder import LayerPlan
 from npu_encoder.npu.gemm import Precision
 from npu_encoder.npu.kernels import CORE_ROWS
@@ -141,7 +141,7 @@ def _row_counts(frames: Sequence[int], tiles: dict[Precision, Tile], design: Des
     """Return M of each precision for each length, shortest first; lengths with the same M are one."""
     steps = {precision: CORE_ROWS * tile.m * ROW_BLOCKS[design] for precision, tile in tiles.items()}
     counts = [
-        {precision: -(-_rows(length) // step) * step for precision, step in steps.items()} for length in sorted(frames)
+        {precision: round_up(_rows(length), step) for precision, step in steps.items()} for length in sorted(frames)
     ]
     return [count for index, count in enumerate(counts) if count not in counts[:index]]
 

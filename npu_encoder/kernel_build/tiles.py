@@ -35,6 +35,11 @@ class Tile:
     k: int
     n: int
 
+    @property
+    def sides(self) -> tuple[int, int, int]:
+        """The three sizes in the order of a manifest: m, k, n."""
+        return self.m, self.k, self.n
+
     def l1_bytes(self, precision: Precision) -> int:
         """Return the bytes of a core's memory that its operands take."""
         inputs = (self.m * self.k + self.k * self.n) * INPUT_BYTES[precision]
@@ -46,7 +51,7 @@ class Tile:
 
     def pad(self, k: int, n: int) -> tuple[int, int]:
         """Return the sizes of a weight ``[k, n]`` on the device."""
-        return _up(k, self.k), _up(n, CORE_COLUMNS * self.n)
+        return round_up(k, self.k), round_up(n, CORE_COLUMNS * self.n)
 
 
 def ddr_bytes(m: int, k: int, n: int, tile: Tile, precision: Precision) -> int:
@@ -70,11 +75,12 @@ def best_tile(layers: Sequence[tuple[int, int]], rows: int, precision: Precision
     tiles = [Tile(m, DEPTH, n) for m in SIDES for n in SIDES]
 
     def moved(tile: Tile) -> int:
-        m = _up(rows, CORE_ROWS * tile.m)
+        m = round_up(rows, CORE_ROWS * tile.m)
         return sum(ddr_bytes(m, *tile.pad(k, n), tile, precision) for k, n in layers)
 
     return min((tile for tile in tiles if tile.fits(precision)), key=moved)
 
 
-def _up(size: int, step: int) -> int:
+def round_up(size: int, step: int) -> int:
+    """Return the smallest multiple of ``step`` that is at least ``size``."""
     return -(-size // step) * step

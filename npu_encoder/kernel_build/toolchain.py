@@ -86,7 +86,7 @@ class Toolchain:
             "--dtype_in": dtype_in,
             "--dtype_out": dtype_out,
             **{f"-{size}": value for size, value in zip("MKN", (spec.m, spec.k, spec.n), strict=True)},
-            **{f"-{size}": value for size, value in zip("mkn", _sides(spec), strict=True)},
+            **{f"-{size}": value for size, value in zip("mkn", spec.tile.sides, strict=True)},
             "--xclbin-path": xclbin,
             "--insts-path": instructions,
         }
@@ -109,7 +109,7 @@ class Toolchain:
         request = {
             "design": str(self.example),
             "xclbin": str(xclbin),
-            "tile": _sides(specs[0]),
+            "tile": specs[0].tile.sides,
             "dtypes": DTYPES[specs[0].precision],
             "shapes": {str(path): (spec.m, spec.k, spec.n) for path, spec in zip(instructions, specs, strict=True)},
         }
@@ -217,7 +217,3 @@ def _tag(checkout: Path) -> str | None:
         check=False,
     )
     return done.stdout.strip() or None
-
-
-def _sides(spec: KernelSpec) -> tuple[int, int, int]:
-    return spec.tile.m, spec.tile.k, spec.tile.n

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from npu_encoder.npu.gemm import GemmInput, GemmOutput
 from npu_encoder.npu.kernels import Kernel
-from npu_encoder.npu.known_answers import UNANSWERED, KnownAnswers, caller_rows, question_rows
+from npu_encoder.npu.known_answers import UNANSWERED, KnownAnswers, caller_rows, question_rows, questions
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,7 @@ class Buffers:
         kernel: the kernel whose sizes they have.
         a: the host's view of the activations.
         c: the host's view of the product.
+        answers: the known-answer rows of ``c``.
         a_bo: the buffer behind ``a``.
         c_bo: the buffer behind ``c``.
     """
@@ -51,22 +52,31 @@ class Buffers:
     kernel: Kernel
     a: NDArray[Any]
     c: NDArray[Any]
+    answers: NDArray[Any]
     a_bo: Any
     c_bo: Any
 
-    def fill(self, weight: ResidentWeight, x: GemmInput) -> None:
-        """Write the caller's rows and the questions, and overwrite the place of the answers."""
+    @classmethod
+    def of(cls, kernel: Kernel, a: NDArray[Any], c: NDArray[Any], a_bo: Any, c_bo: Any) -> Buffers:
+        """Join the parts, and write the questions, which stay: no other row is ever written over them."""
+        rows = question_rows(kernel)
+        # The rows that nobody fills are multiplied as well.
+        a[:] = 0
+        a[rows] = questions(kernel.k, kernel.precision)
+        return cls(kernel, a, c, c[rows], a_bo, c_bo)
+
+    def fill(self, x: GemmInput) -> None:
+        """Write the caller's rows, and overwrite the place of the answers."""
         k = x.shape[1]
         for ours, theirs in caller_rows(self.kernel, len(x)):
             self.a[theirs, :k] = x[ours]
-            self.a[theirs, k:] = 0
-        questions = question_rows(self.kernel)
-        self.a[questions] = weight.known.questions
-        self.c.view(np.int32)[questions] = UNANSWERED
+            if k < self.kernel.k:
+                self.a[theirs, k:] = 0
+        self.answers.view(np.int32)[:] = UNANSWERED
 
     def answers_match(self, weight: ResidentWeight) -> bool:
         """Return whether the product holds the known answers of ``weight``."""
-        return weight.known.matches(self.c[question_rows(self.kernel)])
+        return weight.known.matches(self.answers)
 
     def product(self, weight: ResidentWeight, rows: int) -> GemmOutput:
         """Copy the caller's part of the product: ``[rows, weight.n]``."""

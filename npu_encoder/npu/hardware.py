@@ -93,7 +93,7 @@ class Hardware:
         """
         idle = self._idle[kernel]
         buffers = idle.pop() if idle else self._new_buffers(kernel)
-        buffers.fill(weight, x)
+        buffers.fill(x)
         with DeviceErrors("starting a run"):
             self._driver.sync_to_device(buffers.a_bo, buffers.a.nbytes)
             row_bytes = buffers.c[0].nbytes
@@ -126,9 +126,7 @@ class Hardware:
     def _new_buffers(self, kernel: Kernel) -> Buffers:
         a, a_bo = self._mapped((kernel.m, kernel.k), INPUT_DTYPES[kernel.precision], A)
         c, c_bo = self._mapped((kernel.m, kernel.n), OUTPUT_DTYPES[kernel.precision], C)
-        # The rows that nobody fills are multiplied as well.
-        a[:] = 0
-        return Buffers(kernel, a, c, a_bo, c_bo)
+        return Buffers.of(kernel, a, c, a_bo, c_bo)
 
     def _mapped(self, shape: tuple[int, int], dtype: type[np.generic], argument: int) -> tuple[NDArray[Any], Any]:
         count = shape[0] * shape[1]

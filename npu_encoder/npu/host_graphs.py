@@ -108,7 +108,7 @@ def _further_keys(size: AttentionSize, matrices: ov.Type) -> tuple[list[ov.Node]
 def build_add_and_norm(ctx: int, d_model: int, of: Precision, to: Precision) -> ov.Model:
     """Build ``x += product``, and its LayerNorm.
 
-    Inputs: ``x`` ``[ctx, d_model]``, gamma and beta ``[1, d_model]``, the product ``[ctx, d_model]``.
+    Inputs: ``x`` ``[ctx, d_model]``, the product ``[ctx, d_model]``, gamma and beta ``[d_model]``.
     Outputs: the new ``x``, and its norm for the device.
     """
     inputs, x, norm = _added_and_normed(ctx, d_model, of)
@@ -131,14 +131,14 @@ def build_gelu(ctx: int, d_mlp: int, of: Precision, to: Precision) -> ov.Model:
 
 
 def _added_and_normed(ctx: int, d_model: int, of: Precision) -> tuple[list[ov.Node], ov.Node, ov.Node]:
-    x, gamma, beta = (op.parameter([rows, d_model], ov.Type.f32) for rows in (ctx, 1, 1))
+    x, gamma, beta = (op.parameter(shape, ov.Type.f32) for shape in ([ctx, d_model], [d_model], [d_model]))
     inputs, product = _product(ctx, d_model, of)
     y = op.add(x, product)
-    return [x, gamma, beta, *inputs], y, layer_norm(y, gamma, beta)
+    return [x, *inputs, gamma, beta], y, layer_norm(y, gamma, beta)
 
 
 def _product(rows: int, columns: int, of: Precision) -> tuple[list[ov.Node], ov.Node]:
-    """Return the inputs, as ``Product.arrays`` lists them, and the linear layer's float32 ``[rows, columns]``."""
+    """Return ``Product.inputs`` and then ``Product.constants``, and the layer's float32 ``[rows, columns]``."""
     bias = op.parameter([1, columns], ov.Type.f32)
     if of == "bf16":
         product = op.parameter([rows, columns], ov.Type.f32)

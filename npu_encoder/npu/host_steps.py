@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -78,37 +78,76 @@ class Product:
         return "bf16" if self.row_scales is None else "int8"
 
     @property
-    def arrays(self) -> list[NDArray[Any]]:
-        """The arrays in the order of a graph's inputs."""
-        arrays = (self.values, self.row_scales, self.column_scales, self.bias)
-        return [array for array in arrays if array is not None]
+    def inputs(self) -> list[NDArray[Any]]:
+        """The arrays that every window has of its own, in the order of a graph's inputs."""
+        return [self.values] if self.row_scales is None else [self.values, self.row_scales]
+
+    @property
+    def constants(self) -> list[NDArray[Any]]:
+        """The arrays of the layer, in the order of a graph's inputs."""
+        return [self.bias] if self.column_scales is None else [self.column_scales, self.bias]
+
+
+class _Request:
+    """An infer request of a graph whose last inputs never change."""
+
+    def __init__(self, compiled: ov.CompiledModel, constants: Sequence[NDArray[Any]]) -> None:
+        self._request = compiled.create_infer_request()
+        self._outputs = [(output.get_shape(), output.get_element_type()) for output in compiled.outputs]
+        # While both are kept, OpenVINO may read them, and no other array has the identity of one of them.
+        self._constants = constants, _set_inputs(self._request, constants, len(compiled.inputs) - len(constants))
+
+    def run(self, inputs: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> None:
+        """Compute ``outputs`` from ``inputs``, both in the graph's order."""
+        # OpenVINO does not keep inputs alive; this list does.
+        shared = _set_inputs(self._request, inputs)
+        for index, (array, (shape, element_type)) in enumerate(zip(outputs, self._outputs, strict=True)):
+            self._request.set_output_tensor(index, ov.Tensor(array, shape, element_type))
+        # Without ``share_outputs`` it would return copies.
+        self._request.infer(share_outputs=True)
+        shared.clear()
 
 
 class _Graph:
-    """A compiled graph, with as many requests as ever ran at once: making one costs as much as a short step."""
+    """A compiled graph, with as many requests as ever ran at once for the same layer.
+
+    Setting an input costs a twentieth of a short step, so the constants of a layer are set once, for requests that are
+    kept for it.
+    """
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._compiled = compiled
-        self._types = [output.get_element_type() for output in compiled.outputs]
-        self._idle: deque[ov.InferRequest] = deque()
+        self._idle: defaultdict[tuple[int, ...], deque[_Request]] = defaultdict(deque)
 
-    def run(self, inputs: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> None:
-        """Compute ``outputs`` in place; both in the graph's order."""
-        # OpenVINO shares only writeable memory and does not keep it alive; this list does.
-        inputs = [np.require(array, requirements="W") for array in inputs]
-        request = self._request()
-        for index, array in enumerate(inputs):
-            request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
-        for index, (array, element_type) in enumerate(zip(outputs, self._types, strict=True)):
-            request.set_output_tensor(index, ov.Tensor(array, ov.Shape(array.shape), element_type))
-        request.infer()
-        self._idle.append(request)
+    def run(
+        self,
+        inputs: Sequence[NDArray[Any]],
+        outputs: Sequence[NDArray[Any]],
+        constants: Sequence[NDArray[Any]] = (),
+    ) -> None:
+        """Compute ``outputs`` in place.
 
-    def _request(self) -> ov.InferRequest:
+        Args:
+            inputs: the first inputs of the graph.
+            outputs: all outputs of the graph.
+            constants: the other inputs: the same arrays, with the same values, whenever the step of a layer is run.
+        """
+        idle = self._idle[tuple(map(id, constants))]
         try:
-            return self._idle.pop()
+            request = idle.pop()
         except IndexError:
-            return self._compiled.create_infer_request()
+            request = _Request(self._compiled, constants)
+        request.run(inputs, outputs)
+        idle.append(request)
+
+
+def _set_inputs(request: ov.InferRequest, arrays: Sequence[NDArray[Any]], first: int = 0) -> list[NDArray[Any]]:
+    """Set the inputs from number ``first`` on; return what has to live as long as they are used."""
+    # OpenVINO shares only writeable memory.
+    shared = [np.require(array, requirements="W") for array in arrays]
+    for index, array in enumerate(shared, first):
+        request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
+    return shared
 
 
 class _Scratch(threading.local):
@@ -169,7 +208,7 @@ class HostSteps:
         size = AttentionSize(ctx, self._d_model, self.n_heads, log_counts)
         graph = self._graph(build_attention, size, qkv.precision, to, self._matrices)
         further = [] if silent is None else [silent.key, silent.value]
-        graph.run([*qkv.arrays, *further], mixed.arrays)
+        graph.run(qkv.inputs, mixed.arrays, [*qkv.constants, *further])
         return mixed
 
     def add_and_norm(
@@ -178,19 +217,19 @@ class HostSteps:
         """Return ``x + product`` and its norm, both ``[ctx, d_model]``."""
         y, normed = self._residual(len(x)), self._activation(len(x), self._d_model, to)
         graph = self._graph(build_add_and_norm, len(x), self._d_model, product.precision, to)
-        graph.run([x, *_rows(norm), *product.arrays], [y, *normed.arrays])
+        graph.run([x, *product.inputs], [y, *normed.arrays], [*product.constants, norm.gamma, norm.beta])
         return y, normed
 
     def add_and_last_norm(self, x: FloatArray, product: Product, norm: LayerNormWeights, states: FloatArray) -> None:
         """Write the norm of ``x + product`` into ``states``, all ``[ctx, d_model]``."""
         graph = self._graph(build_add_and_last_norm, len(x), self._d_model, product.precision)
-        graph.run([x, *_rows(norm), *product.arrays], [states])
+        graph.run([x, *product.inputs], [states], [*product.constants, norm.gamma, norm.beta])
 
     def gelu(self, hidden: Product, to: Precision) -> Activation:
         """Apply GELU to ``[ctx, 4 * d_model]``."""
         ctx, d_mlp = hidden.values.shape
         y = self._activation(ctx, d_mlp, to)
-        self._graph(build_gelu, ctx, d_mlp, hidden.precision, to).run(hidden.arrays, y.arrays)
+        self._graph(build_gelu, ctx, d_mlp, hidden.precision, to).run(hidden.inputs, y.arrays, hidden.constants)
         return y
 
     def _activation(self, rows: int, columns: int, precision: Precision) -> Activation:
@@ -204,7 +243,3 @@ class HostSteps:
     def _compile(self, build: Callable[..., ov.Model], *sizes: Any) -> _Graph:
         # The graphs say themselves what is bf16.
         return _Graph(compile_graph(self._core, build(*sizes), precision="f32", threads=1))
-
-
-def _rows(norm: LayerNormWeights) -> tuple[FloatArray, FloatArray]:
-    return norm.gamma[np.newaxis], norm.beta[np.newaxis]

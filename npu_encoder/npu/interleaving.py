@@ -53,8 +53,11 @@ def _next_of(running: Sequence[_InProgress[AnyArrays]], array: str | None) -> in
 
     Where none is ready it is the one that has waited longest: the device works in order.
     """
-    alike_first = sorted(range(len(running)), key=lambda index: running[index].array != array)
-    return next((index for index in alike_first if running[index].ready()), 0)
+    for wants_alike in (True, False):
+        for index, item in enumerate(running):
+            if (item.array == array) is wants_alike and item.ready():
+                return index
+    return 0
 
 
 class _InProgress(Generic[AnyArrays]):

@@ -103,6 +103,7 @@ class RunQueue:
         self._timeout_s = timeout_s
         self._in_flight: deque[_InFlight] = deque()
         self._pace = Pace(driver.clock)
+        self._outstanding_work = 0
 
     def __len__(self) -> int:
         return len(self._in_flight)
@@ -110,7 +111,7 @@ class RunQueue:
     @property
     def outstanding_work(self) -> int:
         """Multiplications that the runs in flight still owe."""
-        return sum(flight.run.kernel.work for flight in tuple(self._in_flight))
+        return self._outstanding_work
 
     def start(self, run: XrtRun, x: GemmInput) -> None:
         """Launch a run of ``x @ run.weight``.
@@ -121,6 +122,7 @@ class RunQueue:
         handle, buffers = self._hardware.launch(run.kernel, run.weight, x)
         now = self._clock.monotonic()
         self._in_flight.append(_InFlight(run, handle, buffers, now, now + self._timeout_s))
+        self._outstanding_work += run.kernel.work
 
     def collect(self) -> None:
         """Settle the runs that have ended, oldest first, up to the first that has failed.
@@ -140,6 +142,7 @@ class RunQueue:
                 flight.run.fail(type(error)(str(error)))
                 raise
             self._in_flight.popleft()
+            self._outstanding_work -= flight.run.kernel.work
             self._hardware.recycle(flight.buffers)
             flight.run.complete(product)
 
@@ -148,6 +151,7 @@ class RunQueue:
         for flight in self._in_flight:
             flight.run.fail(DeviceAbortError(f"The run was given up with its context: {failure}"))
         self._in_flight.clear()
+        self._outstanding_work = 0
 
     def pause(self) -> None:
         """Sleep until it pays to poll the oldest run; other threads run meanwhile."""

@@ -144,8 +144,10 @@ class XrtGemm:
 
     def _dead_group(self) -> list[XrtContext] | None:
         """Return the contexts of an xclbin of which none is left; None if all xclbins have one."""
-        groups = self._contexts.values()
-        return next((group for group in groups if all(context.status == "failed" for context in group)), None)
+        for group in self._contexts.values():
+            if all(context.status == "failed" for context in group):
+                return group
+        return None
 
     def _check_alive(self) -> None:
         """Refuse all work once some products have no context: no window can be encoded without them."""

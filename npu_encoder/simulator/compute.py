@@ -20,14 +20,13 @@ OUTPUT_DTYPES = {"int8": np.int32, "bf16": np.float32}
 
 def compute(gemm: Gemm) -> None:
     """Write the whole product."""
-    a, b, c = _operands(gemm)
-    c[:] = _product(gemm.shape, a, b)
+    _c(gemm)[:] = _product(gemm.shape, _a(gemm), _b(gemm))
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     uploads: int
-    rows: NDArray[Any]
+    rows: bytes
     product: NDArray[Any]
 
 
@@ -44,26 +43,25 @@ class CheckedRows:
 
     def compute(self, gemm: Gemm) -> None:
         """Write these rows."""
-        a, b, c = _operands(gemm)
+        c = _c(gemm)
         if gemm.c not in self._initialised:
             self._initialised.add(gemm.c)
             c[:] = 1
         tile_m = gemm.shape.tile[0]
         rows = slice(gemm.shape.m - (ROWS - 1) * tile_m - 1, None, tile_m)
-        c[rows] = self._product(gemm, a[rows], b)
+        c[rows] = self._product(gemm, _a(gemm)[rows])
 
-    def _product(self, gemm: Gemm, rows: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-        known = self._known.get(gemm.b)
-        if known is None or known.uploads != gemm.b.uploads or not np.array_equal(known.rows, rows):
-            known = _Known(gemm.b.uploads, rows.copy(), _product(gemm.shape, rows, b))
+    def _product(self, gemm: Gemm, rows: NDArray[Any]) -> NDArray[Any]:
+        known, content = self._known.get(gemm.b), rows.tobytes()
+        if known is None or known.uploads != gemm.b.uploads or known.rows != content:
+            known = _Known(gemm.b.uploads, content, _product(gemm.shape, rows, _b(gemm)))
             self._known[gemm.b] = known
         return known.product
 
 
 def fill(gemm: Gemm, bits: int) -> None:
     """Write the same 32 bits into each element of the output."""
-    _, _, c = _operands(gemm)
-    c.view(np.uint32)[:] = bits
+    _c(gemm).view(np.uint32)[:] = bits
 
 
 def _product(shape: KernelShape, a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
@@ -74,17 +72,18 @@ def _product(shape: KernelShape, a: NDArray[Any], b: NDArray[Any]) -> NDArray[An
     return bf16_gemm(a, b)
 
 
-def _operands(gemm: Gemm) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    shape = gemm.shape
-    dtype_in, dtype_out = INPUT_DTYPES[shape.precision], OUTPUT_DTYPES[shape.precision]
-    return (
-        _matrix(gemm.a, dtype_in, (shape.m, shape.k)),
-        _matrix(gemm.b, dtype_in, (shape.k, shape.n)),
-        _matrix(gemm.c, dtype_out, (shape.m, shape.n)),
-    )
+def _a(gemm: Gemm) -> NDArray[Any]:
+    return _matrix(gemm.a, INPUT_DTYPES[gemm.shape.precision], gemm.shape.m, gemm.shape.k)
 
 
-def _matrix(buffer: Buffer, dtype: Any, shape: tuple[int, int]) -> NDArray[Any]:
-    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
-    matrix: NDArray[Any] = buffer.device[:size].view(dtype).reshape(shape)
+def _b(gemm: Gemm) -> NDArray[Any]:
+    return _matrix(gemm.b, INPUT_DTYPES[gemm.shape.precision], gemm.shape.k, gemm.shape.n)
+
+
+def _c(gemm: Gemm) -> NDArray[Any]:
+    return _matrix(gemm.c, OUTPUT_DTYPES[gemm.shape.precision], gemm.shape.m, gemm.shape.n)
+
+
+def _matrix(buffer: Buffer, dtype: Any, rows: int, columns: int) -> NDArray[Any]:
+    matrix: NDArray[Any] = np.ndarray((rows, columns), dtype, buffer.device.data)
     return matrix

@@ -123,6 +123,8 @@ class FaultPlan:
         """
         with self._lock:
             self._counts[site] += 1
+            if not self.faults:
+                return None
             call = Call(self._counts[site], shape)
         due = next((fault for fault in self.faults if fault.site is site and fault.when(call)), None)
         if due is not None and due.message is not None and not due.loses_device:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from npu_encoder.doctor.examination import Observation, Question, Severity, examine_npu
+from npu_encoder.doctor.examination import Observation, Question, examine_npu
 from npu_encoder.doctor.machine import Machine
 from npu_encoder.doctor.recording import RecordedMachine
+from npu_encoder.doctor.severity import Severity
 from npu_encoder.errors import DeviceLostError, DeviceMemoryError, DriverMissingError, EncoderError, NoKernelError
 from npu_encoder.npu.driver import load_driver
 from npu_encoder.simulator import FaultPlan, LatencyModel, SimulatorConfig, create_module, faults

@@ -130,6 +130,12 @@ def test_gelu(host: HostSteps, rng: np.random.Generator, of: Precision, to: Prec
     assert_means(host.gelu(hidden, to), gelu(result))
 
 
+def test_layers_of_one_size_keep_their_own_constants(host: HostSteps, rng: np.random.Generator) -> None:
+    layers = [product(rng, 4 * D_MODEL, "int8") for _ in range(3)]
+    for hidden, result in [*layers, *layers]:
+        assert_means(host.gelu(hidden, "bf16"), gelu(result))
+
+
 def test_gelu_is_the_one_of_the_error_function(host: HostSteps) -> None:
     x = np.linspace(-12, 12, 100 * D_MODEL).reshape(100, D_MODEL)
     assert_means(host.gelu(exactly(x), "bf16"), gelu(x), error=1e-6)
