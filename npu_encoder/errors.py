@@ -64,7 +64,7 @@ class NoKernelError(EncoderError):
 
 
 class ProviderError(EncoderError):
-    """ONNX Runtime does not have the execution provider, or that does not compute the whole encoder."""
+    """A runtime does not have the device or provider that it is told to use, or that computes no whole encoder."""
 
 
 class ToolchainError(EncoderError):

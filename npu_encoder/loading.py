@@ -35,6 +35,7 @@ def load_backend(  # noqa: PLR0913  (the options of all runtimes)
     precision: str = "auto",
     threads: int = 1,
     npu: NpuOptions | None = None,
+    ctranslate2_device: Literal["cpu", "cuda"] = "cpu",
     onnx_provider: str = "CPUExecutionProvider",
     silence: Path | None = None,
 ) -> EncoderBackend:
@@ -47,6 +48,7 @@ def load_backend(  # noqa: PLR0913  (the options of all runtimes)
             onnxruntime ``auto`` or ``f32``; xrt ``auto``, ``int8``, ``bf16`` or ``int8-bf16-fc2``.
         threads: CPU threads that compute; xrt computes in the calling thread.
         npu: the options of xrt.
+        ctranslate2_device: what ctranslate2 computes on.
         onnx_provider: the execution provider of onnxruntime.
         silence: the file that stands for the silence behind a window of less than 30 s (``npu_encoder.silence``); None
             if there is none. ctranslate2 cannot use it, its encoder is closed; nor can onnxruntime.
@@ -54,7 +56,7 @@ def load_backend(  # noqa: PLR0913  (the options of all runtimes)
     Raises:
         ModelFormatError: if the directory holds no readable Whisper model, or ``silence`` belongs to another one.
         ValueError: if ``silence`` is given to a runtime that cannot use it.
-        ProviderError: if ONNX Runtime does not have ``onnx_provider``.
+        ProviderError: if ONNX Runtime does not have ``onnx_provider``, or CTranslate2 ``ctranslate2_device``.
         UnsupportedPrecisionError: if the device cannot compute in ``precision``.
         DriverMissingError: if the NPU's driver is not installed.
         NoKernelError: if a layer fits none of the NPU's kernels.
@@ -70,7 +72,7 @@ def load_backend(  # noqa: PLR0913  (the options of all runtimes)
 
             if silence is not None:
                 raise ValueError("CTranslate2's encoder cannot attend to anything but its window")
-            return CTranslate2Backend(model_dir, compute_type=precision, threads=threads)
+            return CTranslate2Backend(model_dir, device=ctranslate2_device, compute_type=precision, threads=threads)
         case "onnxruntime":
             from npu_encoder.onnx.backend import OnnxRuntimeBackend  # noqa: PLC0415
 

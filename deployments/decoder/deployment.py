@@ -91,6 +91,7 @@ class Decoder:
         keep_freed_memory()
         self._generator = TextGenerator(
             model.path,
+            device=settings.ctranslate2_device,
             compute_type=settings.compute_type,
             threads=settings.decoder_threads,
             fallback_temperatures=settings.fallback_temperatures,

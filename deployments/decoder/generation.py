@@ -20,6 +20,7 @@ from deployments.decoder.vocabulary import Vocabulary
 from deployments.decoder.whisper_model import WhisperModel
 from deployments.decoder.word_times import Span, align, is_spaced, timed_words
 from deployments.shared.contracts import Transcript, Window
+from npu_encoder.cpu.ctranslate2 import CTranslate2Device
 
 Value = TypeVar("Value")
 Key = TypeVar("Key", bound=Hashable)
@@ -40,6 +41,7 @@ class TextGenerator:
         self,
         model_dir: Path,
         *,
+        device: CTranslate2Device = "cpu",
         compute_type: str = "int8",
         threads: int = 1,
         fallback_temperatures: tuple[float, ...] = (),
@@ -49,6 +51,7 @@ class TextGenerator:
 
         Args:
             model_dir: a directory with ``model.bin`` and ``tokenizer.json``.
+            device: what computes; ``cuda`` is the GPU of builds for ROCm too.
             compute_type: CTranslate2's name of the precision. ``int8`` is the fastest; ``int16`` scales a batch as a
                 whole, so that texts depend a little on their neighbours.
             threads: threads that one call computes on.
@@ -58,9 +61,10 @@ class TextGenerator:
                 where they cannot.
 
         Raises:
-            ConfigurationError: the directory holds no such model, or the CPU does not support the compute type.
+            ConfigurationError: the directory holds no such model, there is no such device, or it does not support the
+                compute type.
         """
-        self._model = WhisperModel(model_dir, compute_type, threads)
+        self._model = WhisperModel(model_dir, device, compute_type, threads)
         self._vocabulary = Vocabulary(model_dir, multilingual=self._model.multilingual)
         self._fallback_temperatures = fallback_temperatures
         self._full_states = full_states

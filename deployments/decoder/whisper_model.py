@@ -12,6 +12,7 @@ import numpy as np
 
 from deployments.decoder.steps import MAX_POSITIONS, Generate, States
 from deployments.shared.errors import ConfigurationError
+from npu_encoder.cpu.ctranslate2 import NO_GPU, CTranslate2Device
 
 SAMPLES: Final = 5
 """Texts drawn at a temperature above 0, of which the likeliest is kept (``best_of`` of openai/whisper)."""
@@ -27,15 +28,16 @@ class WhisperModel:
         device: what computes, for example ``cpu:ctranslate2-int8_float32``.
     """
 
-    def __init__(self, model_dir: Path, compute_type: str, threads: int) -> None:
+    def __init__(self, model_dir: Path, device: CTranslate2Device, compute_type: str, threads: int) -> None:
         """Load a CTranslate2 Whisper directory; arguments as those of ``TextGenerator``.
 
         Raises:
-            ConfigurationError: the directory holds no such model, or the CPU does not support the compute type.
+            ConfigurationError: the directory holds no such model, there is no such device, or it does not support the
+                compute type.
         """
-        self._loaded = model_dir, compute_type, threads
+        self._loaded = model_dir, device, compute_type, threads
         self.whisper = _load(*self._loaded)
-        self.device = f"cpu:ctranslate2-{self.whisper.compute_type}"
+        self.device = f"{device}:ctranslate2-{self.whisper.compute_type}"
 
     @property
     def multilingual(self) -> bool:
@@ -97,20 +99,22 @@ class WhisperModel:
         return _load(*self._loaded)
 
 
-def _load(model_dir: Path, compute_type: str, threads: int) -> Any:
+def _load(model_dir: Path, device: CTranslate2Device, compute_type: str, threads: int) -> Any:
     if not (model_dir / "model.bin").is_file():
         raise ConfigurationError(
             f"There is no CTranslate2 Whisper model in {model_dir}; put model.bin and its files there"
         )
+    if device == "cuda" and not ctranslate2.get_cuda_device_count():
+        raise ConfigurationError(NO_GPU)
     try:
         return ctranslate2.models.Whisper(
-            str(model_dir), device="cpu", compute_type=compute_type, inter_threads=1, intra_threads=threads
+            str(model_dir), device=device, compute_type=compute_type, inter_threads=1, intra_threads=threads
         )
     except (RuntimeError, ValueError) as error:
-        supported = ", ".join(sorted(ctranslate2.get_supported_compute_types("cpu")))
+        supported = ", ".join(sorted(ctranslate2.get_supported_compute_types(device)))
         raise ConfigurationError(
             f"Cannot load {model_dir} as a CTranslate2 Whisper model with compute type '{compute_type}' "
-            f"(this CPU supports {supported}): {error}"
+            f"(this {device.upper()} supports {supported}): {error}"
         ) from error
 
 

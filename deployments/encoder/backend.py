@@ -28,6 +28,7 @@ def _on_cpu(settings: Settings, model: Model) -> EncoderBackend:
         backend=settings.encoder_backend,
         precision=settings.encoder_precision,
         threads=settings.encoder_threads,
+        ctranslate2_device=settings.ctranslate2_device,
         onnx_provider=settings.onnx_provider,
         silence=model.silence,
     )

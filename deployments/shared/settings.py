@@ -171,6 +171,11 @@ class Settings(BaseSettings):
     compute_type: Literal["auto", "default", "int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"] = Field(
         "int8", description="CTranslate2's arithmetic in the decoder"
     )
+    ctranslate2_device: Literal["cpu", "cuda"] = Field(
+        "cpu",
+        description="what CTranslate2 computes on, in the decoder and in `encoder_backend: ctranslate2`; the GPU of a "
+        "build for ROCm is called `cuda` too",
+    )
     beam_size: Annotated[int, Field(ge=1, le=10)] = Field(
         1, description="beams while the temperature is 0; 1 is greedy"
     )

@@ -1,17 +1,25 @@
-"""The encoder on the CPU with CTranslate2."""
+"""The encoder with CTranslate2, on the CPU or on a GPU that it was built for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Final, Literal, TypeAlias
 
 import ctranslate2
 import numpy as np
 from numpy.typing import NDArray
 
 from npu_encoder.backend import HEALTHY, AnyArrays, DeviceHealth, check_windows, encode_one_by_one, encode_silence
-from npu_encoder.errors import EncoderError, ModelFormatError, UnsupportedPrecisionError
+from npu_encoder.errors import EncoderError, ModelFormatError, ProviderError, UnsupportedPrecisionError
 from npu_encoder.weights import EncoderDimensions, read_dimensions
+
+CTranslate2Device: TypeAlias = Literal["cpu", "cuda"]
+
+NO_GPU: Final = (
+    "CTranslate2 finds no GPU. Install the GPU's driver and a build of CTranslate2 for CUDA or ROCm, or set "
+    "ctranslate2_device to cpu"
+)
 
 
 class CTranslate2Backend:
@@ -19,27 +27,34 @@ class CTranslate2Backend:
 
     Args:
         model_dir: CTranslate2 Whisper directory.
-        compute_type: one of CTranslate2's names, for example ``int8``; ``auto`` is the fastest on this CPU.
+        device: ``cuda`` is the GPU of builds for ROCm too.
+        compute_type: one of CTranslate2's names, for example ``int8``; ``auto`` is the fastest on this device.
         threads: number of threads that work on one window.
 
     Raises:
         ModelFormatError: if the directory holds no readable Whisper model.
-        UnsupportedPrecisionError: if this CPU cannot compute in ``compute_type``.
+        ProviderError: if there is no GPU.
+        UnsupportedPrecisionError: if the device cannot compute in ``compute_type``.
     """
 
-    def __init__(self, model_dir: Path, *, compute_type: str = "auto", threads: int = 1) -> None:
-        _check_compute_type(compute_type)
+    def __init__(
+        self, model_dir: Path, *, device: CTranslate2Device = "cpu", compute_type: str = "auto", threads: int = 1
+    ) -> None:
+        if device == "cuda" and not ctranslate2.get_cuda_device_count():
+            raise ProviderError(NO_GPU)
+        _check_compute_type(compute_type, device)
+        self._device = device
         self._dimensions = read_dimensions(model_dir)
         try:
             self._model = ctranslate2.models.Whisper(
-                str(model_dir), device="cpu", compute_type=compute_type, intra_threads=threads
+                str(model_dir), device=device, compute_type=compute_type, intra_threads=threads
             )
         except RuntimeError as error:
             raise ModelFormatError(f"CTranslate2 cannot load {model_dir}; convert the model again: {error}") from error
 
     @property
     def device(self) -> str:
-        return f"cpu:ctranslate2-{self._model.compute_type}"
+        return f"{self._device}:ctranslate2-{self._model.compute_type}"
 
     @property
     def dimensions(self) -> EncoderDimensions:
@@ -65,7 +80,7 @@ class CTranslate2Backend:
         return encode_one_by_one(self, waiting)
 
     def probe_device(self) -> None:
-        """Do nothing: if the CPU did not work, nobody could ask."""
+        """Do nothing: if the CPU did not work, nobody could ask, and of a GPU the next window tells."""
 
     def warm_up(self, frames: Sequence[int]) -> None:
         encode_silence(self, frames)
@@ -74,9 +89,10 @@ class CTranslate2Backend:
         self._model.unload_model()
 
 
-def _check_compute_type(compute_type: str) -> None:
-    supported = {"auto", "default", *ctranslate2.get_supported_compute_types("cpu")}
+def _check_compute_type(compute_type: str, device: CTranslate2Device) -> None:
+    supported = {"auto", "default", *ctranslate2.get_supported_compute_types(device)}
     if compute_type not in supported:
         raise UnsupportedPrecisionError(
-            f"CTranslate2 on this CPU knows no compute type {compute_type!r}: choose one of {sorted(supported)}"
+            f"CTranslate2 on this {device.upper()} knows no compute type {compute_type!r}: "
+            f"choose one of {sorted(supported)}"
         )

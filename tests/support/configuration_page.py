@@ -83,7 +83,7 @@ THEMES = (
     Theme(
         "Text",
         "How the decoder looks for the text of a window: see [decisions](decisions.md#deterministic-text).",
-        ("compute_type", "beam_size", "fallback_temperatures"),
+        ("compute_type", "ctranslate2_device", "beam_size", "fallback_temperatures"),
     ),
     Theme(
         "Encoder and device",

@@ -17,7 +17,7 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 
 from npu_encoder.backend import EncoderBackend
-from npu_encoder.errors import InvalidWindowError, UnsupportedPrecisionError
+from npu_encoder.errors import InvalidWindowError, ProviderError, UnsupportedPrecisionError
 from npu_encoder.loading import BackendName, load_backend
 from tests.support.paths import ROOT
 
@@ -282,6 +282,11 @@ def test_auto_precision_is_bf16_where_the_cpu_has_it() -> None:
 def test_unknown_precision(backend_name: BackendName) -> None:
     with pytest.raises(UnsupportedPrecisionError, match="int3"):
         load_backend(DEMO_MODEL, backend=backend_name, precision="int3")
+
+
+def test_a_gpu_that_is_not_there_is_no_cpu() -> None:
+    with pytest.raises(ProviderError, match="finds no GPU"):
+        load_backend(DEMO_MODEL, backend="ctranslate2", ctranslate2_device="cuda")
 
 
 def modules_after(statement: str) -> set[str]:

@@ -408,6 +408,11 @@ def test_compute_type_the_cpu_lacks() -> None:
         TextGenerator(DEMO_MODEL, compute_type="no_such_type")
 
 
+def test_a_gpu_that_is_not_there_is_no_cpu() -> None:
+    with pytest.raises(ConfigurationError, match="finds no GPU"):
+        TextGenerator(DEMO_MODEL, device="cuda")
+
+
 def test_the_decoder_needs_no_torch() -> None:
     script = (
         "import sys, deployments.decoder.generation, deployments.decoder.alignment\n"
