@@ -4,6 +4,9 @@
 with silence between them, over OpenAI's realtime protocol. First the same recordings are transcribed as files: their
 word times say when a word was said, and their texts what a live text should be. DIR is what ``amanuensis bench
 accuracy`` takes; the environment variable ``SPEECH_CORPUS`` may name it. Without ``--url`` the service is started.
+With ``--whisperlivekit PROGRAM`` the same is then said to a peer, after the service has stopped:
+
+    python3.11 -m venv PEER && PEER/bin/pip install whisperlivekit    # PEER/bin/whisperlivekit-server
 """
 
 from __future__ import annotations
@@ -11,30 +14,51 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import numpy as np
+import psutil
 
 from deployments.shared.model.finding import resolve
 from loadtests.benchmarks.parts.clip_sets import ClipSet, read_clips_or_exit
 from loadtests.benchmarks.parts.live_delays import Said, delays, said_words, told_words
+from loadtests.benchmarks.parts.live_peer import NAME as PEER
+from loadtests.benchmarks.parts.live_peer import speak as speak_to_peer
+from loadtests.benchmarks.parts.live_peer import whisperlivekit
 from loadtests.benchmarks.parts.live_speaker import Spoken, Stream, speak
 from loadtests.benchmarks.parts.output import publish, say
 from loadtests.benchmarks.parts.words import word_error_rate
 from loadtests.common.client import PATH, make_upload
 from loadtests.common.clips import Clip
-from loadtests.common.cpu_time import cpu_s_between, cpu_s_by_role
+from loadtests.common.cpu_time import cpu_s_of, family_of
 from loadtests.common.machine import describe_commit, describe_machine
 from loadtests.common.paths import ROOT
-from loadtests.common.service_process import Application, Service, started
+from loadtests.common.service_process import Application, started
 
 WORD_TIMES = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
+OURS = "this service"
 STAGGER_S = 0.7
 """Seconds between the first words of two speakers: people do not begin in step."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """What is spoken to.
+
+    Attributes:
+        url: its base URL.
+        process: it, or the one that all of its processes descend from; None where it is not ours.
+        speak: says a stream to it.
+    """
+
+    name: str
+    url: str
+    process: psutil.Process | None
+    speak: Callable[[aiohttp.ClientSession, str, Stream], Awaitable[Spoken]]
 
 
 @dataclass(frozen=True)
@@ -52,20 +76,26 @@ class FileText:
 def main() -> None:
     options = _options()
     clips = read_clips_or_exit(options.directory, options.files)
-    with _service(options.url, options.model) as (url, service):
-        texts = asyncio.run(transcribe_files(url, clips.clips))
-        rows = [_measure(url, service, clips, texts, speakers, options.seconds) for speakers in options.speakers]
+    with _service(options.url, options.model) as server:
+        texts = asyncio.run(transcribe_files(server.url, clips.clips))
+        rows = [_measure(server, clips, texts, speakers, options.seconds) for speakers in options.speakers]
+    if options.whisperlivekit is not None:
+        with whisperlivekit(options.whisperlivekit, resolve(options.model)) as (url, process):
+            peer = Server(PEER, url, process, speak_to_peer)
+            rows += [_measure(peer, clips, texts, speakers, options.seconds) for speakers in options.speakers]
     head = (
         f"{describe_machine()}, {describe_commit(ROOT)}; {clips.description}, {options.seconds:g} s per speaker. "
         "Delays in seconds, from the end of a word to its text.\n\n"
-        "| speakers | words | p50 | p95 | longest | told while spoken | errors against the files' texts | against what "
-        "is spoken | files' texts against that | failed | CPU s per s of speech |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "| server | speakers | words | p50 | p95 | longest | told while spoken | errors against the files' texts | "
+        "against what is spoken | files' texts against that | failed | CPU s per s of speech |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
     )
     publish(head + "".join(rows), options.output)
 
 
-def row_of(streams: Sequence[Stream], spoken: Sequence[Spoken], texts: Mapping[str, FileText], cpu: str) -> str:
+def row_of(
+    server: str, streams: Sequence[Stream], spoken: Sequence[Spoken], texts: Mapping[str, FileText], cpu: str
+) -> str:
     """Return the row of the table for speakers who spoke at the same time."""
     found = [delay for stream, told in zip(streams, spoken, strict=True) for delay in delays_of(stream, told, texts)]
     from_files = [" ".join(texts[clip.name].text for clip in stream.clips) for stream in streams]
@@ -74,10 +104,11 @@ def row_of(streams: Sequence[Stream], spoken: Sequence[Spoken], texts: Mapping[s
     errors = [code for told in spoken for code in told.errors]
     total = sum(len(list(_said(stream, texts))) for stream in streams)
     columns = (
+        server,
         str(len(streams)),
         f"{len(found)} of {total}",
         *(f"{value:.2f}" for value in (np.percentile(found, (50, 95, 100)) if found else (np.nan,) * 3)),
-        f"{np.mean([share_before_end(told) for told in spoken]):.0%}",
+        f"{np.mean([share_before_end(told) for told in spoken]):.0%}" if spoken[0].tells_turns else "-",
         f"{100 * word_error_rate([*zip(from_files, live, strict=True)]):.1f}%",
         f"{100 * word_error_rate([*zip(references, live, strict=True)]):.1f}%",
         f"{100 * word_error_rate([*zip(references, from_files, strict=True)]):.1f}%",
@@ -120,38 +151,39 @@ async def _transcribe_file(session: aiohttp.ClientSession, url: str, clip: Clip)
     return FileText(document["text"], tuple((word["word"], word["end"]) for word in document["words"]))
 
 
-def _measure(
-    url: str, service: Service | None, clips: ClipSet, texts: Mapping[str, FileText], speakers: int, seconds: float
-) -> str:
-    say(f"{speakers} speakers for {seconds:g} s")
+def _measure(server: Server, clips: ClipSet, texts: Mapping[str, FileText], speakers: int, seconds: float) -> str:
+    say(f"{server.name}: {speakers} speakers for {seconds:g} s")
     streams = [Stream.of(clips.clips, number * len(clips.clips) // speakers, seconds) for number in range(speakers)]
-    before = None if service is None else cpu_s_by_role(service.process)
-    spoken = asyncio.run(_speak_all(url, streams))
-    if service is None or before is None:
-        return row_of(streams, spoken, texts, "-")
-    used_s = sum(cpu_s_between(before, cpu_s_by_role(service.process)).values())
+    before = _used_s(server)
+    spoken = asyncio.run(_speak_all(server, streams))
     speech_s = sum(clip.seconds for stream in streams for clip in stream.clips)
-    return row_of(streams, spoken, texts, f"{used_s / speech_s:.2f}")
+    cpu = "-" if server.process is None else f"{(_used_s(server) - before) / speech_s:.2f}"
+    return row_of(server.name, streams, spoken, texts, cpu)
 
 
-async def _speak_all(url: str, streams: Sequence[Stream]) -> list[Spoken]:
+def _used_s(server: Server) -> float:
+    """Return the CPU seconds that all processes of a server have used so far; 0 where they are not ours."""
+    return 0.0 if server.process is None else sum(cpu_s_of(family_of(server.process)).values())
+
+
+async def _speak_all(server: Server, streams: Sequence[Stream]) -> list[Spoken]:
     async with aiohttp.ClientSession() as session:
 
         async def one(number: int, stream: Stream) -> Spoken:
             await asyncio.sleep(STAGGER_S * number)
-            return await speak(session, url, stream)
+            return await server.speak(session, server.url, stream)
 
         return await asyncio.gather(*(one(number, stream) for number, stream in enumerate(streams)))
 
 
 @contextmanager
-def _service(url: str | None, model: str) -> Iterator[tuple[str, Service | None]]:
-    """Give the base URL of the service, and the service itself where it is started here."""
+def _service(url: str | None, model: str) -> Iterator[Server]:
+    """Give the service; its process where it is started here."""
     if url is not None:
-        yield url.rstrip("/"), None
+        yield Server(OURS, url.rstrip("/"), None, speak)
         return
     with started([Application("amanuensis", "/", model=str(resolve(model)))]) as service:
-        yield service.url, service
+        yield Server(OURS, service.url, service.process, speak)
 
 
 def _options() -> argparse.Namespace:
@@ -162,6 +194,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--files", nargs="+", default=(), metavar="PATTERN", help="recordings of the corpus")
     parser.add_argument("--model", default="base", help="of the service that is started")
     parser.add_argument("--url", help="of a service that runs; else one is started")
+    parser.add_argument("--whisperlivekit", type=Path, metavar="PROGRAM", help="also measure this peer's server")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the report to this file too")
     return parser.parse_args()
 

@@ -79,6 +79,11 @@ class Spoken:
         return " ".join(filter(None, self._items.values()))
 
     @property
+    def tells_turns(self) -> bool:
+        """Whether it was told when an utterance had ended."""
+        return bool(self._stopped)
+
+    @property
     def is_complete(self) -> bool:
         """Whether every utterance has its text."""
         return not self._untold
@@ -117,10 +122,7 @@ async def speak(session: aiohttp.ClientSession, url: str, stream: Stream) -> Spo
         began = loop.time()
         listening = asyncio.create_task(_listen(socket, spoken, began))
         try:
-            for number, first in enumerate(range(0, len(stream.pcm), PIECE), start=1):
-                # A piece can be sent when it has been spoken to its end.
-                await asyncio.sleep(began + number * PIECE_S - loop.time())
-                await socket.send_bytes(stream.pcm[first : first + PIECE])
+            await send_in_real_time(socket, stream, began)
             until = loop.time() + LAST_TEXT_S
             while not (spoken.is_complete or listening.done()) and loop.time() < until:  # noqa: ASYNC110
                 await asyncio.sleep(PIECE_S)
@@ -130,6 +132,15 @@ async def speak(session: aiohttp.ClientSession, url: str, stream: Stream) -> Spo
     if not spoken.is_complete:
         spoken.errors.append("no text in time")
     return spoken
+
+
+async def send_in_real_time(socket: aiohttp.ClientWebSocketResponse, stream: Stream, began: float) -> None:
+    """Send a stream as fast as it is spoken, from ``began`` on, in seconds of the running loop's clock."""
+    loop = asyncio.get_running_loop()
+    for number, first in enumerate(range(0, len(stream.pcm), PIECE), start=1):
+        # A piece can be sent when it has been spoken to its end.
+        await asyncio.sleep(began + number * PIECE_S - loop.time())
+        await socket.send_bytes(stream.pcm[first : first + PIECE])
 
 
 async def _listen(socket: aiohttp.ClientWebSocketResponse, spoken: Spoken, began: float) -> None:

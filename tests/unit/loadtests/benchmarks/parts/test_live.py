@@ -11,7 +11,7 @@ import pytest
 
 from deployments.ingress.http.routes import create_app
 from loadtests.benchmarks.live import FileText, delays_of, row_of, share_before_end, transcribe_files
-from loadtests.benchmarks.parts import live_speaker
+from loadtests.benchmarks.parts import live_peer, live_speaker
 from loadtests.benchmarks.parts.live_delays import Said, Told, delays, said_words, told_words
 from loadtests.benchmarks.parts.live_speaker import SILENCE_S, Spoken, Stream, speak
 from loadtests.common.clips import Clip
@@ -102,14 +102,17 @@ def test_a_row_has_the_delays_of_all_speakers_and_the_errors_of_their_texts() ->
     ):
         spoken.take(each, at_s)
     assert delays_of(stream, spoken, TEXTS) == pytest.approx([0.6, 0.1])
-    row = [column.strip() for column in row_of([stream] * 2, [spoken] * 2, TEXTS, "0.5").strip().strip("|").split("|")]
-    assert row == ["2", "4 of 6", "0.35", "0.60", "0.60", "100%", "33.3%", "33.3%", "0.0%", "0", "0.5"]
+    row = row_of("ours", [stream] * 2, [spoken] * 2, TEXTS, "0.5").strip().strip("|").split("|")
+    columns = ["ours", "2", "4 of 6", "0.35", "0.60", "0.60", "-", "33.3%", "33.3%", "0.0%", "0", "0.5"]
+    assert [column.strip() for column in row] == columns
+    spoken.take(committed("a"), 1.05)
+    assert "| 100% |" in row_of("ours", [stream], [spoken], TEXTS, "0.5")
 
 
 def test_nobody_who_was_heard_makes_a_row_too() -> None:
     stream = Stream.of([ONE], 0, seconds=1.0)
     lost = Spoken(errors=["no text in time"])
-    assert "1 no text in time" in row_of([stream], [lost], TEXTS, "-")
+    assert "1 no text in time" in row_of("ours", [stream], [lost], TEXTS, "-")
 
 
 def test_a_speaker_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,3 +132,23 @@ def test_a_speaker_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "".join(text for text, _ in spoken.deltas) == "Hello world."
     assert not spoken.errors
     assert texts["red cat"].text == "Hello world."
+
+
+def test_of_a_peer_counts_what_it_has_committed_itself_to() -> None:
+    spoken, before = Spoken(), ""
+    for at_s, lines in ((1.0, ["Red"]), (2.0, ["Red cat", " and"]), (3.0, ["Red cat.", " Dog."])):
+        text = live_peer.committed({"lines": [{"text": line} for line in lines], "buffer_transcription": "no"})
+        for told in live_peer.events_of(before, text):
+            spoken.take(told, at_s)
+        before = text
+    assert live_peer.committed({"type": "config"}) == ""
+    assert spoken.deltas == [("Red", 1.0), (" cat and", 2.0), (". Dog.", 3.0)]
+    assert spoken.text == "Red cat. Dog."
+
+
+def test_a_peer_that_does_not_start_is_told(tmp_path: Path) -> None:
+    program = tmp_path / "server"
+    program.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    program.chmod(0o755)
+    with pytest.raises(RuntimeError, match="did not come up"), live_peer.whisperlivekit(program, tmp_path):
+        pass
