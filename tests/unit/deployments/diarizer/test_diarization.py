@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,10 @@ SOUNDS = {
     "a sample": np.array([1000], np.int16),
     "0.2 s of silence": np.zeros(3200, np.int16),
     "0.2 s of noise": NOISE.normal(0, 3000, 3200).astype(np.int16),
-    "a minute of silence": np.zeros(60 * SAMPLE_RATE, np.int16),
-    "noise": NOISE.normal(0, 3000, 25 * SAMPLE_RATE).astype(np.int16),
+    "half a minute of silence": np.zeros(30 * SAMPLE_RATE, np.int16),
+    "noise": NOISE.normal(0, 3000, 15 * SAMPLE_RATE).astype(np.int16),
     "full scale": np.where(NOISE.random(15 * SAMPLE_RATE) < 0.5, -32768, 32767).astype(np.int16),
-    "music": chords(30.0),
+    "music": chords(15.0),
     "a tone": (8000 * np.sin(2 * np.pi * 440 * time_of(12.0))).astype(np.int16),
 }
 
@@ -83,7 +84,7 @@ def test_any_sound_has_an_answer(name: str, bounds: tuple[int | None, int | None
     assert errors(SOUNDS[name], found) == []
 
 
-@pytest.mark.parametrize("name", ["nothing", "a sample", "0.2 s of silence", "a minute of silence", "noise", "a tone"])
+@pytest.mark.parametrize("name", ["nothing", "a sample", "0.2 s of silence", "half a minute of silence", "noise", "a tone"])
 def test_nobody_speaks_where_there_is_no_speech(name: str) -> None:
     found = diarize(SOUNDS[name], None, None)
     assert found.turns == []
@@ -120,9 +121,14 @@ def pcm_from(file: str) -> NDArray[np.int16]:
 
 @cache
 def dialogue_of_four() -> Dialogue:
-    """Return a constructed dialogue of four readers."""
+    """Return a constructed dialogue of four readers, all of whom speak in its first half minute."""
     *_, last = make_dialogues(read_sentences(corpus()), 2)
     return last
+
+
+def beginning(turns: Iterable[Spoken], seconds: float) -> list[Spoken]:
+    """Return what is spoken in the first ``seconds``."""
+    return [replace(turn, end_s=min(turn.end_s, seconds)) for turn in turns if turn.start_s < seconds]
 
 
 def spoken(found: Diarization) -> list[Spoken]:
@@ -152,31 +158,32 @@ def models_in(precision: openvino.Type) -> Iterator[None]:
 @needs_corpus
 class TestPeople:
     @pytest.mark.parametrize(
-        ("file", "speakers", "most_wrong", "collar_s"),
+        ("file", "collar_s"),
         [
-            ("diarization/dialogue_2spk_1688_3005.flac", 2, MOST_WRONG, 0.0),
+            ("diarization/dialogue_2spk_1688_3005.flac", 0.0),
             # Its reference ends a turn at each pause of a second, which is within a turn here: only a collar is fair.
-            ("diarization/katiesteve.wav", 2, MOST_WRONG, COLLAR_S),
+            ("diarization/katiesteve.wav", COLLAR_S),
         ],
     )
-    def test_recordings_have_their_speakers(self, file: str, speakers: int, most_wrong: float, collar_s: float) -> None:
-        pcm = pcm_from(file)
+    def test_recordings_have_their_speakers(self, file: str, collar_s: float) -> None:
+        pcm = pcm_from(file)[: 60 * SAMPLE_RATE]
         found = diarize(pcm, None, None)
         assert errors(pcm, found) == []
-        assert len(found.voices) == speakers
-        wrong = speaker_errors(read_rttm((corpus() / file).with_suffix(".rttm")), spoken(found), collar_s)
-        assert wrong.rate <= most_wrong
+        assert len(found.voices) == 2
+        expected = beginning(read_rttm((corpus() / file).with_suffix(".rttm")), 60)
+        wrong = speaker_errors(expected, spoken(found), collar_s)
+        assert wrong.rate <= MOST_WRONG
         assert wrong.confused_s < 0.01 * wrong.spoken_s
 
     def test_four_readers_are_told_apart(self) -> None:
         dialogue = dialogue_of_four()
-        found = diarize(dialogue.pcm, None, None)
+        found = diarize(dialogue.pcm[: 90 * SAMPLE_RATE], None, None)
         assert len(found.voices) == 4
-        assert speaker_errors(dialogue.turns, spoken(found)).rate <= MOST_WRONG
+        assert speaker_errors(beginning(dialogue.turns, 90), spoken(found)).rate <= MOST_WRONG
 
     @pytest.mark.parametrize("number", [1, 2, 4, 5])
     def test_a_number_of_speakers_that_somebody_knows_is_kept(self, number: int) -> None:
-        assert len(diarize(dialogue_of_four().pcm[: 40 * SAMPLE_RATE], number, number).voices) == number
+        assert len(diarize(dialogue_of_four().pcm[: 30 * SAMPLE_RATE], number, number).voices) == number
 
     def test_turns_of_half_a_second_have_an_answer(self) -> None:
         one, other = pcm_from("librispeech/1688-142285-0000.flac"), pcm_from("librispeech/2033-164914-0000.flac")
@@ -188,7 +195,7 @@ class TestPeople:
         assert found.turns
 
     def test_both_precisions_give_the_same_turns(self) -> None:
-        pcm = dialogue_of_four().pcm[: 40 * SAMPLE_RATE]
+        pcm = dialogue_of_four().pcm[: 30 * SAMPLE_RATE]
         found = []
         for precision in (openvino.Type.f32, openvino.Type.bf16):
             with models_in(precision):

@@ -11,6 +11,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -18,6 +19,7 @@ import psutil
 import pytest
 from faster_whisper import decode_audio
 from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft
 
 from deployments.mel import opening, timeline
 from deployments.mel.decoding import decode
@@ -30,6 +32,7 @@ from tests.support.spoken_clips import pcm_of
 
 CLIPS = sorted(AUDIO.glob("*.wav"))
 CLIP = AUDIO / "11_flite-slt-long.wav"  # 16 s
+SPEECH = pcm_of(CLIP)
 LIMITS = AudioLimits(max_seconds=600, max_channels=8, max_cpu_s=60)
 
 # name: container, audio codec, sample rate, layout, muxer options, video codec
@@ -81,7 +84,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def uploads(folder: Path) -> dict[str, bytes]:
-    """The clip in every format."""
+    """The speech in every format."""
     return {name: encoded(folder / "clip", upload_format) for name, upload_format in (FORMATS | MORE).items()}
 
 
@@ -93,7 +96,7 @@ def encoded(path: Path, upload_format: Format) -> bytes:
             add_video(container, video_codec)
         audio.codec_context.open(strict=False)
         resampler = av.AudioResampler(audio.format, layout, rate, audio.codec_context.frame_size or 1024)
-        frame = av.AudioFrame.from_ndarray(pcm_of(CLIP)[None], "s16", "mono")
+        frame = av.AudioFrame.from_ndarray(SPEECH[None], "s16", "mono")
         frame.sample_rate = SAMPLE_RATE
         for resampled in [*resampler.resample(frame), *resampler.resample(None), None]:
             container.mux(audio.encode(resampled))
@@ -134,11 +137,16 @@ def warned(upload: bytes) -> tuple[NDArray[np.int16], str]:
     return recording.mono, warnings
 
 
+def correlation(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the products of ``a`` with ``b`` at every lag, the negative ones last."""
+    size = next_fast_len(len(a) + len(b), real=True)
+    products: NDArray[np.float64] = irfft(rfft(a.astype(float), size) * rfft(b.astype(float), size).conj(), size)
+    return products
+
+
 def lag_s(part: NDArray[np.int16], whole: NDArray[np.int16]) -> float:
     """Return where ``part`` is found in ``whole``, in seconds."""
-    size = len(whole) + len(part)
-    products = np.fft.irfft(np.fft.rfft(whole.astype(float), size) * np.fft.rfft(part.astype(float), size).conj())
-    return float(products[: len(whole)].argmax()) / SAMPLE_RATE
+    return float(correlation(whole, part)[: len(whole)].argmax()) / SAMPLE_RATE
 
 
 def with_hole(upload: bytes) -> bytes:
@@ -165,24 +173,22 @@ def test_every_format_equals_faster_whisper(name: str, uploads: dict[str, bytes]
 
 @pytest.mark.parametrize("name", FORMATS | MORE)
 def test_every_format_sounds_like_the_original(name: str, uploads: dict[str, bytes]) -> None:
-    pcm, original = decoded(uploads[name]).astype(np.float64), pcm_of(CLIP).astype(np.float64)
+    pcm, original = decoded(uploads[name]).astype(np.float64), SPEECH.astype(np.float64)
     assert abs(len(pcm) - len(original)) < 0.15 * SAMPLE_RATE
-    size = len(pcm) + len(original)  # encoders delay the sound, so correlate at every lag
-    products = np.fft.irfft(np.fft.rfft(pcm, size) * np.fft.rfft(original, size).conj())
-    assert products.max() / np.sqrt((pcm**2).sum() * (original**2).sum()) > 0.9
+    # Encoders delay the sound, so correlate at every lag.
+    assert correlation(pcm, original).max() / np.sqrt((pcm**2).sum() * (original**2).sum()) > 0.9
 
 
 def test_a_file_may_change_its_layout_midway(uploads: dict[str, bytes]) -> None:
     pcm = decoded(uploads["mp3 without a frame count"] + uploads["mp3"])
-    assert len(pcm) / SAMPLE_RATE == pytest.approx(2 * len(pcm_of(CLIP)) / SAMPLE_RATE, abs=0.3)
+    assert len(pcm) / SAMPLE_RATE == pytest.approx(2 * len(SPEECH) / SAMPLE_RATE, abs=0.3)
 
 
 @pytest.mark.parametrize("declared", [0, 0x7FFF_F000, 0x8000_0000, 0xFFFF_FFFF])
 @pytest.mark.parametrize("rate", [16_000, 48_000])
 def test_streamed_wav_may_not_know_its_length(declared: int, rate: int) -> None:
-    pcm = pcm_of(CLIP)
-    samples = decoded(wav(pcm.tobytes(), rate=rate, data=declared))
-    assert len(samples) == pytest.approx(len(pcm) * SAMPLE_RATE / rate, abs=1)
+    samples = decoded(wav(SPEECH.tobytes(), rate=rate, data=declared))
+    assert len(samples) == pytest.approx(len(SPEECH) * SAMPLE_RATE / rate, abs=1)
 
 
 @pytest.mark.parametrize("name", ["wav stereo 44.1 kHz", "flac", "mp3", "mp3 without a frame count", "m4a", "ogg/opus"])
@@ -219,7 +225,7 @@ def test_of_a_cut_off_file_the_rest_is_read(name: str, kept: float, uploads: dic
     pcm, warnings = warned(upload)
     assert "cut off" in warnings
     if name != "webm with video":
-        assert len(pcm) / len(pcm_of(CLIP)) == pytest.approx(kept, abs=0.1)
+        assert len(pcm) / len(SPEECH) == pytest.approx(kept, abs=0.1)
     assert f"ends at {len(pcm) / SAMPLE_RATE:.1f} s" in warnings
 
 
@@ -235,8 +241,8 @@ def test_of_headers_alone_nothing_is_read_without_a_word(name: str, uploads: dic
 @pytest.mark.parametrize(("missing", "is_told"), [(1, False), (2, True), (1000, True)])
 def test_a_cut_off_plain_wav_is_read_to_its_end(missing: int, *, is_told: bool) -> None:
     pcm, warnings = warned(CLIP.read_bytes()[:-missing])
-    np.testing.assert_array_equal(pcm, pcm_of(CLIP)[: len(pcm)])
-    assert len(pcm) == len(pcm_of(CLIP)) - -(-missing // 2)
+    np.testing.assert_array_equal(pcm, SPEECH[: len(pcm)])
+    assert len(pcm) == len(SPEECH) - -(-missing // 2)
     assert ("cut off" in warnings) is is_told
 
 
@@ -247,7 +253,7 @@ def test_a_cut_between_two_frames_is_seen_where_the_file_declares_its_length(
     with av.open(io.BytesIO(uploads[name])) as container:
         positions = [packet.pos for packet in container.demux(audio=0) if packet.size]
     pcm, warnings = warned(uploads[name][: positions[len(positions) // 2]])
-    seconds = len(pcm_of(CLIP)) / SAMPLE_RATE
+    seconds = len(SPEECH) / SAMPLE_RATE
     assert len(pcm) / SAMPLE_RATE == pytest.approx(seconds / 2, abs=0.2)
     assert re.search(rf"ends at {len(pcm) / SAMPLE_RATE:.1f} s of {seconds:.0f}\.\d s", warnings)
 
@@ -257,7 +263,7 @@ def test_a_stream_without_a_length_ends_where_its_bytes_end(name: str, uploads: 
     """The documented limit: such a file cannot be told from a shorter one."""
     upload = uploads[name]
     seconds = len(decoded(upload[: int(0.601 * len(upload))])) / SAMPLE_RATE
-    assert seconds == pytest.approx(0.601 * len(pcm_of(CLIP)) / SAMPLE_RATE, rel=0.1)
+    assert seconds == pytest.approx(0.601 * len(SPEECH) / SAMPLE_RATE, rel=0.1)
 
 
 def test_an_ogg_stream_may_lack_its_last_page(uploads: dict[str, bytes]) -> None:
@@ -291,7 +297,7 @@ def test_a_track_that_begins_late_does_no_harm_to_the_one_that_is_heard(uploads:
 
 @pytest.mark.parametrize("rate", [SAMPLE_RATE, 44_100])
 def test_joined_waves_are_one_recording(rate: int) -> None:
-    speech = pcm_of(CLIP)[:SAMPLE_RATE]
+    speech = SPEECH[:SAMPLE_RATE]
     one = wav(speech.tobytes(), rate=rate)
     assert len(decoded(one + one + one)) == pytest.approx(3 * len(decoded(one)), abs=3)
     pcm, warnings = warned(one + one[:-10_000])
@@ -342,10 +348,10 @@ NO_AUDIO = {
 
 @pytest.mark.parametrize("name", NO_AUDIO)
 def test_bad_uploads_are_rejected_with_advice(name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(InvalidAudioError) as caught:
         decoded(NO_AUDIO[name])
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
     message = caught.value.message
     assert any(advice in message for advice in ("Upload", "Export", "Mix it down"))
     assert not any(internal in message for internal in ("Errno", "av.", "<none>", "FFmpeg", "avcodec", "/tmp"))  # noqa: S108
@@ -375,7 +381,7 @@ def test_no_upload_makes_ffmpeg_open_another_file(tmp_path: Path, monkeypatch: p
     (tmp_path / "clip.wav").write_bytes(CLIP.read_bytes())
     monkeypatch.chdir(tmp_path)
     with av.open(io.BytesIO(script)) as container:  # PyAV on its own reads the local file
-        assert sum(frame.samples for frame in container.decode(audio=0)) == len(pcm_of(CLIP))
+        assert sum(frame.samples for frame in container.decode(audio=0)) == len(SPEECH)
     with pytest.raises(InvalidAudioError):
         decoded(script)
     monkeypatch.setitem(opening.OPTIONS, "format_whitelist", "concat,wav")  # and were its format allowed:
@@ -407,20 +413,19 @@ def test_ten_hours_in_a_small_file_are_rejected_early(*, declares_length: bool) 
         upload[21] &= 0xF0  # 36 bits of STREAMINFO: number of samples, 0 is unknown
         upload[22:26] = bytes(4)
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(AudioTooLongError, match="600 seconds"):
         decoded(bytes(upload))
-    assert time.monotonic() - began < 2
+    assert time.thread_time() - began < 2
     decoded_bytes = 0 if declares_length else 600 * 2 * SAMPLE_RATE
     assert tracemalloc.get_traced_memory()[1] < 1.5 * decoded_bytes + 2 * len(upload)
     tracemalloc.stop()
 
 
 def test_the_longest_allowed_recording_passes() -> None:
-    pcm = pcm_of(CLIP)
-    exact = AudioLimits(max_seconds=len(pcm) / SAMPLE_RATE, max_channels=1, max_cpu_s=60)
+    exact = AudioLimits(max_seconds=len(SPEECH) / SAMPLE_RATE, max_channels=1, max_cpu_s=60)
     with CLIP.open("rb") as file:
-        assert len(decode(file, exact).mono) == len(pcm)
+        assert len(decode(file, exact).mono) == len(SPEECH)
     with pytest.raises(AudioTooLongError, match="16 seconds"):
         decoded(CLIP.read_bytes(), AudioLimits(max_seconds=16, max_channels=1, max_cpu_s=60))
 
@@ -455,11 +460,11 @@ def test_many_tiny_packets_cannot_keep_a_thread_busy(folder: Path) -> None:
         stream = container.add_stream("pcm_s16le", rate=96_000, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1), np.int16), "s16", "mono")
         frame.sample_rate = 96_000
-        for i in range(50_000):
+        for i in range(25_000):
             frame.pts = i
             container.mux(stream.encode(frame))
     upload = path.read_bytes()
-    assert len(decoded(upload)) > 5000
+    assert len(decoded(upload)) > 4000
     began = time.thread_time()
     with pytest.raises(AudioTooLongError, match="too long to decode"):
         decoded(upload, AudioLimits(max_seconds=600, max_channels=8, max_cpu_s=0.05))
@@ -503,7 +508,7 @@ def test_packets_of_other_tracks_take_time_too(folder: Path) -> None:
         container.mux(sound.encode(frame))
         tiny = av.AudioFrame.from_ndarray(np.zeros((1, 1), np.int16), "s16", "mono")
         tiny.sample_rate = 96_000
-        for i in range(100_000):
+        for i in range(30_000):
             tiny.pts = i
             container.mux(other.encode(tiny))
     upload = path.read_bytes()
@@ -570,11 +575,11 @@ def test_nothing_leaks_without_the_garbage_collector(uploads: dict[str, bytes]) 
     process = psutil.Process()
     gc.disable()
     try:
-        for _ in range(3):
+        for _ in range(2):
             decode_all()
         before = process.memory_info().rss
-        for _ in range(10):
+        for _ in range(4):
             decode_all()
-        assert process.memory_info().rss - before < 8e6
+        assert process.memory_info().rss - before < 5e6
     finally:
         gc.enable()
