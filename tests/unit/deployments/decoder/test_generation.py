@@ -115,7 +115,7 @@ def test_text_does_not_depend_on_the_batch(compute_type: str, beam_size: int, it
     hesitant = [replace(item, states=item.states + each) for item, each in zip(items, noise, strict=False)]
     pool = with_options([*items, *hesitant], DecodeOptions(beam_size=beam_size))
     alone = [generator.generate([item])[0].tokens for item in pool]
-    for size in (2, 3, 8, 16, len(pool)):
+    for size in (2, 3, 8, len(pool)):
         chosen = rng.permutation(len(pool))[:size]
         together = generator.generate([pool[index] for index in chosen])
         assert [transcript.tokens for transcript in together] == [alone[index] for index in chosen]
@@ -411,14 +411,6 @@ def test_compute_type_the_cpu_lacks() -> None:
 def test_a_gpu_that_is_not_there_is_no_cpu() -> None:
     with pytest.raises(ConfigurationError, match="finds no GPU"):
         TextGenerator(DEMO_MODEL, device="cuda")
-
-
-def test_the_decoder_needs_no_torch() -> None:
-    script = (
-        "import sys, deployments.decoder.generation, deployments.decoder.alignment\n"
-        "assert not {'torch', 'transformers', 'whisperx'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
 def test_what_the_http_process_imports_is_light() -> None:

@@ -56,12 +56,17 @@ def encoder() -> OpenVinoBackend:
     return OpenVinoBackend(real_base(), precision="f32")
 
 
-def item(pcm: Pcm, speech: tuple[tuple[float, float], ...] | None, options: DecodeOptions = ENGLISH) -> DecodeItem:
+@functools.cache
+def full_states(pcm: bytes) -> NDArray[np.float32]:
     mel = np.zeros((80, N_FRAMES), np.float32)
-    log_mel(pcm, mel)
+    log_mel(np.frombuffer(pcm, np.int16), mel)
     states = np.zeros((N_FRAMES // 2, encoder().dimensions.d_model), np.float32)
     encoder().encode([mel], [states])
-    return DecodeItem(states, Window(0, 0.0, len(pcm) / SAMPLE_RATE, speech), options)
+    return states
+
+
+def item(pcm: Pcm, speech: tuple[tuple[float, float], ...] | None, options: DecodeOptions = ENGLISH) -> DecodeItem:
+    return DecodeItem(full_states(pcm.tobytes()), Window(0, 0.0, len(pcm) / SAMPLE_RATE, speech), options)
 
 
 def text_of(generator: TextGenerator, *arguments: object) -> Transcript:

@@ -84,7 +84,9 @@ def test_any_sound_has_an_answer(name: str, bounds: tuple[int | None, int | None
     assert errors(SOUNDS[name], found) == []
 
 
-@pytest.mark.parametrize("name", ["nothing", "a sample", "0.2 s of silence", "half a minute of silence", "noise", "a tone"])
+@pytest.mark.parametrize(
+    "name", ["nothing", "a sample", "0.2 s of silence", "half a minute of silence", "noise", "a tone"]
+)
 def test_nobody_speaks_where_there_is_no_speech(name: str) -> None:
     found = diarize(SOUNDS[name], None, None)
     assert found.turns == []

@@ -253,6 +253,12 @@ def run(executor: GemmExecutor, weights: EncoderWeights, *log_mels: FloatArray) 
     return encode(AudioEncoder(weights, executor, PLANS["int8"]), *log_mels)
 
 
+@pytest.fixture(scope="module")
+def alone(weights: EncoderWeights, log_mels: list[FloatArray]) -> list[FloatArray]:
+    """The states of six windows, each encoded alone."""
+    return [run(NumpyGemm(), weights, window)[0] for window in log_mels[:6]]
+
+
 @pytest.mark.parametrize(
     "is_done",
     [
@@ -263,10 +269,9 @@ def run(executor: GemmExecutor, weights: EncoderWeights, *log_mels: FloatArray) 
     ],
 )
 def test_the_order_of_the_device_changes_nothing(
-    is_done: Callable[[int, int], bool], weights: EncoderWeights, log_mels: list[FloatArray]
+    is_done: Callable[[int, int], bool], weights: EncoderWeights, log_mels: list[FloatArray], alone: list[FloatArray]
 ) -> None:
     windows = log_mels[:6]
-    alone = [run(NumpyGemm(), weights, window)[0] for window in windows]
     device = ScriptedGemm(is_done)
 
     for actual, single in zip(run(device, weights, *windows), alone, strict=True):
@@ -280,10 +285,10 @@ def test_batches_in_several_threads_do_not_touch_each_other(
 ) -> None:
     encoder = AudioEncoder(weights, NumpyGemm(), PLANS[plan])
     with ThreadPoolExecutor(4) as threads:
-        batches = list(threads.map(lambda window: encode(encoder, window)[0], log_mels))
+        batches = list(threads.map(lambda window: encode(encoder, window)[0], log_mels[:8]))
 
-    for actual, alone in zip(batches, states, strict=True):
-        np.testing.assert_array_equal(actual, alone)
+    for actual, expected in zip(batches, states[:8], strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_the_host_works_while_the_device_multiplies(weights: EncoderWeights, log_mels: list[FloatArray]) -> None:
