@@ -9,7 +9,7 @@ import pytest
 from tests.fuzz.decoder_process import DecoderProcess
 from tests.fuzz.fuzz_audio import fuzz
 
-INPUTS = 1500
+INPUTS = 1000
 CHILD = """
 import io, os, signal
 import deployments.mel.decoding

@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
 def test_every_answer_is_documented(server: Address, tmp_path: Path) -> None:
     host, port = server
     (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
-    options = ["--exclude-checks", UNDECIDABLE, "--seed", "1", "--max-examples", "15", "--continue-on-failure"]
+    options = ["--exclude-checks", UNDECIDABLE, "--seed", "1", "--max-examples", "8", "--continue-on-failure"]
     run = subprocess.run(
         [str(COMMAND), "run", f"http://{host}:{port}/openapi.json", *options],
         capture_output=True,

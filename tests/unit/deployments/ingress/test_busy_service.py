@@ -10,7 +10,7 @@ from deployments.ingress.request import Priority
 from tests.support import virtual_time
 from tests.support.busy_service import BusyService
 
-MINUTES = 10
+MINUTES = 6
 REFUSALS = {"overloaded", "queue_full"}
 HOUR = 130  # windows
 
@@ -37,7 +37,7 @@ def closed_loop(clients: int, *, windows: int = 1, high: int = 0, **service: flo
     return simulated(scenario, service)
 
 
-def shorts_beside(files: int, *, every_s: float, minutes: int = 40) -> BusyService:
+def shorts_beside(files: int, *, every_s: float, minutes: int = 20) -> BusyService:
     """``files`` recordings of one hour come at once, and beside them one short request in so many seconds."""
 
     async def scenario(busy: BusyService) -> None:

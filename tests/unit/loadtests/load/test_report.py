@@ -23,6 +23,23 @@ from tests.support.recorded_load import CALIBRATED, recording, scenario, snapsho
 VOID = frozenset({"meta"})
 
 
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
+    return run_of(tmp_path_factory.mktemp("good"))
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
+    """A run in which all took ten times as long."""
+    return run_of(tmp_path_factory.mktemp("slow"), slower=10.0)
+
+
+@pytest.fixture(scope="module")
+def comparison(slow: RecordedRun, good: RecordedRun) -> str:
+    """The page of the slow run beside the good one."""
+    return page(slow, good)
+
+
 def run_of(directory: Path, *, slower: float = 1.0) -> RecordedRun:
     """A run of all short scenarios, as if they had been recorded."""
     plans = [plan.at(CALIBRATED, CALIBRATED.mean_clip_s) for plan in scenarios("short")]
@@ -62,9 +79,8 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
-    html = page(run_of(tmp_path / "run"))
-    tags = Tags()
+def test_the_page_is_whole_and_needs_nothing_else(comparison: str) -> None:
+    html, tags = comparison, Tags()
     tags.feed(html)
     assert tags.open == []
     assert "<script" not in html
@@ -93,38 +109,34 @@ def test_what_came_instead_of_texts_is_listed_by_code(tmp_path: Path) -> None:
     assert "Instead of right texts: 2 x 504 deadline_exceeded, 1 x no answer ConnectionResetError." in html
 
 
-def test_the_summary_names_what_was_not_met(tmp_path: Path) -> None:
-    run = run_of(tmp_path / "run", slower=10.0)
-    text = summary(run)
+def test_the_summary_names_what_was_not_met(slow: RecordedRun, comparison: str) -> None:
+    text = summary(slow)
     assert "Not met: " in text
     assert "steady: latency over a request alone, p95" in text
     assert "(at most 4 times)" in text
     assert "0 transcripts differed" in text
-    assert 'class="summary failed"' in page(run)
+    assert 'class="summary failed"' in comparison
 
 
-def test_the_summary_of_a_good_run_says_so_and_tells_every_scenario(tmp_path: Path) -> None:
-    run = run_of(tmp_path / "run")
-    total = sum(len(one.verdicts) for one in run.scenarios)
-    text = summary(run)
+def test_the_summary_of_a_good_run_says_so_and_tells_every_scenario(good: RecordedRun) -> None:
+    total = sum(len(one.verdicts) for one in good.scenarios)
+    text = summary(good)
     assert text.startswith(f"{total} of {total} criteria are met in 6 scenarios with ")
     assert "16 requests/s, 160% of the capacity, was the highest offered load" in text
     assert "the trend of memory was 180 MiB/h" in text
 
 
-def test_a_comparison_shows_both_values_and_their_ratio(tmp_path: Path) -> None:
-    fast, slow = run_of(tmp_path / "fast"), run_of(tmp_path / "slow", slower=2.0)
-    rows = re.findall(r"<tr>(.*?)</tr>", page(slow, fast))
+def test_a_comparison_shows_both_values_and_their_ratio(comparison: str) -> None:
+    rows = re.findall(r"<tr>(.*?)</tr>", comparison)
     row = next(row for row in rows if "ramp" not in row and "latency, p50, ms" in row and "steady" in row)
     mine, theirs, ratio = (float(cell) for cell in re.findall(r"<td>([\d.]+)</td>", row))
-    assert mine == pytest.approx(2 * theirs, rel=0.02)
-    assert ratio == 2.0
+    assert mine == pytest.approx(10 * theirs, rel=0.02)
+    assert ratio == 10.0
 
 
-def test_a_scenario_that_only_one_run_has_is_not_compared(tmp_path: Path) -> None:
-    both = run_of(tmp_path / "both")
+def test_a_scenario_that_only_one_run_has_is_not_compared(good: RecordedRun, tmp_path: Path) -> None:
     one = read_run(write(tmp_path / "one", recording(scenario())))
-    compared = page(one, both).split("Compared with")[1].split("<h2")[0]
+    compared = page(one, good).split("Compared with")[1].split("<h2")[0]
     assert "steady" in compared
     assert "overload" not in compared
 

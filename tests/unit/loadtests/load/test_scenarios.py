@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -19,13 +18,13 @@ import pytest
 from loadtests.common.speech import synthetic
 from loadtests.load.estimates import histogram_percentile, percentile, slope
 from loadtests.load.scenarios import sampling
+from loadtests.load.scenarios.__main__ import main
 from loadtests.load.scenarios.judgement import FIGURES, judge_recording
 from loadtests.load.scenarios.phases import holds, played_phases
 from loadtests.load.scenarios.plan import Phase, StepLimit, at_least, at_most, scenarios
 from loadtests.load.scenarios.recording import VERDICTS, Recording, Rest, read_recording, recorded
 from loadtests.load.scenarios.schedule import due_times
 from loadtests.load.scenarios.traffic import draw_orders, mean_audio_s
-from tests.support.paths import ROOT
 from tests.support.recorded_load import (
     CALIBRATED,
     EPOCH,
@@ -312,11 +311,14 @@ def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
         (["sprint"], "no such scenario: sprint; there are steady"),
     ],
 )
-def test_what_cannot_be_run_is_refused(arguments: list[str], complaint: str) -> None:
-    command = [sys.executable, "-m", "loadtests.load.scenarios", *arguments]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert complaint in result.stderr
+def test_what_cannot_be_run_is_refused(
+    arguments: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["scenarios", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
 
 
 def test_sampling_goes_on_when_the_load_generator_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

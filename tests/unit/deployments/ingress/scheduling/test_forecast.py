@@ -123,7 +123,7 @@ class Simulation:
 
     SLOTS = 16
     CAPACITY = 64.0
-    SECONDS = 30.0
+    SECONDS = 20.0
     DEADLINE_S = 2.0
     UPLOAD_S = 0.005
     MIX = (HIGH, NORMAL, NORMAL, LOW)
@@ -182,7 +182,7 @@ class Simulation:
 class LongSimulation(Simulation):
     """Long enough for low priority to age, again and again."""
 
-    SECONDS = 90.0
+    SECONDS = 60.0
 
 
 @pytest.mark.parametrize(("load", "seed"), [(2.0, 0), (4.0, 1), (10.0, 2)])
