@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ctranslate2.specs import WhisperSpec
 from numpy.typing import NDArray
 
 N_MELS = 80
@@ -53,6 +52,8 @@ def main() -> None:
 
 def random_spec(rng: np.random.Generator, vocabulary_size: int, shape: Shape, n_mels: int = N_MELS) -> Any:
     """Return the ``WhisperSpec``, without what belongs to the tokenizer. Equal ``rng``, equal weights."""
+    from ctranslate2.specs import WhisperSpec  # noqa: PLC0415  (imports PyTorch where it is installed: seconds)
+
     spec: Any = WhisperSpec(shape.encoder_layers, shape.heads, shape.decoder_layers, shape.heads)
     filler = _Filler(rng, shape.d_model)
     filler.conv(spec.encoder.conv1, n_mels)

@@ -79,10 +79,20 @@ def imports_of(tree: ast.AST) -> set[str]:
     return {name if name in MODULES else name.rpartition(".")[0] or name for name in names}
 
 
-TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
-IMPORTS = {name: imports_of(tree) for name, tree in TREES.items()}
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
 
-RUNTIME_IMPORTS = {name: imports_of(WithoutTypeChecking().visit(tree)) for name, tree in TREES.items()}
+
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    """What each module imports."""
+    return {name: imports_of(parsed(path)) for name, path in MODULES.items()}
+
+
+@pytest.fixture(scope="module")
+def runtime_imports() -> dict[str, set[str]]:
+    """What each module imports when it runs."""
+    return {name: imports_of(WithoutTypeChecking().visit(parsed(path))) for name, path in MODULES.items()}
 
 
 def is_in(name: str, folder: str) -> bool:
@@ -90,51 +100,51 @@ def is_in(name: str, folder: str) -> bool:
 
 
 @pytest.mark.parametrize(("folder", "above"), FORBIDDEN)
-def test_nothing_imports_upward_or_sideways(folder: str, above: tuple[str, ...]) -> None:
+def test_nothing_imports_upward_or_sideways(folder: str, above: tuple[str, ...], imports: dict[str, set[str]]) -> None:
     assert any(is_in(name, folder) for name in MODULES), "the rule is about something"
     wrong = {
         (name, imported)
-        for name, names in IMPORTS.items()
+        for name, names in imports.items()
         for imported in names
         if is_in(name, folder) and any(is_in(imported, each) for each in above)
     }
     assert not wrong
 
 
-def test_there_is_no_circle() -> None:
-    inside = {name: {each for each in names if each in MODULES} - {name} for name, names in IMPORTS.items()}
+def test_there_is_no_circle(imports: dict[str, set[str]]) -> None:
+    inside = {name: {each for each in names if each in MODULES} - {name} for name, names in imports.items()}
     assert set(TopologicalSorter(inside).static_order()) == set(MODULES), "static_order raises on a circle"
 
 
-def reached_from(name: str) -> set[str]:
+def reached_from(name: str, imports: dict[str, set[str]]) -> set[str]:
     """The name and all that its import brings along."""
     todo, found = [name], {name}
     while todo:
         module = todo.pop()
-        if module in RUNTIME_IMPORTS:
-            new = RUNTIME_IMPORTS[module] - found
+        if module in imports:
+            new = imports[module] - found
             found |= new
             todo += new
     return found
 
 
 @pytest.mark.parametrize("command", [name for name in MODULES if is_in(name, "deployments.commands")])
-def test_only_the_command_that_starts_ray_imports_it(command: str) -> None:
+def test_only_the_command_that_starts_ray_imports_it(command: str, runtime_imports: dict[str, set[str]]) -> None:
     if any(is_in(command, starts) for starts in STARTS_RAY):
         return
-    assert not {name for name in reached_from(command) if is_in(name, "ray")}
+    assert not {name for name in reached_from(command, runtime_imports) if is_in(name, "ray")}
 
 
 @pytest.mark.parametrize("package", [path for name, path in MODULES.items() if path.name == "__init__.py"], ids=str)
 def test_a_folder_says_what_it_holds(package: Path) -> None:
-    words = ast.get_docstring(ast.parse(package.read_text("utf-8")))
+    words = ast.get_docstring(parsed(package))
     assert words
     assert words.split("\n\n")[0].endswith(".")
 
 
 @pytest.mark.parametrize("folder", ["ingress", *STAGES])
 def test_the_folder_of_a_deployment_says_which_process_runs_it(folder: str) -> None:
-    words = ast.get_docstring(ast.parse((ROOT / "deployments" / folder / "__init__.py").read_text("utf-8")))
+    words = ast.get_docstring(parsed(ROOT / "deployments" / folder / "__init__.py"))
     assert words is not None
     assert "deployment" in words
     assert "process" in words or "replica" in words or "actor" in words

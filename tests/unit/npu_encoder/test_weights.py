@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ctranslate2.specs import WhisperSpec, model_spec
 from numpy.typing import NDArray
 
 from npu_encoder.cpu.ctranslate2 import CTranslate2Backend
@@ -27,6 +26,8 @@ ROUNDING_ERRORS = {"float32": 0.0, "bfloat16": 2**-8, "int16": 0.5 / 2**10, "int
 
 def write_variant(directory: Path, quantization: str, change: Callable[[Any], None] = lambda _spec: None) -> Path:
     """Write the demo model, changed and quantised, as CTranslate2's converters would have written it."""
+    from ctranslate2.specs import WhisperSpec, model_spec  # noqa: PLC0415  (imports PyTorch: seconds)
+
     dimensions = read_dimensions(DEMO_MODEL)
     spec = WhisperSpec(dimensions.n_layers, dimensions.n_heads, N_DECODER_LAYERS, dimensions.n_heads)
     with ModelFile(DEMO_MODEL / "model.bin") as file:
