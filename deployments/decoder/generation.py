@@ -127,6 +127,8 @@ class TextGenerator:
             candidates = likeliest(ranking, self.languages, decoding.item.options.among)
             if not is_sure(candidates) and step.frames < len(decoding.item.states):
                 decoding.frames_heard = len(decoding.item.states)
+            elif decoding.item.options.draft:
+                self._set_languages(decoding, candidates[:1])
             else:
                 self._set_languages(decoding, competitors(candidates, speech_s(decoding.item.window)))
 
@@ -178,7 +180,7 @@ class TextGenerator:
         following = decoding.searches[1:]
         is_settled = attempt.is_silence or attempt.settles_language or len(decoding.attempts) >= len(decoding.languages)
         is_good = any(not each.needs_another for each in decoding.attempts)
-        if is_settled and not is_good and self._is_shortened(decoding):
+        if is_settled and not is_good and self._can_be_longer(decoding):
             decoding.transcript = replace(_transcript(decoding, attempt), needs_full_window=True)
             return
         if following and not (is_good and is_settled):
@@ -190,9 +192,11 @@ class TextGenerator:
         else:
             decoding.transcript = _transcript(decoding, chosen)
 
-    def _is_shortened(self, decoding: Decoding) -> bool:
+    def _can_be_longer(self, decoding: Decoding) -> bool:
         """Return whether less than 30 s was encoded, and the window can be encoded again."""
-        return self._full_states is not None and len(decoding.item.states) < self._full_states
+        if self._full_states is None or decoding.item.options.draft:
+            return False
+        return len(decoding.item.states) < self._full_states
 
     def _without_loops(self, decoding: Decoding, attempt: Attempt) -> Attempt:
         """Cut a text that still loops after its first pass, and one that the token limit cut after its last word."""
@@ -206,6 +210,8 @@ class TextGenerator:
 
     def _needs_times(self, decoding: Decoding, attempt: Attempt) -> bool:
         item = decoding.item
+        if item.options.draft:
+            return False
         return (
             item.options.word_times
             or item.options.logprobs

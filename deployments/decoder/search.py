@@ -40,6 +40,8 @@ class Search:
 def ladder(options: DecodeOptions, languages: Sequence[str], temperatures: tuple[float, ...]) -> tuple[Search, ...]:
     """Return the searches for one window: as asked for, then other deterministic ones, then sampling.
 
+    A draft is searched for as asked, and without the prompt if that misled the model: both searches are quick.
+
     Args:
         options: what the request asked for.
         languages: languages that the window may be in, the likeliest first; each has one of the first searches.
@@ -49,6 +51,8 @@ def ladder(options: DecodeOptions, languages: Sequence[str], temperatures: tuple
     asked = Search(language, options.beam_size, temperature=options.temperature, prompted=has_prompt(options))
     rivals = [replace(asked, language=rival) for rival in languages[1:]]
     alone = replace(asked, prompted=False)
+    if options.draft:
+        return tuple(dict.fromkeys((asked, alone)))
     other = [replace(alone, language=options.other_language)] if options.other_language else []
     beam = Search(language, max(options.beam_size, WIDE_BEAM), prompted=False)
     once = replace(beam, no_repeat_ngram_size=NO_REPEAT_NGRAM)

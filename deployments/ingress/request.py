@@ -42,6 +42,7 @@ class Request:
         filename: of the upload, as the client wrote it.
         replay_of: id of the failure that this request repeats; None for any other request.
         warnings: what of the form is not honoured, in whole sentences for the client.
+        draft: whether a quick text is enough, because another one replaces it soon.
     """
 
     id: str
@@ -54,3 +55,4 @@ class Request:
     time_limit: TimeLimit
     replay_of: str | None = None
     warnings: tuple[str, ...] = ()
+    draft: bool = False

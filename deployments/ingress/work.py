@@ -88,6 +88,7 @@ def decode_options(request: Request, model: Model, beam_size: int) -> DecodeOpti
         word_times=form.needs_word_times,
         logprobs=form.wants_logprobs,
         fallback_temperatures=form.fallback_temperatures,
+        draft=request.draft,
     )
 
 

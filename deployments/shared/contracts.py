@@ -221,6 +221,8 @@ class DecodeOptions:
         logprobs: whether the log probability of each token is wanted.
         fallback_temperatures: temperatures to sample at, in turn, where no deterministic search finds a good text; None
             stands for those that are configured.
+        draft: whether a quick text is enough, because another one replaces it soon: no better one is searched for, and
+            nothing is encoded again or aligned.
     """
 
     task: Task = "transcribe"
@@ -234,6 +236,7 @@ class DecodeOptions:
     word_times: bool = False
     logprobs: bool = False
     fallback_temperatures: tuple[float, ...] | None = None
+    draft: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from deployments.ingress.live.configuration import Configuration, Dialect, UtteranceForm
 from deployments.ingress.live.outbox import Outbox
 from deployments.ingress.live.session import Session, SessionLimits, Surroundings
+from deployments.ingress.live.utterance import Draft
 from deployments.ingress.live.voice import VoiceThread
 from deployments.ingress.scheduling.pipeline import WindowDone
 from deployments.ingress.telemetry.live import LiveStatistics
@@ -83,6 +84,7 @@ class ScriptedTranscriber:
         asked: the seconds of audio of each call, and whether the utterance was whole.
         forms: of the calls.
         voices: what the speakers of whole utterances sound like, one utterance after the other.
+        language: of the texts of parts; None where it is in doubt.
         given_up: calls that were cancelled.
     """
 
@@ -96,6 +98,7 @@ class ScriptedTranscriber:
         self.asked: list[tuple[float, bool]] = []
         self.forms: list[UtteranceForm] = []
         self.voices: list[tuple[float, ...]] = []
+        self.language: str | None = None
         self.given_up = 0
         self.running = 0
 
@@ -105,10 +108,10 @@ class ScriptedTranscriber:
             raise self.rejects
         return ()
 
-    async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> str | None:
+    async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Draft | None:
         del request_id
         seconds = await self._ask(form, pcm, is_whole=False)
-        return " ".join(self.text.split()[: int(seconds)])
+        return Draft(" ".join(self.text.split()[: int(seconds)]), self.language)
 
     async def whole(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Transcription:
         del request_id

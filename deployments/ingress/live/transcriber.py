@@ -7,10 +7,12 @@ import time
 from typing import Final
 
 from deployments.ingress.live.configuration import UtteranceForm
+from deployments.ingress.live.utterance import Draft
 from deployments.ingress.request import Priority, Request
 from deployments.ingress.service import TranscriptionService
 from deployments.ingress.telemetry.record import RequestRecord
 from deployments.ingress.time_limit import TimeLimit
+from deployments.ingress.transcript.language_choice import SURE
 from deployments.ingress.transcription import Transcription, collect
 from deployments.ingress.wav import with_header
 from deployments.shared.errors import AmanuensisError, InternalError
@@ -54,8 +56,8 @@ class Transcriber:
             return ()
         return (f"The model {form.model} is not served here; {self._service.model.name} answers.",)
 
-    async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> str | None:
-        """Return the text of an utterance so far; None if there is no room or time for it, or it fails.
+    async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Draft | None:
+        """Return the text of an utterance so far, found quickly; None if there is no room or time for it, or it fails.
 
         Args:
             request_id: of this attempt.
@@ -64,7 +66,7 @@ class Transcriber:
         """
         live = self._service.statistics.live
         plain = form.model_copy(update={"words": False, "speakers": False, "include": ()})
-        request = self._request(request_id, plain, pcm, TimeLimit(time.monotonic(), PARTIAL_S))
+        request = self._request(request_id, plain, pcm, TimeLimit(time.monotonic(), PARTIAL_S), draft=True)
         try:
             transcription = await self._transcribe(request, self._record(request_id))
         except AmanuensisError as error:
@@ -75,7 +77,7 @@ class Transcriber:
             live.partial_failed(InternalError("unforeseen"))
             return None
         live.partial_answered()
-        return transcription.text
+        return Draft(transcription.text, _sure_language(transcription))
 
     async def whole(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Transcription:
         """Return what was said in an utterance; it is counted, and recorded if the service fails it.
@@ -112,7 +114,9 @@ class Transcriber:
         record.priority = Priority.HIGH.label
         return record
 
-    def _request(self, request_id: str, form: UtteranceForm, pcm: bytes, limit: TimeLimit) -> Request:
+    def _request(
+        self, request_id: str, form: UtteranceForm, pcm: bytes, limit: TimeLimit, *, draft: bool = False
+    ) -> Request:
         return Request(
             id=request_id,
             client=self._client,
@@ -122,7 +126,16 @@ class Transcriber:
             filename=FILENAME,
             priority=Priority.HIGH,
             time_limit=limit,
+            draft=draft,
         )
+
+
+def _sure_language(transcription: Transcription) -> str | None:
+    """Return the language of a text; None where there is no text, or its language is in doubt."""
+    said = [window.transcript for window in transcription.windows if window.transcript.text]
+    if not said or min(transcript.language_probability for transcript in said) < SURE:
+        return None
+    return said[0].language
 
 
 def _hidden(error: Exception, request_id: str) -> AmanuensisError:

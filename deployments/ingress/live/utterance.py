@@ -25,6 +25,18 @@ PAUSE: Final = SAMPLE_RATE // 5  # samples: in a pause this long no word is cut,
 SPARED: Final = 5 * SAMPLE_RATE // 2  # samples of stable text that are worth not to be transcribed again
 
 
+class Draft(NamedTuple):
+    """The text of an utterance so far.
+
+    Attributes:
+        text: may be in doubt, most of all its last word.
+        language: ISO code of the language that it is surely in; None where that is in doubt.
+    """
+
+    text: str
+    language: str | None
+
+
 class Transcribes(Protocol):
     """Finds texts; ``deployments.ingress.live.transcriber`` is the one that asks the graph."""
 
@@ -37,7 +49,7 @@ class Transcribes(Protocol):
         """Reject what the model cannot do; return what is not honoured, in whole sentences."""
         ...
 
-    async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> str | None:
+    async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Draft | None:
         """Return the text of an utterance so far, if there is one in time."""
         ...
 
@@ -77,6 +89,8 @@ class Utterance:
         self.id = item_id
         self.start = start
         self._form = form
+        self._draft_form = form
+        self._language: str | None = None
         self._transcriber = transcriber
         self._outbox = outbox
         self._voices = voices
@@ -153,14 +167,21 @@ class Utterance:
             pause_at: the pause that it ends in; None where a word may be cut.
         """
         began = time.monotonic()
-        text = await self._transcriber.partial(f"{self.id}.{self._partials}", self._form, pcm)
+        draft = await self._transcriber.partial(f"{self.id}.{self._partials}", self._draft_form, pcm)
         self._partial_s = time.monotonic() - began
-        if text is None:
+        if draft is None:
             return
-        self._tell_more(self._agreement.add(text, may_be_cut=pause_at is None))
+        self._note_language(draft.language)
+        self._tell_more(self._agreement.add(draft.text, may_be_cut=pause_at is None))
         self._leave_what_is_told()
         if pause_at is not None and pause_at - self._begin >= SPARED:
             self._pause = _Pause(pause_at, self._agreement.words)
+
+    def _note_language(self, language: str | None) -> None:
+        """Have later parts transcribed in the language on which two drafts in a row agree: detecting it takes time."""
+        if language is not None and language == self._language and self._draft_form.language is None:
+            self._draft_form = self._form.model_copy(update={"language": language})
+        self._language = language
 
     def _leave_what_is_told(self) -> None:
         """Begin the next transcription in the last pause, if a word behind it is stable: so is all before it then."""

@@ -94,6 +94,36 @@ def test_a_shortened_window_without_a_good_text_is_to_be_encoded_in_full(multili
     assert not transcript.needs_full_window
 
 
+def test_a_draft_is_searched_for_once_in_its_likeliest_language_and_never_encoded_again(
+    multilingual_dir: Path, multilingual: TextGenerator
+) -> None:
+    items = random_items(40)
+    assert any(len(attempts_at(multilingual, item)) > 1 for item in items)
+    shortened = TextGenerator(multilingual_dir, full_states=len(items[0].states) + 1)
+    drafts = with_options(items, DecodeOptions(draft=True))
+    assert {len(attempts_at(shortened, draft)) for draft in drafts} == {1}
+    transcripts = shortened.generate(drafts)
+    assert not any(transcript.needs_full_window for transcript in transcripts)
+    likeliest = [language_of(multilingual, item) for item in items]
+    assert [transcript.language for transcript in transcripts] == likeliest
+
+
+def language_of(generator: TextGenerator, item: DecodeItem) -> str:
+    """The likeliest language of one window."""
+    decoding = generator.begin(item)
+    while decoding.language is None:
+        generator.advance([decoding])
+    return decoding.language.code
+
+
+def test_a_draft_whose_text_may_end_early_is_not_aligned(demo: TextGenerator, items: list[DecodeItem]) -> None:
+    window = Window(0, 0.0, 30.0, speech=((0.0, 1.0), (9.0, 29.0)))
+    whole, draft = replace(items[0], window=window), replace(items[0], window=window, options=DecodeOptions(draft=True))
+    (with_rest,), (without,) = demo.generate([whole]), demo.generate([draft])
+    assert with_rest.rest_from_s is not None
+    assert without == replace(with_rest, rest_from_s=None)
+
+
 def test_a_good_text_of_a_shortened_window_is_kept(items: list[DecodeItem]) -> None:
     generator = TextGenerator(DEMO_MODEL, full_states=1500)
     assert not any(transcript.needs_full_window for transcript in generator.generate(items[:SHORT_CLIPS]))

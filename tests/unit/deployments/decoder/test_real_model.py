@@ -118,6 +118,14 @@ def test_the_speech_alone_gives_the_text_of_the_full_window(generator: TextGener
     )
 
 
+def test_a_draft_of_clear_speech_is_its_text_and_one_of_noise_is_empty(generator: TextGenerator) -> None:
+    draft = DecodeOptions(draft=True)
+    plain, quick = generator.generate([trimmed_item(jfk(), None, DecodeOptions()), trimmed_item(jfk(), None, draft)])
+    assert quick == plain
+    assert JFK in quick.text
+    assert generator.generate([trimmed_item(noise(), (), draft)])[0].text == ""
+
+
 @pytest.mark.parametrize("sound", [lambda: np.zeros(5 * SAMPLE_RATE, np.int16), noise], ids=["silence", "noise"])
 def test_no_words_out_of_shortened_silence_and_noise(generator: TextGenerator, sound: Callable[[], Pcm]) -> None:
     (transcript,) = generator.generate([trimmed_item(sound(), (), DecodeOptions())])

@@ -30,6 +30,14 @@ def test_only_what_was_asked_for_sees_the_prompt() -> None:
         assert not any(search.prompted for search in searches[1:])
 
 
+def test_a_draft_is_searched_for_as_asked_and_without_the_prompt_alone() -> None:
+    assert ladder(DecodeOptions(draft=True), ["en"], (0.2,)) == (Search("en"),)
+    assert ladder(DecodeOptions(draft=True, prompt="Ecobee"), ["en"], (0.2,)) == (
+        Search("en", prompted=True),
+        Search("en"),
+    )
+
+
 def test_a_wide_beam_is_not_tried_twice() -> None:
     searches = ladder(DecodeOptions(beam_size=5), ["en"], ())
     assert searches == (Search("en", 5), Search("en", 5, no_repeat_ngram_size=5))

@@ -128,6 +128,11 @@ def test_what_counts_as_speech_reaches_the_voice_detection(client: TestClient, s
     assert stages.speech.voice == VoiceOptions()
 
 
+def test_no_client_can_ask_for_a_draft(client: TestClient, stages: ScriptedStages) -> None:
+    assert post(client, draft="true").status_code == 200
+    assert not stages.options[0].draft
+
+
 def test_temperatures_to_fall_back_to_reach_the_decoder(client: TestClient, stages: ScriptedStages) -> None:
     assert post(client, temperature_inc="0.5").status_code == 200
     assert stages.options[0].fallback_temperatures == (0.5, 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from starlette.websockets import WebSocketDisconnect
 
 from deployments.commands import keys
 from deployments.ingress.http.routes import ROUTES, create_app
+from deployments.ingress.live.configuration import UtteranceForm
+from deployments.ingress.live.transcriber import Transcriber
+from deployments.ingress.live.utterance import Draft
 from deployments.ingress.service import TranscriptionService
-from deployments.shared.contracts import ArrayRef, EncodedWindow, Ticket
+from deployments.shared.contracts import ArrayRef, BlobRef, DecodedWindow, DecodeOptions, EncodedWindow, Ticket, Window
 from deployments.shared.errors import StageLostError
 from tests.support.asgi import bearer
 from tests.support.http_service import service, wait_until
@@ -90,6 +94,40 @@ def test_an_utterance_is_a_request_of_high_priority_without_another_voice_detect
     assert not stages.speech.vad_filter
     assert stages.options[0].prompt == "Ecobee"
     assert stages.options[0].language == "en"
+
+
+@dataclass
+class NotedStages(ScriptedStages):
+    """Stages that note of each text, in its order, whether a draft was enough; and are so sure of its language."""
+
+    sure: float = 1.0
+    drafts: list[bool] = field(default_factory=list)
+
+    async def decode(
+        self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
+    ) -> DecodedWindow:
+        self.drafts.append(options.draft)
+        decoded = await super().decode(ticket, states, window, options, pcm)
+        return replace(decoded, transcript=replace(decoded.transcript, language_probability=self.sure))
+
+
+def test_a_draft_is_enough_until_the_utterance_is_complete(tmp_path: Path) -> None:
+    async def both(transcriber: Transcriber) -> None:
+        form = UtteranceForm.model_validate({})
+        await transcriber.partial("item.1", form, speech(1))
+        await transcriber.whole("item", form, speech(1))
+
+    stages = NotedStages(texts=["x"])
+    asyncio.run(both(Transcriber(live_service(tmp_path, stages), "somebody", None)))
+    assert stages.drafts == [True, False]
+
+
+@pytest.mark.parametrize(("sure", "language"), [(0.9, "en"), (0.3, None)])
+def test_a_draft_names_its_language_where_that_is_sure(tmp_path: Path, sure: float, language: str | None) -> None:
+    stages = NotedStages(texts=["x"], sure=sure)
+    transcriber = Transcriber(live_service(tmp_path, stages), "somebody", None)
+    draft = asyncio.run(transcriber.partial("item.1", UtteranceForm.model_validate({}), speech(1)))
+    assert draft == Draft("x", language)
 
 
 def test_the_protocol_that_browsers_offer_is_taken_and_the_key_among_them_is_not(client: TestClient) -> None:

@@ -12,7 +12,7 @@ from deployments.ingress.live.configuration import UtteranceForm
 from deployments.ingress.live.outbox import Outbox
 from deployments.ingress.live.session_voices import SessionVoices
 from deployments.ingress.live.timeline import Timeline
-from deployments.ingress.live.utterance import Utterance
+from deployments.ingress.live.utterance import Draft, Utterance
 from deployments.ingress.transcription import Transcription
 from deployments.shared.frames import SAMPLE_RATE
 from tests.support import virtual_time
@@ -100,12 +100,37 @@ def test_the_whole_does_not_wait_for_a_part() -> None:
     run(scenario)
 
 
+def languages_asked(speaker: Speaker) -> list[str | None]:
+    return [form.language for form in speaker.transcriber.forms]
+
+
+def test_the_language_on_which_two_drafts_agree_is_not_detected_again_until_the_utterance_is_whole() -> None:
+    async def scenario(speaker: Speaker) -> None:
+        for language in ("en", None, "de", "de", None, "fr"):
+            speaker.transcriber.language = language
+            await speaker.go_on(1.0)
+        await speaker.utterance.finish(b"")
+
+    assert languages_asked(run(scenario)) == [None, None, None, None, "de", "de", None]
+
+
+def test_the_language_that_the_client_names_stays() -> None:
+    async def scenario(speaker: Speaker) -> None:
+        form = UtteranceForm.model_validate({"language": "fr"})
+        speaker.utterance = Utterance("item", 0, form, speaker.transcriber, Outbox())
+        speaker.transcriber.language = "de"
+        for _ in range(3):
+            await speaker.go_on(1.0)
+
+    assert languages_asked(run(scenario)) == ["fr"] * 3
+
+
 class WordsInTheAudio(ScriptedTranscriber):
     """Hears a word in each second of which at least half is there: the value of its samples is its number."""
 
-    async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> str | None:
+    async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Draft | None:
         await super().partial(request_id, form, pcm)
-        return self._text(pcm)
+        return Draft(self._text(pcm), self.language)
 
     async def whole(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Transcription:
         await super().whole(request_id, form, pcm)
