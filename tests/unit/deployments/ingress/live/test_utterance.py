@@ -117,7 +117,7 @@ def test_the_language_on_which_two_drafts_agree_is_not_detected_again_until_the_
 def test_the_language_that_the_client_names_stays() -> None:
     async def scenario(speaker: Speaker) -> None:
         form = UtteranceForm.model_validate({"language": "fr"})
-        speaker.utterance = Utterance("item", 0, form, speaker.transcriber, Outbox())
+        speaker.utterance = Utterance("item", 0, form, speaker.transcriber, Outbox(), SessionVoices())
         speaker.transcriber.language = "de"
         for _ in range(3):
             await speaker.go_on(1.0)
