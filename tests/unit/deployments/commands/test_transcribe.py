@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -323,7 +322,7 @@ class Hanging:
 
     def __call__(self, answer: Answer) -> None:
         self.asked.set()
-        self.released.wait(30)
+        self.released.wait(120)
         answer.close_connection = True
 
 
@@ -335,13 +334,11 @@ def test_ctrl_c_ends_it_at_once_without_a_traceback(site: Site, tmp_path: Path) 
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert hanging.asked.wait(90), "a crowded machine starts it late"
-            began = time.monotonic()
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=30)  # raises where it waits for its answer
         finally:
             process.kill()
             hanging.released.set()
-    assert time.monotonic() - began < 10
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert [path.name for path in tmp_path.iterdir()] == ["talk.mp3"]
