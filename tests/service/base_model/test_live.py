@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +21,8 @@ from numpy.typing import NDArray
 from openai import AsyncOpenAI
 
 from deployments.shared.frames import SAMPLE_RATE
-from loadtests.common.client import make_upload
-from loadtests.load.live_sessions.__main__ import Target, run
-from loadtests.load.live_sessions.ways import WAYS
 from tests.support.paths import AUDIO
-from tests.support.service_helpers import corpus_file, normal, replicas, samples, slots_in_use, wait_until, wav
+from tests.support.service_helpers import corpus_file, normal, samples, slots_in_use, wait_until, wav
 
 HUMAN = AUDIO / "human" / "jfk.flac"
 VOICES = (
@@ -243,12 +239,3 @@ class TestFourVoices:
     ) -> None:
         for clip, live in zip(clips, lives, strict=True):
             assert live.seconds < len(clip) / SAMPLE_RATE + 10
-
-
-def test_sessions_that_end_in_every_way_leave_nothing(human: str) -> None:
-    (ingress,) = replicas("base", "Ingress")
-    pcm = samples(HUMAN)[: 3 * SAMPLE_RATE]
-    target = Target(human, ingress, make_upload(wav(pcm)), [pcm.tobytes()])
-    outcome = asyncio.run(run(target, 2 * len(WAYS), 0.0, random.Random(1)))
-    assert set(outcome.ways.values()) == {2}
-    assert outcome.left == []

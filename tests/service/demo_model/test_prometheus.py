@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SCRAPE_S = 1.0
-FOUND_S = 60.0
+FOUND_S = 110.0
 SELECTOR = re.compile(r"(?<!:)\b(?:(?:amanuensis|process|ray)_[a-z_]+|up)\b(?:\{[^}]*\})?")
 PANELS = [(panel["title"], target["expr"]) for panel in dashboard()["panels"] for target in panel["targets"]]
 NOTHING_TO_SHOW = "Errors by code"
