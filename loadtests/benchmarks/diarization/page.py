@@ -134,8 +134,8 @@ def _words(results: Results) -> str:
     )
     if results.diarizer_mib is not None:
         note += (
-            f" The service's Diarizer held {results.diarizer_mib:.0f} MiB at most, with Python, Ray and the pages of the"
-            " decoded audio, which it maps: 110 MiB per hour."
+            f" The service's Diarizer held {results.diarizer_mib:.0f} MiB at most, with Python, Ray and the pages of"
+            " the decoded audio, which it maps: 110 MiB per hour."
         )
     return "\n".join([note, "", *table(head, rows)])
 
