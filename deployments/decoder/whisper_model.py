@@ -12,7 +12,7 @@ import numpy as np
 
 from deployments.decoder.steps import MAX_POSITIONS, Generate, States
 from deployments.shared.errors import ConfigurationError
-from npu_encoder.cpu.ctranslate2 import NO_GPU, CTranslate2Device
+from npu_encoder.cpu.ctranslate2 import NO_GPU, CTranslate2Device, has_device
 
 SAMPLES: Final = 5
 """Texts drawn at a temperature above 0, of which the likeliest is kept (``best_of`` of openai/whisper)."""
@@ -104,7 +104,7 @@ def _load(model_dir: Path, device: CTranslate2Device, compute_type: str, threads
         raise ConfigurationError(
             f"There is no CTranslate2 Whisper model in {model_dir}; put model.bin and its files there"
         )
-    if device == "cuda" and not ctranslate2.get_cuda_device_count():
+    if not has_device(device):
         raise ConfigurationError(NO_GPU)
     try:
         return ctranslate2.models.Whisper(

@@ -22,6 +22,11 @@ NO_GPU: Final = (
 )
 
 
+def has_device(device: CTranslate2Device) -> bool:
+    """Return whether CTranslate2 can compute on a device of this machine."""
+    return device == "cpu" or ctranslate2.get_cuda_device_count() > 0
+
+
 class CTranslate2Backend:
     """The encoder in CTranslate2. Windows run one by one, each on all threads: batches gain nothing on a CPU.
 
@@ -40,7 +45,7 @@ class CTranslate2Backend:
     def __init__(
         self, model_dir: Path, *, device: CTranslate2Device = "cpu", compute_type: str = "auto", threads: int = 1
     ) -> None:
-        if device == "cuda" and not ctranslate2.get_cuda_device_count():
+        if not has_device(device):
             raise ProviderError(NO_GPU)
         _check_compute_type(compute_type, device)
         self._device = device
