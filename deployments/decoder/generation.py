@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deployments.decoder.language import Language, competitors, is_sure, likeliest
+from deployments.decoder.language import Language, competitors, goes_on, is_sure, ranked_languages
 from deployments.decoder.loops import until_first_pass
 from deployments.decoder.quality import Attempt, best_attempt
 from deployments.decoder.rests import may_end_early, rest_after_cut, rest_after_end, speech_s
@@ -124,18 +124,29 @@ class TextGenerator:
     def _detect(self, step: Detect, decodings: Sequence[Decoding]) -> None:
         rankings = self._model.detect(decoding.item.states[step.chosen] for decoding in decodings)
         for decoding, ranking in zip(decodings, rankings, strict=True):
-            candidates = likeliest(ranking, self.languages, decoding.item.options.among)
-            if not is_sure(candidates) and step.frames < len(decoding.item.states):
+            ranked = ranked_languages(ranking, self.languages, decoding.item.options.among)
+            if not is_sure(ranked) and step.frames < len(decoding.item.states):
                 decoding.frames_heard = len(decoding.item.states)
-            elif decoding.item.options.draft:
-                self._set_languages(decoding, candidates[:1])
             else:
-                self._set_languages(decoding, competitors(candidates, speech_s(decoding.item.window)))
+                self._choose_languages(decoding, ranked)
 
-    def _set_languages(self, decoding: Decoding, languages: tuple[Language, ...]) -> None:
+    def _choose_languages(self, decoding: Decoding, ranked: tuple[Language, ...]) -> None:
+        options = decoding.item.options
+        same = None if options.language_before is None else goes_on(ranked, options.language_before)
+        if same is not None:
+            other = ranked[0].code
+            self._set_languages(decoding, (same,), other=None if other == same.code else other)
+        elif options.draft:
+            self._set_languages(decoding, ranked[:1])
+        else:
+            self._set_languages(decoding, competitors(ranked, speech_s(decoding.item.window)))
+
+    def _set_languages(self, decoding: Decoding, languages: tuple[Language, ...], *, other: str | None = None) -> None:
         decoding.languages = languages
         codes = [language.code for language in languages]
         options = decoding.item.options
+        if other is not None:
+            options = replace(options, other_language=other)
         if speech_s(decoding.item.window) == 0.0:
             # In noise the model hears the words of the prompt.
             options = replace(options, prompt=None, hotwords=None)

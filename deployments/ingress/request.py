@@ -43,6 +43,7 @@ class Request:
         replay_of: id of the failure that this request repeats; None for any other request.
         warnings: what of the form is not honoured, in whole sentences for the client.
         draft: whether a quick text is enough, because another one replaces it soon.
+        language_before: ISO code of the language that was surely spoken just before; None where nobody knows.
     """
 
     id: str
@@ -56,3 +57,4 @@ class Request:
     replay_of: str | None = None
     warnings: tuple[str, ...] = ()
     draft: bool = False
+    language_before: str | None = None

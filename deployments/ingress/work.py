@@ -81,6 +81,7 @@ def decode_options(request: Request, model: Model, beam_size: int) -> DecodeOpti
         task=request.task,
         language=languages[0] if len(languages) == 1 else None,
         among=languages if len(languages) > 1 else (),
+        language_before=request.language_before,
         prompt=form.prompt,
         hotwords=form.all_hotwords,
         temperature=form.temperature,

@@ -213,6 +213,8 @@ class DecodeOptions:
         among: ISO codes of the languages that it may be; empty for all that the model knows.
         other_language: ISO code to try if the text in ``language`` is not good: the window's own likeliest language,
             where it was so doubtful that the window got the language of its neighbours; None elsewhere.
+        language_before: ISO code of the language of what was said before the window, the likelier one where the
+            window's own is detected; None where nobody knows.
         prompt: text that the model takes for what was said before.
         hotwords: words that are likely to be spoken, separated by commas or spaces.
         temperature: 0 takes the likeliest text; above 0 it is sampled.
@@ -229,6 +231,7 @@ class DecodeOptions:
     language: str | None = None
     among: tuple[str, ...] = ()
     other_language: str | None = None
+    language_before: str | None = None
     prompt: str | None = None
     hotwords: str | None = None
     temperature: float = 0.0

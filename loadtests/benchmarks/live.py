@@ -17,6 +17,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import aiohttp
@@ -41,6 +42,9 @@ from loadtests.common.service_process import Application, started
 
 WORD_TIMES = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
 OURS = "this service"
+CLIPS_PER_ROUND = 7
+"""Recordings by which a speaker is further in each round: as many as a minute takes."""
+
 STAGGER_S = 0.7
 """Seconds between the first words of two speakers: people do not begin in step."""
 
@@ -78,11 +82,11 @@ def main() -> None:
     clips = read_clips_or_exit(options.directory, options.files)
     with _service(options.url, options.model) as server:
         texts = asyncio.run(transcribe_files(server.url, clips.clips))
-        rows = [_measure(server, clips, texts, speakers, options.seconds) for speakers in options.speakers]
+        rows = _rows(server, clips, texts, options)
     if options.whisperlivekit is not None:
         with whisperlivekit(options.whisperlivekit, resolve(options.model)) as (url, process):
             peer = Server(PEER, url, process, speak_to_peer)
-            rows += [_measure(peer, clips, texts, speakers, options.seconds) for speakers in options.speakers]
+            rows += _rows(peer, clips, texts, options)
     head = (
         f"{describe_machine()}, {describe_commit(ROOT)}; {clips.description}, {options.seconds:g} s per speaker. "
         "Delays in seconds, from the end of a word to its text.\n\n"
@@ -151,9 +155,19 @@ async def _transcribe_file(session: aiohttp.ClientSession, url: str, clip: Clip)
     return FileText(document["text"], tuple((word["word"], word["end"]) for word in document["words"]))
 
 
-def _measure(server: Server, clips: ClipSet, texts: Mapping[str, FileText], speakers: int, seconds: float) -> str:
-    say(f"{server.name}: {speakers} speakers for {seconds:g} s")
-    streams = [Stream.of(clips.clips, number * len(clips.clips) // speakers, seconds) for number in range(speakers)]
+def _rows(server: Server, clips: ClipSet, texts: Mapping[str, FileText], options: argparse.Namespace) -> list[str]:
+    """Measure each number of speakers, round after round."""
+    rounds = product(options.speakers, range(options.rounds))
+    return [_measure(server, texts, _streams(clips, *each, options.seconds)) for each in rounds]
+
+
+def _streams(clips: ClipSet, speakers: int, round_: int, seconds: float) -> list[Stream]:
+    firsts = (number * len(clips.clips) // speakers + round_ * CLIPS_PER_ROUND for number in range(speakers))
+    return [Stream.of(clips.clips, first, seconds) for first in firsts]
+
+
+def _measure(server: Server, texts: Mapping[str, FileText], streams: Sequence[Stream]) -> str:
+    say(f"{server.name}: {len(streams)} speakers")
     before = _used_s(server)
     spoken = asyncio.run(_speak_all(server, streams))
     speech_s = sum(clip.seconds for stream in streams for clip in stream.clips)
@@ -191,6 +205,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("directory", type=Path, nargs="?", help="the corpus; else SPEECH_CORPUS names it")
     parser.add_argument("--speakers", type=int, nargs="+", default=[1, 2, 4], help="how many speak at the same time")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each speaks, at least")
+    parser.add_argument("--rounds", type=int, default=1, help="of each, with other recordings in each round")
     parser.add_argument("--files", nargs="+", default=(), metavar="PATTERN", help="recordings of the corpus")
     parser.add_argument("--model", default="base", help="of the service that is started")
     parser.add_argument("--url", help="of a service that runs; else one is started")

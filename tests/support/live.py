@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from deployments.ingress.live.configuration import Configuration, Dialect, UtteranceForm
 from deployments.ingress.live.outbox import Outbox
 from deployments.ingress.live.session import Session, SessionLimits, Surroundings
-from deployments.ingress.live.utterance import Draft
+from deployments.ingress.live.utterance import Draft, EarlyText
 from deployments.ingress.live.voice import VoiceThread
 from deployments.ingress.scheduling.pipeline import WindowDone
 from deployments.ingress.telemetry.live import LiveStatistics
@@ -85,6 +85,8 @@ class ScriptedTranscriber:
         forms: of the calls.
         voices: what the speakers of whole utterances sound like, one utterance after the other.
         language: of the texts of parts; None where it is in doubt.
+        finds_early: whether there is a text in time in a pause.
+        accepted: the texts of pauses that became those of their utterances.
         given_up: calls that were cancelled.
     """
 
@@ -99,6 +101,8 @@ class ScriptedTranscriber:
         self.forms: list[UtteranceForm] = []
         self.voices: list[tuple[float, ...]] = []
         self.language: str | None = None
+        self.finds_early = True
+        self.accepted: list[str] = []
         self.given_up = 0
         self.running = 0
 
@@ -112,6 +116,14 @@ class ScriptedTranscriber:
         del request_id
         seconds = await self._ask(form, pcm, is_whole=False)
         return Draft(" ".join(self.text.split()[: int(seconds)]), self.language)
+
+    async def early(self, request_id: str, form: UtteranceForm, pcm: bytes) -> EarlyText | None:
+        del request_id
+        seconds = await self._ask(form, pcm, is_whole=False)
+        if not self.finds_early:
+            return None
+        whole = transcription_of(self.text, seconds)
+        return EarlyText(whole, lambda: self.accepted.append(whole.text))
 
     async def whole(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Transcription:
         del request_id

@@ -68,15 +68,15 @@ class Items:
                 "item_id": utterance.id,
             }
         )
-        self.commit(utterance, pcm, (stopped.at - stopped.speech_end) / SAMPLE_RATE)
+        self.commit(utterance, pcm, stopped)
 
-    def commit(self, utterance: Utterance, pcm: bytes, quiet_s: float = 0.0) -> None:
+    def commit(self, utterance: Utterance, pcm: bytes, stopped: Stopped | None = None) -> None:
         """Make an item of an utterance, and have its whole text found.
 
         Args:
             utterance: which is not spoken any more.
             pcm: all audio of it, 16 kHz mono int16.
-            quiet_s: seconds since its speech ended.
+            stopped: how its turn has ended; None where the client, or the session, ends it.
         """
         self.speaking = None
         before, self._last = self._last, utterance.id
@@ -86,7 +86,7 @@ class Items:
         else:
             self._outbox.put(item_event("conversation.item.added", utterance.id, before))
             self._outbox.put(item_event("conversation.item.done", utterance.id, before))
-        final = asyncio.create_task(self._finish(utterance, pcm, time.monotonic() - quiet_s))
+        final = asyncio.create_task(self._finish(utterance, pcm, stopped))
         self._finals.add(final)
         final.add_done_callback(self._finals.discard)
 
@@ -108,13 +108,15 @@ class Items:
         await asyncio.gather(*finals, return_exceptions=True)
         await self.drop()
 
-    async def _finish(self, utterance: Utterance, pcm: bytes, speech_ended: float) -> None:
+    async def _finish(self, utterance: Utterance, pcm: bytes, stopped: Stopped | None) -> None:
+        quiet_s = 0.0 if stopped is None else (stopped.at - stopped.speech_end) / SAMPLE_RATE
+        speech_ended = time.monotonic() - quiet_s
         try:
             if len(self._finals) > MOST_UNTOLD:
                 utterance.fail(TooManyUtterancesError.of(MOST_UNTOLD))
                 self._statistics.utterance_failed(TooManyUtterancesError)
                 return
-            error = await utterance.finish(pcm)
+            error = await utterance.finish(pcm, None if stopped is None else stopped.speech_end)
         finally:
             await utterance.give_up()
         if error is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from typing import Final
 
 from deployments.ingress.live.configuration import UtteranceForm
-from deployments.ingress.live.utterance import Draft
+from deployments.ingress.live.utterance import Draft, EarlyText
 from deployments.ingress.request import Priority, Request
 from deployments.ingress.service import TranscriptionService
 from deployments.ingress.telemetry.record import RequestRecord
@@ -26,7 +27,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class Transcriber:
-    """Of one session.
+    """Of one session, whose language it remembers: an utterance of a word or two hardly says which one it is in.
 
     Args:
         service: whose graph it is.
@@ -38,6 +39,7 @@ class Transcriber:
         self._service = service
         self._client = client
         self._traceparent = traceparent
+        self._language: str | None = None
 
     @property
     def longest_s(self) -> float:
@@ -64,20 +66,24 @@ class Transcriber:
             form: what the client wants of the utterance.
             pcm: 16 kHz mono int16.
         """
-        live = self._service.statistics.live
         plain = form.model_copy(update={"words": False, "speakers": False, "include": ()})
-        request = self._request(request_id, plain, pcm, TimeLimit(time.monotonic(), PARTIAL_S), draft=True)
-        try:
-            transcription = await self._transcribe(request, self._record(request_id))
-        except AmanuensisError as error:
-            live.partial_failed(error)
+        request = self._request(request_id, plain, pcm, _soon(), draft=True)
+        transcription = await self._attempt(request, self._record(request_id))
+        return None if transcription is None else Draft(transcription.text, _sure_language(transcription))
+
+    async def early(self, request_id: str, form: UtteranceForm, pcm: bytes) -> EarlyText | None:
+        """Return what was said in an utterance that may be complete; None as for ``partial``.
+
+        Args:
+            request_id: of the utterance.
+            form: what the client wants of it.
+            pcm: 16 kHz mono int16.
+        """
+        request, record = self._request(request_id, form, pcm, _soon()), self._record(request_id)
+        transcription = await self._attempt(request, record)
+        if transcription is None:
             return None
-        except Exception:
-            logger.exception("The text of an unfinished utterance, %s, failed in an unforeseen way", request_id)
-            live.partial_failed(InternalError("unforeseen"))
-            return None
-        live.partial_answered()
-        return Draft(transcription.text, _sure_language(transcription))
+        return EarlyText(transcription, functools.partial(self._accept, record, transcription))
 
     async def whole(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Transcription:
         """Return what was said in an utterance; it is counted, and recorded if the service fails it.
@@ -99,8 +105,28 @@ class Transcriber:
             known = error if isinstance(error, AmanuensisError) else _hidden(error, request_id)
             self._service.tell_failure(known, record, request)
             raise known from error
-        self._service.sinks.answered(record)
+        self._accept(record, transcription)
         return transcription
+
+    async def _attempt(self, request: Request, record: RequestRecord) -> Transcription | None:
+        """Return the text of an utterance that may go on; None if there is none, which is counted."""
+        live = self._service.statistics.live
+        try:
+            transcription = await self._transcribe(request, record)
+        except AmanuensisError as error:
+            live.partial_failed(error)
+            return None
+        except Exception:
+            logger.exception("The text of an unfinished utterance, %s, failed in an unforeseen way", request.id)
+            live.partial_failed(InternalError("unforeseen"))
+            return None
+        live.partial_answered()
+        return transcription
+
+    def _accept(self, record: RequestRecord, transcription: Transcription) -> None:
+        """Take a text for that of an utterance: it is counted, and its language is that of the session."""
+        self._service.sinks.answered(record)
+        self._language = _sure_language(transcription) or self._language
 
     async def _transcribe(self, request: Request, record: RequestRecord) -> Transcription:
         service = self._service
@@ -127,7 +153,12 @@ class Transcriber:
             priority=Priority.HIGH,
             time_limit=limit,
             draft=draft,
+            language_before=self._language,
         )
+
+
+def _soon() -> TimeLimit:
+    return TimeLimit(time.monotonic(), PARTIAL_S)
 
 
 def _sure_language(transcription: Transcription) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from deployments.ingress.live.configuration import UtteranceForm
@@ -19,7 +19,7 @@ from deployments.shared.contracts import Word
 from deployments.shared.errors import AmanuensisError
 from deployments.shared.frames import SAMPLE_RATE
 
-FIRST: Final = SAMPLE_RATE  # samples: of less audio the model writes what nobody said
+FIRST: Final = 8 * SAMPLE_RATE // 10  # samples: of less audio the model writes what nobody said
 STEP: Final = 35 * SAMPLE_RATE // 100  # samples of new audio that are worth another transcription
 PAUSE: Final = SAMPLE_RATE // 5  # samples: in a pause this long no word is cut, so that it is worth one too
 SPARED: Final = 5 * SAMPLE_RATE // 2  # samples of stable text that are worth not to be transcribed again
@@ -37,6 +37,18 @@ class Draft(NamedTuple):
     language: str | None
 
 
+class EarlyText(NamedTuple):
+    """The whole text of an utterance that may be complete.
+
+    Attributes:
+        whole: its text.
+        accept: count it as the utterance's; to be called once it turns out that nothing follows.
+    """
+
+    whole: Transcription
+    accept: Callable[[], None]
+
+
 class Transcribes(Protocol):
     """Finds texts; ``deployments.ingress.live.transcriber`` is the one that asks the graph."""
 
@@ -51,6 +63,10 @@ class Transcribes(Protocol):
 
     async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Draft | None:
         """Return the text of an utterance so far, if there is one in time."""
+        ...
+
+    async def early(self, request_id: str, form: UtteranceForm, pcm: bytes) -> EarlyText | None:
+        """Return what was said in an utterance that may be complete, if there is a text in time."""
         ...
 
     async def whole(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Transcription:
@@ -70,7 +86,8 @@ class Utterance:
 
     A transcription of a part begins in the last pause before which all words are stable: what is told is not
     transcribed again and again. The last one is of the whole utterance, and its text is the item's: where it knows
-    better than a word that was told, it says so.
+    better than a word that was told, it says so. Most pauses are the end of an utterance: that text is looked for as
+    soon as one begins, and there when it is one.
 
     Attributes:
         id: of the item.
@@ -97,6 +114,8 @@ class Utterance:
         self._agreement = LocalAgreement()
         self._partial: asyncio.Task[None] | None = None
         self._partials = 0
+        self._early: EarlyText | None = None
+        self._early_speech_end: int | None = None
         self._partial_s = 0.0
         self._seen = start
         self._begin = start
@@ -116,22 +135,28 @@ class Utterance:
         self._partials += 1
         may_be_cut = end - speech_end < PAUSE
         pause_at = None if may_be_cut else speech_end + PAUSE // 2
-        self._partial = asyncio.create_task(self._tell_partial(timeline.between(self._begin, end), pause_at))
+        pcm = timeline.between(self._begin, end)
+        self._early = self._early_speech_end = None
+        if pause_at is not None and self._may_be_complete:
+            self._early_speech_end = speech_end
+            self._partial = asyncio.create_task(self._tell_early(pcm, pause_at))
+        else:
+            self._partial = asyncio.create_task(self._tell_partial(pcm, pause_at))
 
-    async def finish(self, pcm: bytes) -> AmanuensisError | None:
+    async def finish(self, pcm: bytes, speech_end: int | None) -> AmanuensisError | None:
         """Tell the whole text, or that there is none; return why there is none.
 
         Args:
             pcm: all audio of the utterance, 16 kHz mono int16.
+            speech_end: of what was spoken in it; None where that is not known.
         """
-        await self.give_up()
         try:
-            whole = await self._transcriber.whole(self.id, self._form, pcm)
+            whole = await self._whole(pcm, speech_end)
         except AmanuensisError as error:
             self.fail(error)
             return error
         self._tell_more(self._agreement.finish(whole.text))
-        self._outbox.put(self._completed(whole))
+        self._outbox.put(self._completed(whole, len(pcm) / 2 / SAMPLE_RATE))
         return None
 
     def fail(self, error: AmanuensisError) -> None:
@@ -151,6 +176,30 @@ class Utterance:
             self._partial.cancel()
             await asyncio.gather(self._partial, return_exceptions=True)
 
+    @property
+    def _may_be_complete(self) -> bool:
+        """Whether its whole text is worth looking for in a pause, which may be its end.
+
+        Not where its beginning is not transcribed any more, nor where telling speakers apart takes much longer.
+        """
+        return self._begin == self.start and not self._form.speakers
+
+    async def _whole(self, pcm: bytes, speech_end: int | None) -> Transcription:
+        """Return the whole text: that which the last pause has, if nothing was spoken behind it.
+
+        Raises:
+            AmanuensisError: there is none.
+        """
+        if self._partial is not None and speech_end is not None and self._early_speech_end == speech_end:
+            await self._partial
+        else:
+            await self.give_up()
+            self._early = None
+        if self._early is not None:
+            self._early.accept()
+            return self._early.whole
+        return await self._transcriber.whole(self.id, self._form, pcm)
+
     def _is_due(self, end: int, speech_end: int) -> bool:
         is_busy = self._partial is not None and not self._partial.done()
         if is_busy or end - self.start < FIRST or self._seen >= speech_end + PAUSE:
@@ -158,6 +207,12 @@ class Utterance:
         # Where the service is slow, it has as much time for everything else as this takes.
         step = max(STEP, round(self._partial_s * SAMPLE_RATE))
         return end - self._seen >= step or end - speech_end >= PAUSE
+
+    async def _tell_early(self, pcm: bytes, pause_at: int) -> None:
+        """Find the whole text, for the case that nothing follows, and tell what becomes stable."""
+        self._early = await self._transcriber.early(self.id, self._form, pcm)
+        if self._early is not None:
+            self._tell_stable(self._early.whole.text, pause_at)
 
     async def _tell_partial(self, pcm: bytes, pause_at: int | None) -> None:
         """Tell what becomes stable.
@@ -169,10 +224,12 @@ class Utterance:
         began = time.monotonic()
         draft = await self._transcriber.partial(f"{self.id}.{self._partials}", self._draft_form, pcm)
         self._partial_s = time.monotonic() - began
-        if draft is None:
-            return
-        self._note_language(draft.language)
-        self._tell_more(self._agreement.add(draft.text, may_be_cut=pause_at is None))
+        if draft is not None:
+            self._note_language(draft.language)
+            self._tell_stable(draft.text, pause_at)
+
+    def _tell_stable(self, text: str, pause_at: int | None) -> None:
+        self._tell_more(self._agreement.add(text, may_be_cut=pause_at is None))
         self._leave_what_is_told()
         if pause_at is not None and pause_at - self._begin >= SPARED:
             self._pause = _Pause(pause_at, self._agreement.words)
@@ -201,13 +258,13 @@ class Utterance:
                 }
             )
 
-    def _completed(self, whole: Transcription) -> TranscriptCompleted:
+    def _completed(self, whole: Transcription, seconds: float) -> TranscriptCompleted:
         document: TranscriptCompleted = {
             "type": "conversation.item.input_audio_transcription.completed",
             "item_id": self.id,
             "content_index": 0,
             "transcript": whole.text,
-            "usage": {"type": "duration", "seconds": round(whole.duration_s, 3)},
+            "usage": {"type": "duration", "seconds": round(seconds, 3)},
         }
         if self._form.asks_for_languages:
             document["languages"] = [{"code": code} for code in whole.languages]

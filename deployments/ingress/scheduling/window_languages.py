@@ -14,9 +14,14 @@ class WindowLanguages:
 
     A window waits for earlier ones only, and only if it is doubtful itself. Windows get their slots in order, so those
     that it waits for are at work. One that fails leaves the windows behind it waiting until its error ends the request.
+
+    Args:
+        windows: of the recording.
+        before: language of what was said before it; None where nobody knows.
     """
 
-    def __init__(self, windows: int) -> None:
+    def __init__(self, windows: int, before: str | None) -> None:
+        self._before = before
         loop = asyncio.get_running_loop()
         self._after: list[asyncio.Future[str | None]] = [loop.create_future() for _ in range(windows)]
 
@@ -36,6 +41,6 @@ class WindowLanguages:
     async def _pass_on(self, index: int) -> str | None:
         """Return the language after the window before: that of the last sure one."""
         # A waiter that is cancelled must not take the other windows' answer with it.
-        before = await asyncio.shield(self._after[index - 1]) if index else None
+        before = await asyncio.shield(self._after[index - 1]) if index else self._before
         self._after[index].set_result(before)
         return before

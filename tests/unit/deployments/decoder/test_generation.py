@@ -375,6 +375,23 @@ def test_a_language_is_detected_among_those_that_it_may_be(multilingual: TextGen
     assert {transcript.language for transcript in held} <= set(among)
 
 
+def test_a_window_is_in_the_language_before_it_unless_its_own_is_much_likelier(
+    multilingual: TextGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = random_items(4)
+    before = DecodeOptions(language_before="ja", draft=True)
+    monkeypatch.setattr(language, "CHANGES", 1e9)
+    held = multilingual.generate(with_options(items, before))
+    given = multilingual.generate(with_options(items, DecodeOptions(language="ja", draft=True)))
+    assert {transcript.language for transcript in held} == {"ja"}
+    assert all(transcript.language_probability < 1.0 for transcript in held), "as detected"
+    assert [transcript.tokens for transcript in held] == [transcript.tokens for transcript in given]
+    monkeypatch.setattr(language, "CHANGES", 0.0)
+    assert multilingual.generate(with_options(items, before)) == multilingual.generate(
+        with_options(items, DecodeOptions(draft=True))
+    )
+
+
 def test_a_doubtful_language_competes_with_the_other_likely_ones() -> None:
     def tried(*probabilities: float, heard_s: float = 8.0) -> int:
         return len(competitors(tuple(Language("de", each) for each in probabilities), heard_s))

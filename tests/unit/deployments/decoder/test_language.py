@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.decoder.language import Language, likeliest
+from deployments.decoder.language import Language, competitors, goes_on, ranked_languages
 
 RANKING = [
     ("<|nn|>", 0.4),
@@ -15,23 +15,48 @@ RANKING = [
 KNOWN = ("de", "en", "fr", "ja", "nn")
 
 
-def test_the_first_four_languages_are_candidates() -> None:
-    assert likeliest(RANKING, KNOWN) == (
+def test_only_languages_that_the_model_knows_are_ranked() -> None:
+    assert ranked_languages(RANKING, KNOWN) == (
         Language("nn", 0.4),
         Language("de", 0.3),
         Language("en", 0.1),
         Language("fr", 0.05),
+        Language("ja", 0.05),
     )
 
 
+def test_four_languages_compete_at_most() -> None:
+    assert len(competitors(ranked_languages(RANKING, KNOWN), heard_s=8.0)) == 4
+
+
 def test_hints_leave_no_other_candidate_and_share_all_of_the_probability() -> None:
-    first, second = likeliest(RANKING, KNOWN, ("en", "de"))
+    first, second = ranked_languages(RANKING, KNOWN, ("en", "de"))
     assert (first.code, second.code) == ("de", "en")
     assert (first.probability, second.probability) == pytest.approx((0.75, 0.25))
 
 
 def test_hints_of_no_probability_stay_candidates() -> None:
-    assert likeliest([("<|en|>", 1.0), ("<|de|>", 0.0), ("<|fr|>", 0.0)], KNOWN, ("de", "fr")) == (
+    assert ranked_languages([("<|en|>", 1.0), ("<|de|>", 0.0), ("<|fr|>", 0.0)], KNOWN, ("de", "fr")) == (
         Language("de", 0.0),
         Language("fr", 0.0),
     )
+
+
+def ranked(*probabilities: tuple[str, float]) -> tuple[Language, ...]:
+    return tuple(Language(code, probability) for code, probability in probabilities)
+
+
+@pytest.mark.parametrize(
+    ("languages", "goes"),
+    [
+        (ranked(("en", 0.4), ("de", 0.3)), 0.4),  # the likeliest anyway
+        (ranked(("id", 0.61), ("en", 0.2)), 0.2),  # "then the eunuch", in 0.9 s
+        (ranked(("de", 0.5), ("fr", 0.2), ("nl", 0.1), ("es", 0.08), ("en", 0.06)), 0.06),  # of no four likeliest
+        (ranked(("de", 0.97), ("en", 0.01)), None),
+        (ranked(("de", 0.97)), None),
+    ],
+)
+def test_a_speaker_goes_on_in_the_language_before_unless_another_is_much_likelier(
+    languages: tuple[Language, ...], goes: float | None
+) -> None:
+    assert goes_on(languages, "en") == (None if goes is None else Language("en", goes))

@@ -98,15 +98,17 @@ def test_an_utterance_is_a_request_of_high_priority_without_another_voice_detect
 
 @dataclass
 class NotedStages(ScriptedStages):
-    """Stages that note of each text, in its order, whether a draft was enough; and are so sure of its language."""
+    """Stages that note of each text whether it is a draft and what was spoken before, and are so sure of that."""
 
     sure: float = 1.0
     drafts: list[bool] = field(default_factory=list)
+    before: list[str | None] = field(default_factory=list)
 
     async def decode(
         self, ticket: Ticket, states: ArrayRef, window: Window, options: DecodeOptions, pcm: BlobRef | None
     ) -> DecodedWindow:
         self.drafts.append(options.draft)
+        self.before.append(options.language_before)
         decoded = await super().decode(ticket, states, window, options, pcm)
         return replace(decoded, transcript=replace(decoded.transcript, language_probability=self.sure))
 
@@ -120,6 +122,39 @@ def test_a_draft_is_enough_until_the_utterance_is_complete(tmp_path: Path) -> No
     stages = NotedStages(texts=["x"])
     asyncio.run(both(Transcriber(live_service(tmp_path, stages), "somebody", None)))
     assert stages.drafts == [True, False]
+
+
+@pytest.mark.parametrize(("sure", "before"), [(0.9, "en"), (0.3, None)])
+def test_a_session_goes_on_in_the_language_of_the_utterance_before_where_that_was_sure(
+    tmp_path: Path, sure: float, before: str | None
+) -> None:
+    async def utterances(transcriber: Transcriber) -> None:
+        form = UtteranceForm.model_validate({})
+        early = await transcriber.early("item_1", form, speech(1))
+        await transcriber.partial("item_2.1", form, speech(1))
+        assert early is not None
+        early.accept()
+        await transcriber.whole("item_2", form, speech(1))
+        await transcriber.partial("item_3.1", form, speech(1))
+
+    stages = NotedStages(texts=["x"], sure=sure)
+    asyncio.run(utterances(Transcriber(live_service(tmp_path, stages), "somebody", None)))
+    assert stages.before == [None, None, before, before], "a text that is not accepted decides nothing"
+
+
+def test_the_text_of_a_pause_is_counted_as_a_request_once_it_is_accepted(tmp_path: Path) -> None:
+    async def pauses(transcriber: Transcriber) -> None:
+        form = UtteranceForm.model_validate({})
+        await transcriber.early("item_1", form, speech(1))
+        early = await transcriber.early("item_1", form, speech(1))
+        assert early is not None
+        early.accept()
+
+    asked = live_service(tmp_path, NotedStages(texts=["x"]))
+    asyncio.run(pauses(Transcriber(asked, "somebody", None)))
+    value = asked.statistics.registry.get_sample_value
+    assert value("amanuensis_request_seconds_count", {"priority": "high", "outcome": "answered"}) == 1
+    assert value("amanuensis_live_partials_total", {"outcome": "answered"}) == 2
 
 
 @pytest.mark.parametrize(("sure", "language"), [(0.9, "en"), (0.3, None)])

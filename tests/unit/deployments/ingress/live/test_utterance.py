@@ -7,12 +7,13 @@ import json
 from collections.abc import Awaitable, Callable
 
 import numpy as np
+import pytest
 
 from deployments.ingress.live.configuration import UtteranceForm
 from deployments.ingress.live.outbox import Outbox
 from deployments.ingress.live.session_voices import SessionVoices
 from deployments.ingress.live.timeline import Timeline
-from deployments.ingress.live.utterance import Draft, Utterance
+from deployments.ingress.live.utterance import Draft, EarlyText, Utterance
 from deployments.ingress.transcription import Transcription
 from deployments.shared.frames import SAMPLE_RATE
 from tests.support import virtual_time
@@ -25,8 +26,9 @@ class Speaker:
     def __init__(self) -> None:
         self.transcriber = ScriptedTranscriber()
         self.timeline = Timeline()
+        self.outbox = Outbox()
         self.utterance = Utterance(
-            "item", 0, UtteranceForm.model_validate({}), self.transcriber, Outbox(), SessionVoices()
+            "item", 0, UtteranceForm.model_validate({}), self.transcriber, self.outbox, SessionVoices()
         )
         self.speech_end = 0
 
@@ -51,12 +53,12 @@ def run(scenario: Callable[[Speaker], Awaitable[None]]) -> Speaker:
     return virtual_time.run(whole())
 
 
-def test_a_second_is_the_least_that_is_transcribed_and_a_third_of_a_second_more_each_time() -> None:
+def test_less_than_0_8_s_is_not_transcribed_and_a_third_of_a_second_more_each_time() -> None:
     async def scenario(speaker: Speaker) -> None:
         for _ in range(22):
             await speaker.go_on(0.1)
 
-    assert run(scenario).asked == [1.0, 1.4, 1.8, 2.2]
+    assert run(scenario).asked == [0.8, 1.2, 1.6, 2.0]
 
 
 def test_a_pause_is_used_because_no_word_is_cut_there_but_only_once() -> None:
@@ -76,7 +78,7 @@ def test_no_two_transcriptions_of_an_utterance_run_at_the_same_time() -> None:
             await speaker.go_on(0.1)
             assert speaker.transcriber.running <= 1
 
-    assert run(scenario).asked == [1.0]
+    assert run(scenario).asked == [0.8]
 
 
 def test_where_the_service_is_slow_it_is_asked_less_often() -> None:
@@ -86,7 +88,7 @@ def test_where_the_service_is_slow_it_is_asked_less_often() -> None:
             await speaker.go_on(0.1)
             await asyncio.sleep(0.1)
 
-    assert [round(seconds, 1) for seconds in run(scenario).asked] == [1.0, 3.0, 5.0, 7.0]
+    assert [round(seconds, 1) for seconds in run(scenario).asked] == [0.8, 2.8, 4.8, 6.8]
 
 
 def test_the_whole_does_not_wait_for_a_part() -> None:
@@ -94,10 +96,64 @@ def test_the_whole_does_not_wait_for_a_part() -> None:
         speaker.transcriber.before = lambda: asyncio.sleep(3)
         await speaker.go_on(1.0)
         speaker.transcriber.before = None
-        await speaker.utterance.finish(b"")
+        await speaker.utterance.finish(b"", None)
         assert speaker.transcriber.given_up == 1
 
     run(scenario)
+
+
+class TestTheTextOfAPause:
+    @staticmethod
+    async def pause(speaker: Speaker) -> None:
+        await speaker.go_on(1.0)
+        await speaker.go_on(0.3, speaks=False)
+
+    def test_it_is_that_of_the_utterance_if_nothing_follows(self) -> None:
+        async def scenario(speaker: Speaker) -> None:
+            await self.pause(speaker)
+            await speaker.go_on(0.2, speaks=False)
+            speaker.transcriber.text = "not asked for"
+            assert await speaker.utterance.finish(bytes(3 * SAMPLE_RATE), speaker.speech_end) is None
+            while not (event := json.loads(await speaker.outbox.next()))["type"].endswith("completed"):
+                pass
+            assert event["transcript"] == "one two three four five"
+            assert event["usage"] == {"type": "duration", "seconds": 1.5}
+
+        transcriber = run(scenario).transcriber
+        assert transcriber.asked == [(1.0, False), (1.3, False)]
+        assert transcriber.accepted == ["one two three four five"]
+
+    def test_it_is_waited_for_where_it_is_under_way(self) -> None:
+        async def scenario(speaker: Speaker) -> None:
+            await speaker.go_on(1.0)
+            speaker.transcriber.before = lambda: asyncio.sleep(3)
+            await speaker.go_on(0.3, speaks=False)
+            await speaker.utterance.finish(b"", speaker.speech_end)
+
+        transcriber = run(scenario).transcriber
+        assert (len(transcriber.asked), len(transcriber.accepted), transcriber.given_up) == (2, 1, 0)
+
+    @pytest.mark.parametrize("ends", ["is spoken on", "the client commits", "there is none"])
+    def test_otherwise_the_whole_is_transcribed(self, ends: str) -> None:
+        async def scenario(speaker: Speaker) -> None:
+            speaker.transcriber.finds_early = ends != "there is none"
+            await self.pause(speaker)
+            if ends == "is spoken on":
+                await speaker.go_on(0.1)
+            await speaker.utterance.finish(bytes(3 * SAMPLE_RATE), None if "client" in ends else speaker.speech_end)
+
+        transcriber = run(scenario).transcriber
+        assert transcriber.asked[-1] == (1.5, True)
+        assert transcriber.accepted == []
+
+    def test_speakers_are_told_apart_only_where_an_utterance_is_complete(self) -> None:
+        async def scenario(speaker: Speaker) -> None:
+            form = UtteranceForm.model_validate({"speakers": True})
+            speaker.utterance = Utterance("item", 0, form, speaker.transcriber, speaker.outbox, SessionVoices())
+            await self.pause(speaker)
+            await speaker.utterance.finish(bytes(3 * SAMPLE_RATE), speaker.speech_end)
+
+        assert run(scenario).transcriber.asked[1:] == [(1.3, False), (1.5, True)]
 
 
 def languages_asked(speaker: Speaker) -> list[str | None]:
@@ -109,7 +165,7 @@ def test_the_language_on_which_two_drafts_agree_is_not_detected_again_until_the_
         for language in ("en", None, "de", "de", None, "fr"):
             speaker.transcriber.language = language
             await speaker.go_on(1.0)
-        await speaker.utterance.finish(b"")
+        await speaker.utterance.finish(b"", None)
 
     assert languages_asked(run(scenario)) == [None, None, None, None, "de", "de", None]
 
@@ -131,6 +187,10 @@ class WordsInTheAudio(ScriptedTranscriber):
     async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Draft | None:
         await super().partial(request_id, form, pcm)
         return Draft(self._text(pcm), self.language)
+
+    async def early(self, request_id: str, form: UtteranceForm, pcm: bytes) -> EarlyText | None:
+        await super().early(request_id, form, pcm)
+        return EarlyText(transcription_of(self._text(pcm), len(pcm) / 2 / SAMPLE_RATE), lambda: None)
 
     async def whole(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Transcription:
         await super().whole(request_id, form, pcm)
@@ -164,7 +224,7 @@ def test_what_is_told_before_a_pause_is_not_transcribed_again_until_the_utteranc
             "item", 0, UtteranceForm.model_validate({}), speaker.transcriber, outbox, SessionVoices()
         )
         pcm = await speak_with_pauses(speaker, 12)
-        assert await speaker.utterance.finish(pcm) is None
+        assert await speaker.utterance.finish(pcm, speaker.speech_end) is None
         deltas, event = "", json.loads(await outbox.next())
         while not event["type"].endswith("completed"):
             deltas, event = deltas + event["delta"], json.loads(await outbox.next())

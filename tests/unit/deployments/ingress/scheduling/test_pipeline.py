@@ -47,8 +47,11 @@ class Bench:
             stages, self.admission, self.statistics, [budget_s] * 3, max_windows_in_flight=in_flight
         )
 
-    async def texts(self, *, seconds: float = 60, detect: bool = False) -> list[str]:
-        request, work = make_request(seconds=seconds), make_work(detect=detect)
+    async def texts(
+        self, *, seconds: float = 60, detect: bool = False, language_before: str | None = None
+    ) -> list[str]:
+        request = replace(make_request(seconds=seconds), language_before=language_before)
+        work = make_work(detect=detect)
         texts: list[str] = []
         with self.admission.enter(request.priority, request.time_limit.deadline()) as entry:
             async for event in pipelines.run(self.pipeline, entry, request, work):
@@ -177,6 +180,15 @@ def test_each_window_has_its_own_language_if_it_is_sure_else_that_of_the_last_su
             ("en", "de"),
             ("de", None),
         ]
+
+    asyncio.run(scenario())
+
+
+def test_the_first_windows_go_on_in_the_language_before_the_recording_unless_they_are_sure() -> None:
+    async def scenario() -> None:
+        stages = ScriptedStages(3, likeliest={0: ("nn", 0.3), 1: ("en", 0.9)})
+        await Bench(stages).texts(detect=True, language_before="fr")
+        assert decoded_in(stages) == [("fr", "nn"), ("en", None), ("de", None)]
 
     asyncio.run(scenario())
 
