@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deployments.decoder.language import Language, competitors, goes_on, is_sure, ranked_languages
+from deployments.decoder.language import Language, after, competitors, is_sure, ranked_languages
 from deployments.decoder.loops import until_first_pass
 from deployments.decoder.quality import Attempt, best_attempt
 from deployments.decoder.rests import may_end_early, rest_after_cut, rest_after_end, speech_s
@@ -132,21 +132,17 @@ class TextGenerator:
 
     def _choose_languages(self, decoding: Decoding, ranked: tuple[Language, ...]) -> None:
         options = decoding.item.options
-        same = None if options.language_before is None else goes_on(ranked, options.language_before)
-        if same is not None:
-            other = ranked[0].code
-            self._set_languages(decoding, (same,), other=None if other == same.code else other)
+        if options.language_before is not None:
+            self._set_languages(decoding, after(options.language_before, ranked))
         elif options.draft:
             self._set_languages(decoding, ranked[:1])
         else:
             self._set_languages(decoding, competitors(ranked, speech_s(decoding.item.window)))
 
-    def _set_languages(self, decoding: Decoding, languages: tuple[Language, ...], *, other: str | None = None) -> None:
+    def _set_languages(self, decoding: Decoding, languages: tuple[Language, ...]) -> None:
         decoding.languages = languages
         codes = [language.code for language in languages]
         options = decoding.item.options
-        if other is not None:
-            options = replace(options, other_language=other)
         if speech_s(decoding.item.window) == 0.0:
             # In noise the model hears the words of the prompt.
             options = replace(options, prompt=None, hotwords=None)

@@ -84,12 +84,15 @@ def competitors(ranked: tuple[Language, ...], heard_s: float) -> tuple[Language,
     return (first, *(other for other in others if other.probability >= LIKELY_LANGUAGE))
 
 
-def goes_on(ranked: tuple[Language, ...], before: str) -> Language | None:
-    """Return the language that was spoken before, if it still is; None if another one is much likelier.
+def after(before: str, ranked: tuple[Language, ...]) -> tuple[Language, ...]:
+    """Return the languages to try behind speech in another or the same language, the likeliest first.
+
+    Another one is tried only where it is much likelier, and even then a text in the language before may be better: one
+    speaker's accent is enough for a detection that is sure and wrong, and not for a likely text.
 
     Args:
-        ranked: what was detected, the likeliest first.
         before: ISO code of the language before.
+        ranked: what was detected, the likeliest first.
     """
-    same = next((language for language in ranked if language.code == before), None)
-    return same if same is not None and ranked[0].probability < CHANGES * same.probability else None
+    same = next((language for language in ranked if language.code == before), Language(before, 0.0))
+    return (same,) if ranked[0].probability < CHANGES * same.probability or ranked[0] == same else (ranked[0], same)

@@ -40,7 +40,7 @@ class Search:
 def ladder(options: DecodeOptions, languages: Sequence[str], temperatures: tuple[float, ...]) -> tuple[Search, ...]:
     """Return the searches for one window: as asked for, then other deterministic ones, then sampling.
 
-    A draft is searched for as asked, and without the prompt if that misled the model: both searches are quick.
+    A draft is searched for as asked, and without the prompt if that misled the model: these searches are quick.
 
     Args:
         options: what the request asked for.
@@ -52,7 +52,7 @@ def ladder(options: DecodeOptions, languages: Sequence[str], temperatures: tuple
     rivals = [replace(asked, language=rival) for rival in languages[1:]]
     alone = replace(asked, prompted=False)
     if options.draft:
-        return tuple(dict.fromkeys((asked, alone)))
+        return tuple(dict.fromkeys((asked, *rivals, alone)))
     other = [replace(alone, language=options.other_language)] if options.other_language else []
     beam = Search(language, max(options.beam_size, WIDE_BEAM), prompted=False)
     once = replace(beam, no_repeat_ngram_size=NO_REPEAT_NGRAM)

@@ -13,13 +13,16 @@ from deployments.ingress.request import Priority, Request
 from deployments.ingress.service import TranscriptionService
 from deployments.ingress.telemetry.record import RequestRecord
 from deployments.ingress.time_limit import TimeLimit
-from deployments.ingress.transcript.language_choice import SURE
+from deployments.ingress.transcript.language_choice import SURE, spoken_s
 from deployments.ingress.transcription import Transcription, collect
 from deployments.ingress.wav import with_header
 from deployments.shared.errors import AmanuensisError, InternalError
 
 PARTIAL_S: Final = 5.0
 """Seconds after which the text of an unfinished utterance is of no use: more has been said by then."""
+
+ENOUGH_S: Final = 2.0
+"""Seconds of speech that decide about the language of what follows: of less it is sometimes sure and wrong."""
 
 FILENAME: Final = "utterance.wav"
 
@@ -126,7 +129,8 @@ class Transcriber:
     def _accept(self, record: RequestRecord, transcription: Transcription) -> None:
         """Take a text for that of an utterance: it is counted, and its language is that of the session."""
         self._service.sinks.answered(record)
-        self._language = _sure_language(transcription) or self._language
+        if sum(spoken_s(window.window) for window in transcription.windows) >= ENOUGH_S:
+            self._language = _sure_language(transcription) or self._language
 
     async def _transcribe(self, request: Request, record: RequestRecord) -> Transcription:
         service = self._service

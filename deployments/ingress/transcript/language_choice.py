@@ -56,10 +56,10 @@ def spoken_languages(windows: Iterable[tuple[Window, Transcript]]) -> tuple[str,
     seconds: dict[str, float] = {}
     for window, transcript in windows:
         if transcript.text:
-            seconds[transcript.language] = seconds.get(transcript.language, 0.0) + _spoken_s(window)
+            seconds[transcript.language] = seconds.get(transcript.language, 0.0) + spoken_s(window)
     return tuple(sorted(seconds, key=lambda language: -seconds[language]))
 
 
-def _spoken_s(window: Window) -> float:
+def spoken_s(window: Window) -> float:
     """Return the seconds of speech; those of the whole window where none was heard although it has a text."""
     return sum(end - start for start, end in window.speech or ()) or window.duration_s

@@ -387,9 +387,10 @@ def test_a_window_is_in_the_language_before_it_unless_its_own_is_much_likelier(
     assert all(transcript.language_probability < 1.0 for transcript in held), "as detected"
     assert [transcript.tokens for transcript in held] == [transcript.tokens for transcript in given]
     monkeypatch.setattr(language, "CHANGES", 0.0)
-    assert multilingual.generate(with_options(items, before)) == multilingual.generate(
-        with_options(items, DecodeOptions(draft=True))
-    )
+    own = multilingual.generate(with_options(items, DecodeOptions(draft=True)))
+    both = multilingual.generate(with_options(items, before))
+    likelier = [max(pair, key=lambda transcript: transcript.avg_logprob) for pair in zip(own, given, strict=True)]
+    assert [transcript.tokens for transcript in both] == [transcript.tokens for transcript in likelier]
 
 
 def test_a_doubtful_language_competes_with_the_other_likely_ones() -> None:

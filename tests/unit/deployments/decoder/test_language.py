@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.decoder.language import Language, competitors, goes_on, ranked_languages
+from deployments.decoder.language import Language, after, competitors, ranked_languages
 
 RANKING = [
     ("<|nn|>", 0.4),
@@ -47,16 +47,17 @@ def ranked(*probabilities: tuple[str, float]) -> tuple[Language, ...]:
 
 
 @pytest.mark.parametrize(
-    ("languages", "goes"),
+    ("languages", "tried"),
     [
-        (ranked(("en", 0.4), ("de", 0.3)), 0.4),  # the likeliest anyway
-        (ranked(("id", 0.61), ("en", 0.2)), 0.2),  # "then the eunuch", in 0.9 s
-        (ranked(("de", 0.5), ("fr", 0.2), ("nl", 0.1), ("es", 0.08), ("en", 0.06)), 0.06),  # of no four likeliest
-        (ranked(("de", 0.97), ("en", 0.01)), None),
-        (ranked(("de", 0.97)), None),
+        (ranked(("en", 0.4), ("de", 0.3)), "en"),
+        (ranked(("en", 0.0), ("de", 0.0)), "en"),
+        (ranked(("id", 0.61), ("en", 0.2)), "en"),  # "then the eunuch", in 0.9 s
+        (ranked(("de", 0.5), ("fr", 0.2), ("nl", 0.1), ("es", 0.08), ("en", 0.06)), "en"),  # of no four likeliest
+        (ranked(("de", 0.97), ("en", 0.01)), "de en"),
+        (ranked(("de", 0.97)), "de en"),  # among languages of which it is none
     ],
 )
-def test_a_speaker_goes_on_in_the_language_before_unless_another_is_much_likelier(
-    languages: tuple[Language, ...], goes: float | None
+def test_behind_a_language_another_is_tried_only_where_it_is_much_likelier_and_never_alone(
+    languages: tuple[Language, ...], tried: str
 ) -> None:
-    assert goes_on(languages, "en") == (None if goes is None else Language("en", goes))
+    assert " ".join(language.code for language in after("en", languages)) == tried

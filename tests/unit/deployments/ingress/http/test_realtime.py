@@ -15,6 +15,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from deployments.commands import keys
 from deployments.ingress.http.routes import ROUTES, create_app
+from deployments.ingress.live import transcriber
 from deployments.ingress.live.configuration import UtteranceForm
 from deployments.ingress.live.transcriber import Transcriber
 from deployments.ingress.live.utterance import Draft
@@ -124,18 +125,20 @@ def test_a_draft_is_enough_until_the_utterance_is_complete(tmp_path: Path) -> No
     assert stages.drafts == [True, False]
 
 
-@pytest.mark.parametrize(("sure", "before"), [(0.9, "en"), (0.3, None)])
-def test_a_session_goes_on_in_the_language_of_the_utterance_before_where_that_was_sure(
-    tmp_path: Path, sure: float, before: str | None
+@pytest.mark.parametrize(("sure", "enough_s", "before"), [(0.9, 1.0, "en"), (0.3, 1.0, None), (0.9, 1.1, None)])
+def test_a_session_goes_on_in_the_language_of_the_utterance_before_if_that_was_sure_and_long_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sure: float, enough_s: float, before: str | None
 ) -> None:
-    async def utterances(transcriber: Transcriber) -> None:
+    monkeypatch.setattr(transcriber, "ENOUGH_S", enough_s)  # the window has 1 s
+
+    async def utterances(asked: Transcriber) -> None:
         form = UtteranceForm.model_validate({})
-        early = await transcriber.early("item_1", form, speech(1))
-        await transcriber.partial("item_2.1", form, speech(1))
+        early = await asked.early("item_1", form, speech(1))
+        await asked.partial("item_2.1", form, speech(1))
         assert early is not None
         early.accept()
-        await transcriber.whole("item_2", form, speech(1))
-        await transcriber.partial("item_3.1", form, speech(1))
+        await asked.whole("item_2", form, speech(1))
+        await asked.partial("item_3.1", form, speech(1))
 
     stages = NotedStages(texts=["x"], sure=sure)
     asyncio.run(utterances(Transcriber(live_service(tmp_path, stages), "somebody", None)))
