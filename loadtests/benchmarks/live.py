@@ -158,12 +158,13 @@ async def _transcribe_file(session: aiohttp.ClientSession, url: str, clip: Clip)
 def _rows(server: Server, clips: ClipSet, texts: Mapping[str, FileText], options: argparse.Namespace) -> list[str]:
     """Measure each number of speakers, round after round."""
     rounds = product(options.speakers, range(options.rounds))
-    return [_measure(server, texts, _streams(clips, *each, options.seconds)) for each in rounds]
+    return [_measure(server, texts, streams_of(clips.clips, *each, options.seconds)) for each in rounds]
 
 
-def _streams(clips: ClipSet, speakers: int, round_: int, seconds: float) -> list[Stream]:
-    firsts = (number * len(clips.clips) // speakers + round_ * CLIPS_PER_ROUND for number in range(speakers))
-    return [Stream.of(clips.clips, first, seconds) for first in firsts]
+def streams_of(clips: Sequence[Clip], speakers: int, round_: int, seconds: float) -> list[Stream]:
+    """Return what each of the speakers of a round says: other recordings than the others, and than in other rounds."""
+    firsts = (number * len(clips) // speakers + round_ * CLIPS_PER_ROUND for number in range(speakers))
+    return [Stream.of(clips, first, seconds) for first in firsts]
 
 
 def _measure(server: Server, texts: Mapping[str, FileText], streams: Sequence[Stream]) -> str:

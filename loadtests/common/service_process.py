@@ -90,18 +90,21 @@ def write_config(directory: Path, port: int, applications: Sequence[Application]
 
 
 @contextmanager
-def started(applications: Sequence[Application], checkout: Checkout = HERE) -> Iterator[Service]:
+def started(
+    applications: Sequence[Application], checkout: Checkout = HERE, variables: Mapping[str, str] | None = None
+) -> Iterator[Service]:
     """Do as ``running`` does, and give what it takes to watch the service or to do it harm.
 
     Args:
         checkout: the tree whose code runs.
+        variables: of the environment, besides those of this process.
     """
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as directory:
         config_path = write_config(Path(directory), port, applications)
         log_path = Path(directory) / "service.log"
-        environment = _environment(checkout)
+        environment = {**_environment(checkout), **(variables or {})}
 
         def start() -> psutil.Popen:
             with log_path.open("ab") as log:

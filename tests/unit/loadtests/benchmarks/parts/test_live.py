@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from deployments.ingress.http.routes import create_app
-from loadtests.benchmarks.live import FileText, delays_of, row_of, share_before_end, transcribe_files
+from loadtests.benchmarks.live import FileText, delays_of, row_of, share_before_end, streams_of, transcribe_files
 from loadtests.benchmarks.parts import live_peer, live_speaker
 from loadtests.benchmarks.parts.live_delays import Said, Told, delays, said_words, told_words
 from loadtests.benchmarks.parts.live_speaker import SILENCE_S, Spoken, Stream, speak
@@ -59,6 +59,13 @@ def test_a_stream_is_whole_clips_with_silence_behind_each() -> None:
     assert stream.clips == (TWO, ONE)
     assert stream.starts_s == (0.0, 2.0 + SILENCE_S)
     assert seconds_of(stream.pcm) == 3.0 + 2 * SILENCE_S
+
+
+def test_each_speaker_of_each_round_says_something_else() -> None:
+    clips = [Clip(str(number), ONE.wav, 1.0, "red cat") for number in range(42)]
+    said = [[clip.name for clip in stream.clips] for round_ in (0, 1) for stream in streams_of(clips, 3, round_, 9.0)]
+    assert [names[0] for names in said] == ["0", "14", "28", "7", "21", "35"]
+    assert len({name for names in said for name in names}) == sum(map(len, said))
 
 
 def test_what_is_told_is_put_in_the_order_in_which_it_was_said() -> None:
