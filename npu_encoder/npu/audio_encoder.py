@@ -64,8 +64,8 @@ class AudioEncoder:
         weights: the weights of the whole encoder; its linear layers are loaded into the executor here.
         executor: the device.
         plan: precision of each linear layer.
-        windows_in_progress: per call; each window has at most one product on the device, so more windows than the
-            device takes products would only cost memory.
+        windows_in_progress: per call; each window has at most one product on the device, so many more windows than
+            the device takes products would only cost memory.
         host_precision: precision of the matrix products on the host: see ``HostSteps``.
 
     Raises:

@@ -19,7 +19,8 @@ from npu_encoder.npu.xrt_gemm import XrtGemm
 from npu_encoder.weights import EncoderDimensions, read_dimensions, read_weights
 
 DEFAULT_PLAN: PlanName = "bf16"
-MIN_WINDOWS_IN_PROGRESS = 4
+MIN_WINDOWS_IN_PROGRESS = 6
+"""Four products wait on the device or compute there, and two windows keep it so while the host is at a long step."""
 
 SIMULATED_FRAMES = (400, 800, 1600, 3000)
 """Window lengths, in mel frames, that simulated kernels are made for; any other is padded to the next."""
