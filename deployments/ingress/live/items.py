@@ -116,7 +116,7 @@ class Items:
                 utterance.fail(TooManyUtterancesError.of(MOST_UNTOLD))
                 self._statistics.utterance_failed(TooManyUtterancesError)
                 return
-            error = await utterance.finish(pcm, None if stopped is None else stopped.speech_end)
+            error = await utterance.finish(pcm, None if stopped is None else stopped.sound_end)
         finally:
             await utterance.give_up()
         if error is None:

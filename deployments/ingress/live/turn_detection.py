@@ -50,11 +50,13 @@ class Stopped(NamedTuple):
     Attributes:
         at: its end, with the silence behind it.
         speech_end: the end of the last speech in it.
+        sound_end: the end of what may have been speech: behind it all is silent.
         goes_on: whether it was cut because it is too long: the next turn begins at ``at``.
     """
 
     at: int
     speech_end: int
+    sound_end: int
     goes_on: bool = False
 
 
@@ -85,7 +87,7 @@ class TurnDetector:
     def forget(self, at: int) -> None:
         """Take no audio before ``at`` for a part of any later turn; the present one is over."""
         self.begun: int | None = None
-        self.speech_end = at
+        self.speech_end = self._sound_end = at
         self._floor = at
         self._candidate: int | None = None
         self._quiet_since: int | None = None
@@ -109,12 +111,15 @@ class TurnDetector:
         if self._candidate is None or at + CHUNK - self._candidate < MIN_SPEECH:
             return None
         self.begun = max(self._candidate - self._padding, self._floor)
-        self.speech_end, self._quiet_since = at + CHUNK, None
+        self.speech_end = self._sound_end = at + CHUNK
+        self._quiet_since = None
         return Started(self.begun)
 
     def _hear_speech(self, begun: int, at: int, probability: float) -> Stopped | None:
         end = at + CHUNK
         self._recent.append((probability, -end))
+        if probability >= self._ends:
+            self._sound_end = end
         if probability >= self._begins:
             self._quiet_since = None
         elif probability < self._ends and self._quiet_since is None:
@@ -132,13 +137,13 @@ class TurnDetector:
         return max(CHUNK, round(self._silence * min(1.0, left)))
 
     def _stop(self, end: int) -> Stopped:
-        stopped = Stopped(end, self.speech_end)
+        stopped = Stopped(end, self.speech_end, self._sound_end)
         self.forget(end)
         return stopped
 
     def _cut(self) -> Stopped:
         """End the turn at the quietest of the last places, the latest of several; what follows is the next turn."""
         end = -min(self._recent)[1]
-        stopped = Stopped(end, min(self.speech_end, end), goes_on=True)
+        stopped = Stopped(end, min(self.speech_end, end), min(self._sound_end, end), goes_on=True)
         self.begun = self._floor = end
         return stopped

@@ -115,7 +115,7 @@ class Utterance:
         self._partial: asyncio.Task[None] | None = None
         self._partials = 0
         self._early: EarlyText | None = None
-        self._early_speech_end: int | None = None
+        self._early_end: int | None = None
         self._partial_s = 0.0
         self._seen = start
         self._begin = start
@@ -136,22 +136,22 @@ class Utterance:
         may_be_cut = end - speech_end < PAUSE
         pause_at = None if may_be_cut else speech_end + PAUSE // 2
         pcm = timeline.between(self._begin, end)
-        self._early = self._early_speech_end = None
+        self._early = self._early_end = None
         if pause_at is not None and self._may_be_complete:
-            self._early_speech_end = speech_end
+            self._early_end = end
             self._partial = asyncio.create_task(self._tell_early(pcm, pause_at))
         else:
             self._partial = asyncio.create_task(self._tell_partial(pcm, pause_at))
 
-    async def finish(self, pcm: bytes, speech_end: int | None) -> AmanuensisError | None:
+    async def finish(self, pcm: bytes, sound_end: int | None) -> AmanuensisError | None:
         """Tell the whole text, or that there is none; return why there is none.
 
         Args:
             pcm: all audio of the utterance, 16 kHz mono int16.
-            speech_end: of what was spoken in it; None where that is not known.
+            sound_end: of what may be speech in it; None where that is not known.
         """
         try:
-            whole = await self._whole(pcm, speech_end)
+            whole = await self._whole(pcm, sound_end)
         except AmanuensisError as error:
             self.fail(error)
             return error
@@ -184,13 +184,14 @@ class Utterance:
         """
         return self._begin == self.start and not self._form.speakers
 
-    async def _whole(self, pcm: bytes, speech_end: int | None) -> Transcription:
-        """Return the whole text: that which the last pause has, if nothing was spoken behind it.
+    async def _whole(self, pcm: bytes, sound_end: int | None) -> Transcription:
+        """Return the whole text: that which the last pause has, if nothing may have been spoken behind its audio.
 
         Raises:
             AmanuensisError: there is none.
         """
-        if self._partial is not None and speech_end is not None and self._early_speech_end == speech_end:
+        holds = sound_end is not None and self._early_end is not None and sound_end <= self._early_end
+        if holds and self._partial is not None:
             await self._partial
         else:
             await self.give_up()

@@ -36,7 +36,7 @@ def test_a_turn_has_its_padding_before_and_its_silence_behind() -> None:
     speech = [0.0] * 20 + [0.9] * 10 + [0.0] * 20
     assert turns(speech) == [
         Started(20 * CHUNK - PADDING),
-        Stopped((30 + SILENCE_CHUNKS) * CHUNK, 30 * CHUNK),
+        Stopped((30 + SILENCE_CHUNKS) * CHUNK, 30 * CHUNK, 30 * CHUNK),
     ]
 
 
@@ -54,14 +54,19 @@ def test_a_doubtful_probability_neither_begins_nor_ends_speech() -> None:
     assert [type(turn) for turn in turns([0.9] * 5 + [0.4] * 100)] == [Started]
 
 
+def test_behind_the_speech_there_may_be_more_that_is_too_soft_to_be_sure() -> None:
+    (_, stopped) = turns([0.9] * 10 + [0.0] * 3 + [0.4] * 2 + [0.0] * (SILENCE_CHUNKS - 5))
+    assert stopped == Stopped((10 + SILENCE_CHUNKS) * CHUNK, 10 * CHUNK, 15 * CHUNK)
+
+
 def test_the_threshold_and_the_silence_are_those_of_the_client() -> None:
     assert turns([0.5] * 10, TurnOptions(threshold=0.6)) == []
     (_, stopped) = turns([0.9] * 10 + [0.0] * 3, TurnOptions(silence_s=0.09))
-    assert stopped == Stopped(13 * CHUNK, 10 * CHUNK)
+    assert stopped == Stopped(13 * CHUNK, 10 * CHUNK, 10 * CHUNK)
 
 
 def test_no_silence_at_all_still_needs_one_quiet_chunk() -> None:
-    assert turns([0.9] * 10 + [0.0], TurnOptions(silence_s=0.0))[1] == Stopped(11 * CHUNK, 10 * CHUNK)
+    assert turns([0.9] * 10 + [0.0], TurnOptions(silence_s=0.0))[1] == Stopped(11 * CHUNK, 10 * CHUNK, 10 * CHUNK)
 
 
 def test_the_padding_never_reaches_into_the_turn_before() -> None:
@@ -82,7 +87,8 @@ def test_a_turn_without_any_pause_is_cut_at_its_quietest_end_and_goes_on_there()
     probabilities = [0.9] * (chunks + 100)
     probabilities[chunks - 5] = 0.5
     found = turns(probabilities)
-    assert found == [Started(0), Stopped((chunks - 4) * CHUNK, (chunks - 4) * CHUNK, goes_on=True)]
+    end = (chunks - 4) * CHUNK
+    assert found == [Started(0), Stopped(end, end, end, goes_on=True)]
 
 
 @pytest.mark.parametrize("longest_s", [5.0, 28.0])

@@ -133,14 +133,14 @@ class TestTheTextOfAPause:
         transcriber = run(scenario).transcriber
         assert (len(transcriber.asked), len(transcriber.accepted), transcriber.given_up) == (2, 1, 0)
 
-    @pytest.mark.parametrize("ends", ["is spoken on", "the client commits", "there is none"])
+    @pytest.mark.parametrize("ends", ["is spoken on", "somebody whispers", "the client commits", "there is none"])
     def test_otherwise_the_whole_is_transcribed(self, ends: str) -> None:
         async def scenario(speaker: Speaker) -> None:
             speaker.transcriber.finds_early = ends != "there is none"
             await self.pause(speaker)
-            if ends == "is spoken on":
-                await speaker.go_on(0.1)
-            await speaker.utterance.finish(bytes(3 * SAMPLE_RATE), None if "client" in ends else speaker.speech_end)
+            await speaker.go_on(0.1, speaks=ends == "is spoken on")
+            sound_end = speaker.timeline.end if ends == "somebody whispers" else speaker.speech_end
+            await speaker.utterance.finish(bytes(3 * SAMPLE_RATE), None if "client" in ends else sound_end)
 
         transcriber = run(scenario).transcriber
         assert transcriber.asked[-1] == (1.5, True)
