@@ -70,8 +70,7 @@ class KnownAnswers:
             self._least = self._most = answers.astype(np.int32)
         else:
             tolerance = TOLERANCES[bf16] * (np.abs(asked) @ np.abs(values))
-            self._least = np.nextafter((answers - tolerance).astype(np.float32), np.float32(-np.inf))
-            self._most = np.nextafter((answers + tolerance).astype(np.float32), np.float32(np.inf))
+            self._least, self._most = round_up(answers - tolerance), -round_up(-answers - tolerance)
 
     def matches(self, rows: NDArray[Any]) -> bool:
         """Return whether the device answered right: exactly for int8, up to rounding for bf16; NaN is always wrong.
@@ -83,6 +82,12 @@ class KnownAnswers:
         rows = rows.reshape(-1, CORE_ROWS, n)
         as_known = (rows >= self._least[:, :n]) & (rows <= self._most[:, :n])
         return bool(np.logical_and.reduce(as_known, axis=None))
+
+
+def round_up(bounds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the least float32 that is not below each bound: whatever float32 is below one is below the other."""
+    nearest = bounds.astype(np.float32)
+    return np.where(nearest < bounds, np.nextafter(nearest, np.float32(np.inf)), nearest)
 
 
 @lru_cache(MAX_LAYOUTS)
