@@ -94,5 +94,8 @@ def after(before: str, ranked: tuple[Language, ...]) -> tuple[Language, ...]:
         before: ISO code of the language before.
         ranked: what was detected, the likeliest first.
     """
+    first = ranked[0]
     same = next((language for language in ranked if language.code == before), Language(before, 0.0))
-    return (same,) if ranked[0].probability < CHANGES * same.probability or ranked[0] == same else (ranked[0], same)
+    if first.code == before or first.probability < CHANGES * same.probability:
+        return (same,)
+    return (first, same)

@@ -81,7 +81,7 @@ def decode_options(request: Request, model: Model, beam_size: int) -> DecodeOpti
         task=request.task,
         language=languages[0] if len(languages) == 1 else None,
         among=languages if len(languages) > 1 else (),
-        language_before=request.language_before,
+        language_before=request.language_before if request.language_before in (languages or model.languages) else None,
         prompt=form.prompt,
         hotwords=form.all_hotwords,
         temperature=form.temperature,

@@ -160,7 +160,7 @@ class _Passage:
         turn = min(windows, self._turn)
         self._rest = self._admission.begin(self._request.priority, windows, turn, self._deadline)
         if self._work.detect_language and windows > 1:
-            self._languages = WindowLanguages(windows, self._request.language_before)
+            self._languages = WindowLanguages(windows, self._work.decode.language_before)
 
     async def _windows(self, prepared: PreparedAudio, first: Lease) -> AsyncGenerator[WindowDone]:
         """Yield each window's text. Those begun and not yet yielded are a turn at most: a slow reader holds no slots.

@@ -54,7 +54,7 @@ def ranked(*probabilities: tuple[str, float]) -> tuple[Language, ...]:
         (ranked(("id", 0.61), ("en", 0.2)), "en"),  # "then the eunuch", in 0.9 s
         (ranked(("de", 0.5), ("fr", 0.2), ("nl", 0.1), ("es", 0.08), ("en", 0.06)), "en"),  # of no four likeliest
         (ranked(("de", 0.97), ("en", 0.01)), "de en"),
-        (ranked(("de", 0.97)), "de en"),  # among languages of which it is none
+        (ranked(("de", 0.97)), "de en"),
     ],
 )
 def test_behind_a_language_another_is_tried_only_where_it_is_much_likelier_and_never_alone(

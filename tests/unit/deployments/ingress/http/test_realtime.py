@@ -20,12 +20,15 @@ from deployments.ingress.live.configuration import UtteranceForm
 from deployments.ingress.live.transcriber import Transcriber
 from deployments.ingress.live.utterance import Draft
 from deployments.ingress.service import TranscriptionService
+from deployments.ingress.work import decode_options
 from deployments.shared.contracts import ArrayRef, BlobRef, DecodedWindow, DecodeOptions, EncodedWindow, Ticket, Window
 from deployments.shared.errors import StageLostError
 from tests.support.asgi import bearer
 from tests.support.http_service import service, wait_until
 from tests.support.live import COMMIT, MANUAL, PCM_16, LoudVoice, session_update, silence, speech
+from tests.support.pipelines import make_request
 from tests.support.scripted_stages import ScriptedStages
+from tests.support.tiny_whisper import make_multilingual_model
 
 PATH = "/v1/realtime?intent=transcription"
 
@@ -143,6 +146,25 @@ def test_a_session_goes_on_in_the_language_of_the_utterance_before_if_that_was_s
     stages = NotedStages(texts=["x"], sure=sure)
     asyncio.run(utterances(Transcriber(live_service(tmp_path, stages), "somebody", None)))
     assert stages.before == [None, None, before, before], "a text that is not accepted decides nothing"
+
+
+@pytest.mark.parametrize(
+    ("hints", "before", "taken"),
+    [
+        ({}, "ja", "ja"),
+        ({"languages": ["ja", "de"]}, "ja", "ja"),
+        ({"languages": ["en", "de"]}, "ja", None),
+        ({"language": "en"}, "ja", None),
+        ({}, None, None),
+    ],
+)
+def test_the_language_before_is_none_that_the_hints_leave_out(
+    tmp_path: Path, hints: dict[str, Any], before: str | None, taken: str | None
+) -> None:
+    make_multilingual_model(tmp_path / "model")
+    model = service(ScriptedStages(), tmp_path, tmp_path / "model").model
+    request = replace(make_request(), form=UtteranceForm.model_validate(hints), language_before=before)
+    assert decode_options(request, model, 1).language_before == taken
 
 
 def test_the_text_of_a_pause_is_counted_as_a_request_once_it_is_accepted(tmp_path: Path) -> None:

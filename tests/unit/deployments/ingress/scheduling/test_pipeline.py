@@ -50,8 +50,8 @@ class Bench:
     async def texts(
         self, *, seconds: float = 60, detect: bool = False, language_before: str | None = None
     ) -> list[str]:
-        request = replace(make_request(seconds=seconds), language_before=language_before)
-        work = make_work(detect=detect)
+        request, work = make_request(seconds=seconds), make_work(detect=detect)
+        work = replace(work, decode=replace(work.decode, language_before=language_before))
         texts: list[str] = []
         with self.admission.enter(request.priority, request.time_limit.deadline()) as entry:
             async for event in pipelines.run(self.pipeline, entry, request, work):
