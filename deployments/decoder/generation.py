@@ -160,6 +160,7 @@ class TextGenerator:
             [decoding.item.states for decoding in decodings],
             [decoding.prompt for decoding in decodings],
             self._vocabulary.suppressed,
+            with_logits=any(decoding.item.options.draft for decoding in decodings),
         )
         for decoding, result in zip(decodings, results, strict=True):
             self._take(decoding, self._attempt(decoding, result, step))
@@ -169,6 +170,8 @@ class TextGenerator:
         tokens = self._vocabulary.text_tokens(generated)
         text = self._vocabulary.text(tokens)
         search, options = decoding.searches[0], decoding.item.options
+        # Where tokens were left out in the middle, nobody can say which of the others they made doubtful.
+        has_logprobs = options.draft and tokens == tuple(generated)
         return Attempt(
             text=text,
             tokens=tokens,
@@ -179,6 +182,7 @@ class TextGenerator:
             ended=len(generated) < step.token_limit,
             speech_s=speech_s(decoding.item.window),
             echoes=search.prompted and self._vocabulary.echoes(text, options),
+            logprobs=self._model.logprobs(result) if has_logprobs else (),
         )
 
     def _take(self, decoding: Decoding, attempt: Attempt) -> None:
@@ -197,7 +201,9 @@ class TextGenerator:
         if chosen.text and not chosen.is_silence and self._needs_times(decoding, chosen):
             decoding.chosen = chosen
         else:
-            decoding.transcript = _transcript(decoding, chosen)
+            transcript = _transcript(decoding, chosen)
+            logprobs = self._vocabulary.token_logprobs(transcript.tokens, chosen.logprobs) if chosen.logprobs else ()
+            decoding.transcript = replace(transcript, logprobs=logprobs)
 
     def _can_be_longer(self, decoding: Decoding) -> bool:
         """Return whether less than 30 s was encoded, and the window can be encoded again."""

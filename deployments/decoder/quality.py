@@ -52,6 +52,7 @@ class Attempt:
         speech_s: seconds of speech in the window, as far as is known; 0.0 where nothing was heard.
         echoes: whether the text is a piece of the prompt.
         written: the tokens before a loop, or half a word, was cut off.
+        logprobs: natural logarithms of the probabilities of ``tokens``, or of more; empty where nobody asks for them.
     """
 
     text: str
@@ -63,6 +64,7 @@ class Attempt:
     speech_s: float = 30.0
     echoes: bool = False
     written: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
 
     @property
     def compression_ratio(self) -> float:

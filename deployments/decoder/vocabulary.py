@@ -12,7 +12,7 @@ from faster_whisper.tokenizer import Tokenizer as WhisperTokenizer
 
 from deployments.decoder.loops import first_passes
 from deployments.decoder.search import Search
-from deployments.shared.contracts import DecodeOptions, Task
+from deployments.shared.contracts import DecodeOptions, Task, TokenLogprob
 from deployments.shared.errors import ConfigurationError, UnsupportedLanguageError
 from deployments.shared.languages import LANGUAGES
 
@@ -118,6 +118,15 @@ class Vocabulary:
         begins = [i for i, run in enumerate(runs) if not spaced or self._tokens.decode(run)[:1].isspace()]
         kept = runs[: begins[-1]] if begins else []
         return tuple(token for run in kept for token in run) or tokens
+
+    def token_logprobs(self, tokens: tuple[int, ...], logprobs: Sequence[float]) -> tuple[TokenLogprob, ...]:
+        """Return the texts of ``tokens`` with the natural logarithms of their probabilities."""
+        found: list[TokenLogprob] = []
+        at = 0
+        for run in self._characters(tokens):
+            found.append(TokenLogprob(str(self._tokens.decode(run)), sum(logprobs[at : at + len(run)])))
+            at += len(run)
+        return tuple(found)
 
     def _characters(self, tokens: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Split tokens into the shortest runs that decode to whole characters."""

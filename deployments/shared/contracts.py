@@ -338,7 +338,8 @@ class Transcript:
             the rest has to be decoded as a window of its own. None where the text is complete.
         needs_full_window: the text is not good, and the encoder saw less than 30 s: the window has to be encoded again
             in full before anything else is tried.
-        logprobs: of the tokens, in order; empty unless these were asked for, or where the text could not be aligned.
+        logprobs: of the tokens, in order; empty unless these were asked for or the text is a draft, and where the text
+            could not be aligned.
     """
 
     text: str

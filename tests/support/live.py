@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,7 @@ class ScriptedTranscriber:
         forms: of the calls.
         voices: what the speakers of whole utterances sound like, one utterance after the other.
         language: of the texts of parts; None where it is in doubt.
+        logprob: of each word of such a text.
         finds_early: whether there is a text in time in a pause.
         accepted: the texts of pauses that became those of their utterances.
         given_up: calls that were cancelled.
@@ -101,6 +103,7 @@ class ScriptedTranscriber:
         self.forms: list[UtteranceForm] = []
         self.voices: list[tuple[float, ...]] = []
         self.language: str | None = None
+        self.logprob = -math.inf
         self.finds_early = True
         self.accepted: list[str] = []
         self.given_up = 0
@@ -115,7 +118,8 @@ class ScriptedTranscriber:
     async def partial(self, request_id: str, form: UtteranceForm, pcm: bytes) -> Draft | None:
         del request_id
         seconds = await self._ask(form, pcm, is_whole=False)
-        return Draft(" ".join(self.text.split()[: int(seconds)]), self.language)
+        words = self.text.split()[: int(seconds)]
+        return Draft(" ".join(words), self.language, tuple(TokenLogprob(f" {word}", self.logprob) for word in words))
 
     async def early(self, request_id: str, form: UtteranceForm, pcm: bytes) -> EarlyText | None:
         del request_id

@@ -1,8 +1,9 @@
-"""Which words of a growing utterance are sure: those on which two transcriptions in a row agree.
+"""Which words of a growing utterance are sure: those on which two transcriptions in a row agree, or one is sure of.
 
-This is LocalAgreement-2, as whisper_streaming has it (Macháček et al., 2023). A stable word never changes again, so the
-text only grows. Later transcriptions are laid over the stable words by the least edit distance, without case and
-punctuation; where they disagree about a stable word, that word stays, and what follows it is taken from them.
+This is LocalAgreement-2, as whisper_streaming has it (Macháček et al., 2023), and less waiting where the model itself
+is in no doubt. A stable word never changes again, so the text only grows. Later transcriptions are laid over the stable
+words by the least edit distance, without case and punctuation; where they disagree about a stable word, that word
+stays, and what follows it is taken from them.
 
 The punctuation behind a stable word is not stable before the next word is: a sentence may still go on. Where the audio
 ends in the middle of speech, its last word may be cut, and two transcriptions agree on a word that nobody said ("tube"
@@ -11,10 +12,25 @@ for "two p..."): it takes a third one, or a word behind it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
-from deployments.ingress.live.words import aligned_length, bare, common_length, split_words, without_marks_behind
+from deployments.ingress.live.words import (
+    aligned_length,
+    bare,
+    common_length,
+    split_words,
+    without_marks_behind,
+    word_logprobs,
+)
 from deployments.ingress.transcript.joining import separator
+from deployments.shared.contracts import TokenLogprob
+
+SURE: Final = -0.3
+"""Log probability of its least likely token above which a word is believed without a second transcription."""
+
+SURE_AT_CUT: Final = -0.05
+"""The same for the last word of audio that ends in the middle of speech, and maybe of this word."""
 
 
 class _Rest(NamedTuple):
@@ -57,12 +73,13 @@ class LocalAgreement:
         """Expect transcriptions without the first ``count`` of these from now on; at least one more is stable."""
         self._left += count
 
-    def add(self, text: str, *, may_be_cut: bool) -> str:
+    def add(self, text: str, *, may_be_cut: bool, tokens: Sequence[TokenLogprob] = ()) -> str:
         """Return what becomes stable by another transcription of the utterance so far; empty if nothing does.
 
         Args:
             text: the transcription.
             may_be_cut: whether its audio ends in the middle of speech.
+            tokens: of the transcription; empty where nobody knows how sure they are.
         """
         rest = self._rest_of(text)
         words = [bare(word) for word in rest.words]
@@ -70,6 +87,10 @@ class LocalAgreement:
         is_third = self._is_last_agreed and agreed == 1
         self._is_last_agreed = may_be_cut and 0 < agreed == len(words) and not is_third
         agreed -= self._is_last_agreed
+        logprobs = word_logprobs(split_words(text.strip()), tokens)[-len(words) :] if words else []
+        last = len(words) - 1 if may_be_cut else len(words)
+        while agreed < len(words) and logprobs[agreed] > (SURE_AT_CUT if agreed == last else SURE):
+            agreed += 1
         self._doubtful = words[agreed:]
         if not agreed:
             return ""

@@ -72,7 +72,10 @@ class Transcriber:
         plain = form.model_copy(update={"words": False, "speakers": False, "include": ()})
         request = self._request(request_id, plain, pcm, _soon(), draft=True)
         transcription = await self._attempt(request, self._record(request_id))
-        return None if transcription is None else Draft(transcription.text, _sure_language(transcription))
+        if transcription is None:
+            return None
+        tokens = tuple(token for window in transcription.windows for token in window.transcript.logprobs)
+        return Draft(transcription.text, _sure_language(transcription), tokens)
 
     async def early(self, request_id: str, form: UtteranceForm, pcm: bytes) -> EarlyText | None:
         """Return what was said in an utterance that may be complete; None as for ``partial``.

@@ -15,7 +15,7 @@ from deployments.ingress.live.session_voices import SessionVoices
 from deployments.ingress.live.timeline import Timeline
 from deployments.ingress.transcript.segments import Segment
 from deployments.ingress.transcription import Transcription
-from deployments.shared.contracts import Word
+from deployments.shared.contracts import TokenLogprob, Word
 from deployments.shared.errors import AmanuensisError
 from deployments.shared.frames import SAMPLE_RATE
 
@@ -31,10 +31,12 @@ class Draft(NamedTuple):
     Attributes:
         text: may be in doubt, most of all its last word.
         language: ISO code of the language that it is surely in; None where that is in doubt.
+        tokens: of the text; empty where nobody knows how sure they are.
     """
 
     text: str
     language: str | None
+    tokens: tuple[TokenLogprob, ...] = ()
 
 
 class EarlyText(NamedTuple):
@@ -213,7 +215,7 @@ class Utterance:
         """Find the whole text, for the case that nothing follows, and tell what becomes stable."""
         self._early = await self._transcriber.early(self.id, self._form, pcm)
         if self._early is not None:
-            self._tell_stable(self._early.whole.text, pause_at)
+            self._tell_stable(Draft(self._early.whole.text, None), pause_at)
 
     async def _tell_partial(self, pcm: bytes, pause_at: int | None) -> None:
         """Tell what becomes stable.
@@ -227,10 +229,11 @@ class Utterance:
         self._partial_s = time.monotonic() - began
         if draft is not None:
             self._note_language(draft.language)
-            self._tell_stable(draft.text, pause_at)
+            self._tell_stable(draft, pause_at)
 
-    def _tell_stable(self, text: str, pause_at: int | None) -> None:
-        self._tell_more(self._agreement.add(text, may_be_cut=pause_at is None))
+    def _tell_stable(self, draft: Draft, pause_at: int | None) -> None:
+        tokens = () if draft.language is None else draft.tokens
+        self._tell_more(self._agreement.add(draft.text, may_be_cut=pause_at is None, tokens=tokens))
         self._leave_what_is_told()
         if pause_at is not None and pause_at - self._begin >= SPARED:
             self._pause = _Pause(pause_at, self._agreement.words)

@@ -5,10 +5,12 @@ In scripts that put no spaces between words each character counts as one.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Sequence
 
 from deployments.ingress.transcript.joining import needs_no_spaces
+from deployments.shared.contracts import TokenLogprob
 
 MARKS = frozenset("PSZ")
 """Unicode categories of what is no part of a word at its ends: punctuation, symbols, separators."""
@@ -34,6 +36,25 @@ def split_words(text: str) -> list[str]:
     if holds_word or not pieces:
         return [*pieces, begun] if begun else pieces
     return [*pieces[:-1], pieces[-1] + begun]
+
+
+def word_logprobs(words: Sequence[str], tokens: Sequence[TokenLogprob]) -> list[float]:
+    """Return how sure each word is: the least log probability of the tokens that its letters are in.
+
+    Args:
+        words: of a text, as ``split_words`` gives them.
+        tokens: of the same text, in order. Where their texts together are another text, no word is sure.
+    """
+    written = [(character, token.logprob) for token in tokens for character in token.text]
+    while written and written[0][0].isspace():
+        del written[0]
+    sure: list[float] = []
+    for word in words:
+        of_word, written = written[: len(word)], written[len(word) :]
+        if [character for character, _ in of_word] != list(word):
+            return [-math.inf] * len(words)
+        sure.append(min((logprob for character, logprob in of_word if character.isalnum()), default=0.0))
+    return sure
 
 
 def bare(word: str) -> str:

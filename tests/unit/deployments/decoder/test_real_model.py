@@ -121,7 +121,7 @@ def test_the_speech_alone_gives_the_text_of_the_full_window(generator: TextGener
 def test_a_draft_of_clear_speech_is_its_text_and_one_of_noise_is_empty(generator: TextGenerator) -> None:
     draft = DecodeOptions(draft=True)
     plain, quick = generator.generate([trimmed_item(jfk(), None, DecodeOptions()), trimmed_item(jfk(), None, draft)])
-    assert quick == plain
+    assert replace(quick, logprobs=()) == plain
     assert JFK in quick.text
     assert generator.generate([trimmed_item(noise(), (), draft)])[0].text == ""
 

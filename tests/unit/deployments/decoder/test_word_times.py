@@ -216,6 +216,20 @@ def test_each_token_has_its_log_probability_where_it_is_asked_for(
         assert mean == pytest.approx(generator.log_probability(item.states, transcript), abs=1e-3)
 
 
+def test_the_tokens_of_a_draft_have_the_log_probabilities_that_aligning_them_gives(
+    generator: TextGenerator, items: list[DecodeItem]
+) -> None:
+    drafts = generator.generate([replace(item, options=DecodeOptions(draft=True)) for item in items])
+    aligned = generator.generate([replace(item, options=DecodeOptions(logprobs=True)) for item in items])
+    more: list[float] = []
+    for draft, known in zip(drafts, aligned, strict=True):
+        assert [token.text for token in draft.logprobs] == [token.text for token in known.logprobs]
+        pairs = zip(draft.logprobs, known.logprobs, strict=True)
+        more += [own.logprob - other.logprob for own, other in pairs]
+    assert np.median(np.abs(more)) < 0.01
+    assert min(more) > -0.1, "tokens that are never generated leave their probability to the others"
+
+
 def test_words_that_cannot_be_aligned_share_the_window(items: list[DecodeItem]) -> None:
     class Unable:
         def align(self, *_arguments: object, **_options: object) -> None:

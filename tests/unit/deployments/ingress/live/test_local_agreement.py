@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.ingress.live.local_agreement import LocalAgreement
-from deployments.ingress.live.words import aligned_length, bare, split_words
+from deployments.ingress.live.words import aligned_length, bare, split_words, word_logprobs
+from deployments.shared.contracts import TokenLogprob
 
 
 def stable_after(*texts: str, may_be_cut: bool = False) -> list[str]:
@@ -30,6 +33,53 @@ def test_the_last_word_takes_three_transcriptions_or_a_word_behind_it_where_it_m
     assert stable_after("so", "so", "so", may_be_cut=True) == ["", "", "so"]
     assert stable_after("so it", "so it", "so it", "so it goes", may_be_cut=True) == ["", "so", " it", ""]
     assert stable_after("so it", "so it goes", "so it goes", may_be_cut=True) == ["", "so it", ""]
+
+
+def tokens_of(*tokens: tuple[str, float]) -> tuple[TokenLogprob, ...]:
+    return tuple(TokenLogprob(text, logprob) for text, logprob in tokens)
+
+
+@pytest.mark.parametrize(
+    ("last", "may_be_cut", "told"),
+    [
+        (-0.01, True, "I came to see"),
+        (-0.2, True, "I came to"),
+        (-0.2, False, "I came to see"),
+        (-0.4, False, "I came to"),
+    ],
+)
+def test_a_word_of_which_the_model_is_sure_takes_one_transcription_and_the_last_one_more_of_it_where_it_may_be_cut(
+    last: float, may_be_cut: bool, told: str
+) -> None:
+    tokens = tokens_of((" I", -0.1), (" came", -0.2), (" to", 0.0), (" s", last), ("ee.", 0.0))
+    assert LocalAgreement().add("I came to see.", may_be_cut=may_be_cut, tokens=tokens) == told
+
+
+def test_no_word_behind_one_in_doubt_is_stable_however_sure_it_is() -> None:
+    agreement = LocalAgreement()
+    tokens = tokens_of((" The", 0.0), (" gut", -0.9), (" and", 0.0))
+    assert agreement.add("The gut and", may_be_cut=False, tokens=tokens) == "The"
+    assert agreement.add("The gut and the", may_be_cut=False) == " gut and"
+
+
+def test_a_sure_word_behind_stable_ones_is_told_though_the_transcription_spells_these_otherwise() -> None:
+    agreement = LocalAgreement()
+    sure = tokens_of((" Two", 0.0), (" words", -0.9))
+    agreement.add("Two words", may_be_cut=False, tokens=sure)
+    more = tokens_of((" To", -2.0), (" words,", 0.0), (" more", 0.0))
+    assert agreement.add("To words, more", may_be_cut=False, tokens=more) == " words, more"
+
+
+def test_a_word_is_as_sure_as_the_least_likely_of_the_tokens_with_its_letters() -> None:
+    tokens = tokens_of((" Post", -0.1), ("-mort", -0.5), ("em", -0.2), (".", -3.0), (" 今", -0.3), ("日", 0.0))
+    words = split_words("Post-mortem. 今日")
+    assert words == ["Post-mortem.", " 今", "日"]
+    assert word_logprobs(words, tokens) == [-0.5, -0.3, 0.0]
+
+
+@pytest.mark.parametrize("tokens", [(), tokens_of((" One", 0.0)), tokens_of((" One", 0.0), (" too", 0.0))])
+def test_no_word_is_sure_where_the_tokens_are_of_another_text(tokens: tuple[TokenLogprob, ...]) -> None:
+    assert word_logprobs(["One", " two"], tokens) == [-math.inf, -math.inf]
 
 
 def test_punctuation_behind_a_stable_word_waits_for_the_next_word() -> None:

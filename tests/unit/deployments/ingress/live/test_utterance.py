@@ -81,6 +81,24 @@ def test_no_two_transcriptions_of_an_utterance_run_at_the_same_time() -> None:
     assert run(scenario).asked == [0.8]
 
 
+@pytest.mark.parametrize(
+    ("language", "logprob", "told"),
+    [("en", 0.0, ["one", " two"]), (None, 0.0, ["one two"]), ("en", -1.0, ["one two"])],
+)
+def test_a_sure_draft_is_told_at_once_where_its_language_is_sure_too(
+    language: str | None, logprob: float, told: list[str]
+) -> None:
+    async def scenario(speaker: Speaker) -> None:
+        speaker.transcriber.text = "one two"
+        speaker.transcriber.language, speaker.transcriber.logprob = language, logprob
+        await speaker.go_on(1.0)
+        await speaker.utterance.finish(b"", None)
+        events = [json.loads(await speaker.outbox.next()) for _ in range(len(told) + 1)]
+        assert [event.get("delta") for event in events] == [*told, None]
+
+    run(scenario)
+
+
 def test_where_the_service_is_slow_it_is_asked_less_often() -> None:
     async def scenario(speaker: Speaker) -> None:
         speaker.transcriber.before = lambda: asyncio.sleep(2)
