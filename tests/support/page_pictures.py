@@ -38,6 +38,7 @@ def main(url: str, recording: Path) -> None:
             (DOCS / "page.png").write_bytes(page.picture())
             show(page, url)
             page.evaluate("document.querySelector('#live-tab').click()")
+            page.evaluate("document.querySelector('#tell-live-speakers').click()")
             page.evaluate("document.querySelector('#listen').click()")
             time.sleep(SECONDS_OF_SPEECH)
             (DOCS / "page-live.png").write_bytes(page.picture())

@@ -82,6 +82,7 @@ def test_the_subtitles_are_those_of_the_service(page: Page, human: str, tmp_path
 
 def test_a_voice_at_the_microphone_is_written_down_while_it_speaks(page: Page) -> None:
     page.evaluate("document.querySelector('#live-tab').click()")
+    page.evaluate("document.querySelector('#tell-live-speakers').click()")
     page.evaluate("document.querySelector('#listen').click()")
     said = "document.querySelector('#captions').innerText"
     page.wait_for(f"{said}.includes('country')", 60)
@@ -90,6 +91,8 @@ def test_a_voice_at_the_microphone_is_written_down_while_it_speaks(page: Page) -
     page.evaluate("document.querySelector('#listen').click()")
     page.wait_for("!document.querySelector('#live-result').hidden", 60)
     assert page.evaluate("document.querySelector('#live-error').hidden")
+    names = set(page.evaluate("[...document.querySelectorAll('.caption .speaker')].map((name) => name.textContent)"))
+    assert names == {"A"}
     assert WORDS in normal(
         " ".join(page.evaluate("[...document.querySelectorAll('.caption p')].map((p) => p.innerText)"))
     )

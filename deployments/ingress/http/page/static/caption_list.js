@@ -6,11 +6,14 @@
 import { clock } from "./clock.js";
 import { make } from "./dom.js";
 import { wordsOf } from "./errors.js";
+import { speakerClass, speakersOf } from "./speakers.js";
+import { turnsOf } from "./subtitles.js";
 
 /** Shows utterances in an element. */
 export class CaptionList {
   #area;
   #lines = new Map();
+  #speakers = [];
 
   constructor(area) {
     this.#area = area;
@@ -19,12 +22,13 @@ export class CaptionList {
   /** Take all captions away. */
   clear() {
     this.#lines.clear();
+    this.#speakers = [];
     this.#area.replaceChildren();
   }
 
   /** Show what has changed of an utterance. */
   show(utterance) {
-    const { id, state, text, added, error } = utterance;
+    const { id, state, text, added, error, segments = [] } = utterance;
     const isAtEnd = this.#area.scrollHeight - this.#area.scrollTop - this.#area.clientHeight < 40;
     const line = this.#lines.get(id) ?? this.#newLine(utterance);
     if (added) {
@@ -33,6 +37,7 @@ export class CaptionList {
     if (state === "done" && line.text.textContent !== text) {
       line.text.replaceChildren(make("span", { textContent: text }));
     }
+    this.#showSpeakers(line, segments);
     if (error && state === "failed") {
       line.text.append(make("span", { className: "failure", textContent: wordsOf(error) }));
     }
@@ -43,12 +48,32 @@ export class CaptionList {
     }
   }
 
+  /** Put the speaker's name beside an utterance; where others join in, their names before what they say. */
+  #showSpeakers(line, segments) {
+    if (!segments.some(({ speaker }) => speaker)) {
+      return;
+    }
+    this.#speakers = [...new Set([...this.#speakers, ...speakersOf({ segments })])];
+    const [first, ...others] = turnsOf(segments);
+    line.speaker.replaceChildren(this.#name(first.speaker));
+    if (others.length) {
+      const turns = others.flatMap(({ speaker, text }) => [" ", this.#name(speaker), ` ${text}`]);
+      line.text.replaceChildren(first.text, ...turns);
+    }
+  }
+
+  #name(speaker) {
+    const className = `speaker ${speakerClass(this.#speakers, speaker)}`;
+    return make("span", { className, textContent: speaker ?? "" });
+  }
+
   #newLine({ id, start }) {
     const text = make("p", { dir: "auto" });
     const time = make("span", { className: "time", textContent: clock(start), ariaHidden: "true" });
-    const row = make("div", {}, time, text);
+    const speaker = make("span");
+    const row = make("div", {}, make("div", { className: "caption-head" }, time, speaker), text);
     this.#area.append(row);
-    this.#lines.set(id, { row, text });
+    this.#lines.set(id, { row, text, speaker });
     return this.#lines.get(id);
   }
 }

@@ -6,7 +6,7 @@ const TRANSCRIPTION = "conversation.item.input_audio_transcription.";
  * Follows the events of a session.
  *
  * Each utterance has an `id`, `start` in seconds, its `text` so far, and a `state`: `speaking`, `waiting` for its whole
- * text, `done`, or `failed` with an `error`.
+ * text, `done`, or `failed` with an `error`. Where speakers are told apart, one that is done has `segments`.
  */
 export class Captions {
   #utterances = new Map();
@@ -46,10 +46,10 @@ export class Captions {
       .forEach((utterance) => (utterance.state = "done"));
   }
 
-  #complete({ item_id: id, transcript, words = [] }) {
+  #complete({ item_id: id, transcript, words = [], segments = [] }) {
     const before = this.#utterances.get(id)?.text ?? "";
     const end = words.at(-1)?.end;
-    const utterance = this.#change(id, { state: "done", words, end });
+    const utterance = this.#change(id, { state: "done", words, segments, end });
     // The whole utterance is understood better than its parts were: its text stands for theirs.
     const added = transcript.startsWith(before) ? transcript.slice(before.length) : "";
     return Object.assign(utterance, { text: transcript, added });
@@ -66,14 +66,13 @@ export class Captions {
 /** Return the captions as a transcription, which can be saved as that of a file is. */
 export function transcriptionOf(utterances) {
   const spoken = utterances.filter(({ text }) => text.trim());
-  const segments = spoken.map(({ start, end, text, words = [] }) => ({
-    start: words[0]?.start ?? start,
-    end: end ?? start,
-    text: text.trim(),
-  }));
   return {
-    text: segments.map(({ text }) => text).join(" "),
-    segments,
+    text: spoken.map(({ text }) => text.trim()).join(" "),
+    segments: spoken.flatMap(segmentsOf),
     words: spoken.flatMap(({ words = [] }) => words),
   };
+}
+
+function segmentsOf({ start, end, text, words = [], segments = [] }) {
+  return segments.length ? segments : [{ start: words[0]?.start ?? start, end: end ?? start, text: text.trim() }];
 }

@@ -37,7 +37,7 @@ async function start(needsKey) {
   reset();
   try {
     closeMicrophone = await openMicrophone(hear, stop);
-    session = await LiveSession.open(byId("live-language").value, {
+    session = await LiveSession.open(asked(), {
       utterance: (utterance) => list.show(utterance),
       error: showError,
       closed,
@@ -54,7 +54,12 @@ async function start(needsKey) {
   }
 }
 
+function asked() {
+  return { language: byId("live-language").value, tellsSpeakers: byId("tell-live-speakers").checked };
+}
+
 function reset() {
+  byId("captions").classList.toggle("with-speakers", asked().tellsSpeakers);
   showText(byId("live-error"), "");
   byId("live-result").hidden = true;
   list.clear();
@@ -106,7 +111,7 @@ function closed() {
 
 function showState(state, text, action) {
   byId("live").dataset.state = state;
-  byId("live-language").disabled = state !== "";
+  byId("live-language").disabled = byId("tell-live-speakers").disabled = state !== "";
   byId("live-status").textContent = text;
   byId("listen").textContent = action;
 }

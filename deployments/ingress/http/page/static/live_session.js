@@ -34,10 +34,10 @@ export class LiveSession {
     socket.onclose = ({ wasClean }) => this.#close(wasClean);
   }
 
-  /** Open a session; throw the error that the service tells. `language` may be `auto`. */
-  static async open(language, told) {
+  /** Open a session; throw the error that the service tells. `asked.language` may be `auto`. */
+  static async open(asked, told) {
     const session = new LiveSession(await opened(), told);
-    session.#send({ type: "session.update", session: settings(language) });
+    session.#send({ type: "session.update", session: settings(asked) });
     return session;
   }
 
@@ -97,7 +97,8 @@ export class LiveSession {
   }
 }
 
-function settings(language) {
+function settings({ language, tellsSpeakers }) {
+  const wanted = ["words", ...(tellsSpeakers ? ["speakers"] : [])];
   return {
     type: "transcription",
     audio: {
@@ -107,7 +108,7 @@ function settings(language) {
         turn_detection: { type: "server_vad" },
       },
     },
-    include: ["item.input_audio_transcription.words"],
+    include: wanted.map((part) => `item.input_audio_transcription.${part}`),
   };
 }
 

@@ -25,8 +25,8 @@ export function asText({ text, segments }) {
   if (!segments.some((segment) => segment.speaker)) {
     return `${text}\n`;
   }
-  return turns(segments)
-    .map(({ speaker, texts }) => `${speaker}: ${joined(texts)}\n`)
+  return turnsOf(segments)
+    .map((turn) => `${turn.speaker}: ${turn.text}\n`)
     .join("");
 }
 
@@ -35,7 +35,8 @@ export function asJson(document) {
   return `${JSON.stringify(document, null, 2)}\n`;
 }
 
-function turns(segments) {
+/** Return what one speaker says after the other: neighbouring segments of the same one together. */
+export function turnsOf(segments) {
   const found = [];
   for (const { speaker, text } of segments) {
     if (found.at(-1)?.speaker !== speaker) {
@@ -43,7 +44,7 @@ function turns(segments) {
     }
     found.at(-1).texts.push(text);
   }
-  return found;
+  return found.map(({ speaker, texts }) => ({ speaker, text: joined(texts) }));
 }
 
 function joined(texts) {

@@ -275,6 +275,52 @@ def test_speech_is_written_down_and_can_be_stopped(page: Page) -> None:
     assert is_hidden(page, "#live-error")
 
 
+SHOWN = """import("./page/caption_list.js").then(({ CaptionList }) => {
+    const area = document.querySelector("#captions");
+    area.classList.add("with-speakers");
+    const list = new CaptionList(area);
+    list.show({ id: "a", state: "speaking", start: 0, text: "So", added: "So" });
+    const no = [{ speaker: "B", text: "No." }];
+    list.show({ id: "b", state: "done", start: 1, text: "No.", added: "No.", segments: no });
+    const segments = [["A", "So it"], ["A", "is."], ["B", "Is it?"]].map(([speaker, text]) => ({ speaker, text }));
+    list.show({ id: "a", state: "done", start: 0, text: "So it is. Is it?", added: "", segments });
+    return [...area.querySelectorAll(".caption")].map((row) => ({
+        text: row.querySelector("p").textContent,
+        names: [...row.querySelectorAll(".speaker")].map((name) => [name.textContent, getComputedStyle(name).color]),
+    }));
+})"""
+
+
+def test_captions_name_in_colour_who_speaks(page: Page) -> None:
+    click(page, "#live-tab")
+    both, one = page.evaluate(SHOWN)
+    assert both["text"] == "So it is. B Is it?"
+    assert one["text"] == "No."
+    (first, colour), (second, other) = both["names"]
+    assert (first, second) == ("A", "B")
+    assert colour != other
+    assert one["names"] == [["B", other]]
+
+
+def test_speakers_are_told_apart_at_the_microphone_where_that_is_wanted(page: Page) -> None:
+    click(page, "#live-tab")
+    page.evaluate(
+        "globalThis.sent = []; WebSocket.prototype.send = (send => function (data) { sent.push(data); "
+        "return send.call(this, data); })(WebSocket.prototype.send)"
+    )
+    for wanted in (False, True):
+        page.wait_for("!document.querySelector('#listen').disabled")
+        click(page, "#listen")
+        page.wait_for("document.querySelector('#live-status').textContent === 'Listening'")
+        assert page.evaluate("document.querySelector('#tell-live-speakers').disabled")
+        (update,) = page.evaluate("sent.splice(0).filter((data) => typeof data === 'string')")
+        assert ("speakers" in update) is wanted
+        click(page, "#listen")
+        page.wait_for("document.querySelector('#live-status').textContent === 'The microphone is off'")
+        page.evaluate("sent.length = 0")
+        click(page, "#tell-live-speakers")
+
+
 def test_a_session_that_is_refused_says_why(browser: Page, tmp_path: Path) -> None:
     with opened(browser, create_app(asked(tmp_path, max_live_sessions=0))) as page:
         click(page, "#live-tab")

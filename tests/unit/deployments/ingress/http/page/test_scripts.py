@@ -172,6 +172,15 @@ class TestCaptions:
         assert saved["segments"] == [{"start": 0.6, "end": 1.3, "text": "Good day."}]
         assert (saved["text"], saved["words"]) == ("Good day.", [*words])
 
+    def test_who_spoke_is_saved_with_what_was_said(self, scripts: Scripts) -> None:
+        segments = [
+            {"start": 0.6, "end": 0.9, "text": "Good day.", "speaker": "A"},
+            {"start": 1.0, "end": 1.3, "text": "Hello.", "speaker": "B"},
+        ]
+        events = [started("a", 500), {**completed("a", "Good day. Hello."), "segments": segments}]
+        saved = scripts.run("captions.js", FOLLOW, events)["saved"]
+        assert (saved["text"], saved["segments"]) == ("Good day. Hello.", segments)
+
     def test_other_events_change_nothing(self, scripts: Scripts) -> None:
         assert scripts.run("captions.js", FOLLOW, [{"type": "session.created"}])["utterances"] == []
 
