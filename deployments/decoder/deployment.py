@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ray import serve
 
 from deployments.decoder.alignment import PhonemeAligner
-from deployments.decoder.batcher import UNFINISHED, NaturalBatcher, Outcome
+from deployments.decoder.batcher import LANES, UNFINISHED, NaturalBatcher, Outcome
 from deployments.decoder.generation import TextGenerator
 from deployments.decoder.language import Language
 from deployments.decoder.steps import DecodeItem, Decoding
@@ -101,7 +101,7 @@ class Decoder:
         self._handoff = Handoff()
         self._watch = ProgressWatch(settings.decoder_budget_s, SLACK)
         self._batcher: NaturalBatcher[_Job, _Job] = NaturalBatcher(
-            self._run_watched, settings.decoder_batch_size, WatchedThreads(1, "decoder", self._watch)
+            self._run_watched, settings.decoder_batch_size, WatchedThreads(LANES, "decoder", self._watch)
         )
         self._replica = replica_name()
 

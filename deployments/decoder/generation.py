@@ -29,7 +29,7 @@ Key = TypeVar("Key", bound=Hashable)
 class TextGenerator:
     """A Whisper decoder that turns batches of encoder states into transcripts.
 
-    Not thread-safe: the calls of one thread run one after the other on ``threads`` threads, outside the GIL.
+    Thread-safe: as many calls run at the same time as batches have lanes, each on ``threads`` threads, outside the GIL.
 
     Attributes:
         multilingual: whether the model knows other languages than English, and can translate.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +13,7 @@ import ctranslate2
 import numpy as np
 from numpy.typing import NDArray
 
+from deployments.decoder.batcher import LANES
 from deployments.decoder.steps import MAX_POSITIONS, Generate, States
 from deployments.shared.errors import ConfigurationError
 from npu_encoder.cpu.ctranslate2 import NO_GPU, CTranslate2Device, has_device
@@ -22,7 +25,7 @@ SMALLEST_PROBABILITY: Final = 1e-9
 
 
 class WhisperModel:
-    """A loaded model. Not thread-safe: it computes outside the GIL, one call after the other.
+    """A loaded model. Thread-safe: it computes outside the GIL, one call in each of the batches' lanes.
 
     Attributes:
         whisper: ``ctranslate2.models.Whisper``, which is not typed.
@@ -37,6 +40,7 @@ class WhisperModel:
                 compute type.
         """
         self._loaded = model_dir, device, compute_type, threads
+        self._seeding = threading.Lock()
         self.whisper = _load(*self._loaded)
         self.device = f"{device}:ctranslate2-{self.whisper.compute_type}"
 
@@ -78,18 +82,18 @@ class WhisperModel:
             suppressed: token ids that are never generated; -1 stands for the model's own list.
             with_logits: whether the results hold those of all tokens at each step: 0.2 MB each.
         """
-        whisper = self.whisper if step.alone is None else self._seeded_by(*states)
-        results: list[Any] = whisper.generate(
-            _storage(states),
-            prompts,
-            max_length=_max_length(step),
-            suppress_blank=True,
-            suppress_tokens=suppressed,
-            return_scores=True,
-            return_no_speech_prob=True,
-            return_logits_vocab=with_logits,
-            **_search_options(step),
-        )
+        with self._for(step, states) as whisper:
+            results: list[Any] = whisper.generate(
+                _storage(states),
+                prompts,
+                max_length=_max_length(step),
+                suppress_blank=True,
+                suppress_tokens=suppressed,
+                return_scores=True,
+                return_no_speech_prob=True,
+                return_logits_vocab=with_logits,
+                **_search_options(step),
+            )
         return results
 
     def log_probability(self, states: States, start: Sequence[int], tokens: Sequence[int]) -> float:
@@ -107,13 +111,19 @@ class WhisperModel:
             for logits, token in zip(result.logits[0], result.sequences_ids[0], strict=False)
         )
 
-    def _seeded_by(self, states: States) -> Any:
-        """Load the model anew, so that its random numbers depend on nothing but the states.
+    @contextmanager
+    def _for(self, step: Generate, states: Sequence[States]) -> Iterator[Any]:
+        """Give the model, or one that is loaded anew where random numbers must depend on nothing but the states.
 
-        CTranslate2 draws them from a generator of the model's own thread, which is seeded once, at its first draw.
+        CTranslate2 draws them from a generator of the model's own thread, which is seeded once, at its first draw, from
+        the process's seed: one such model at a time.
         """
-        ctranslate2.set_random_seed(zlib.crc32(states.tobytes()))
-        return _load(*self._loaded)
+        if step.alone is None:
+            yield self.whisper
+            return
+        with self._seeding:
+            ctranslate2.set_random_seed(zlib.crc32(b"".join(each.tobytes() for each in states)))
+            yield _load(*self._loaded)
 
 
 def _load(model_dir: Path, device: CTranslate2Device, compute_type: str, threads: int) -> Any:
@@ -125,7 +135,7 @@ def _load(model_dir: Path, device: CTranslate2Device, compute_type: str, threads
         raise ConfigurationError(NO_GPU)
     try:
         return ctranslate2.models.Whisper(
-            str(model_dir), device=device, compute_type=compute_type, inter_threads=1, intra_threads=threads
+            str(model_dir), device=device, compute_type=compute_type, inter_threads=LANES, intra_threads=threads
         )
     except (RuntimeError, ValueError) as error:
         supported = ", ".join(sorted(ctranslate2.get_supported_compute_types(device)))

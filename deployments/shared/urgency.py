@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import heapq
 from itertools import count
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+HIGHEST: Final = 0
+"""The priority that is served first."""
 
 AHEAD_S = 10.0
 """Seconds of waiting that one step of priority is worth: a window is overtaken for at most ``priority * AHEAD_S``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from deployments.decoder.batcher import UNFINISHED, NaturalBatcher, Outcome
+from deployments.decoder.batcher import LANES, UNFINISHED, NaturalBatcher, Outcome
 from deployments.shared.urgency import AHEAD_S
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ def answers(worker: Worker, max_size: int, items: Sequence[Item]) -> list[int | 
     """What the items get that wait while the batch of an item 0 runs; their batches follow its."""
 
     async def scenario() -> list[int | BaseException]:
-        batcher: NaturalBatcher[Item, int] = NaturalBatcher(worker, max_size, ThreadPoolExecutor(1))
+        batcher: NaturalBatcher[Item, int] = NaturalBatcher(worker, max_size, ThreadPoolExecutor(LANES))
         calls = [asyncio.create_task(batcher(item)) for item in (Item(0), *items)]
         await asyncio.sleep(0)
         worker.gate.set()
@@ -66,7 +67,7 @@ def answers(worker: Worker, max_size: int, items: Sequence[Item]) -> list[int | 
 
 def ran(work: Callable[[Sequence[Item]], Sequence[Outcome[int]]], *values: int) -> list[int | BaseException]:
     async def scenario() -> list[int | BaseException]:
-        batcher: NaturalBatcher[Item, int] = NaturalBatcher(work, 8, ThreadPoolExecutor(1))
+        batcher: NaturalBatcher[Item, int] = NaturalBatcher(work, 8, ThreadPoolExecutor(LANES))
         return await asyncio.gather(*(batcher(Item(value)) for value in values), return_exceptions=True)
 
     return asyncio.run(scenario())
@@ -80,8 +81,8 @@ def test_what_waits_becomes_the_next_batch() -> None:
 
 def test_the_most_urgent_come_first_and_nobody_starves() -> None:
     worker = Worker()
-    waited = Item(1, priority=2, asked=0.0)
-    late, high = Item(2, asked=2 * AHEAD_S), Item(3, priority=0, asked=AHEAD_S)
+    waited = Item(1, priority=3, asked=0.0)
+    late, high = Item(2, priority=2, asked=2 * AHEAD_S), Item(3, asked=AHEAD_S)
     answers(worker, 1, [late, high, waited])
     assert worker.batches == [[0], [3], [1], [2]]
 
@@ -112,7 +113,7 @@ def test_a_result_is_given_out_before_an_unfinished_neighbour_goes_on() -> None:
     beam_began, told = threading.Event(), threading.Event()
 
     async def scenario() -> None:
-        batcher: NaturalBatcher[Item, int] = NaturalBatcher(work, 8, ThreadPoolExecutor(1))
+        batcher: NaturalBatcher[Item, int] = NaturalBatcher(work, 8, ThreadPoolExecutor(LANES))
         hard = asyncio.create_task(batcher(Item(1, ["text", "beam"])))
         done.append(await batcher(Item(2)))
         assert not hard.done()
@@ -128,7 +129,7 @@ def test_a_cancelled_item_does_not_enter_a_batch_and_harms_no_neighbour() -> Non
     worker = Worker()
 
     async def scenario() -> list[int | BaseException]:
-        batcher: NaturalBatcher[Item, int] = NaturalBatcher(worker, 1, ThreadPoolExecutor(1))
+        batcher: NaturalBatcher[Item, int] = NaturalBatcher(worker, 1, ThreadPoolExecutor(LANES))
         calls = [asyncio.create_task(batcher(Item(number))) for number in (1, 2, -3, 4)]
         await asyncio.sleep(0.01)
         calls[1].cancel()
@@ -161,9 +162,95 @@ def test_a_broken_worker_fails_its_batch_and_serves_the_next() -> None:
         return [item.value for item in items]
 
     async def scenario() -> None:
-        batcher: NaturalBatcher[Item, int] = NaturalBatcher(work, 8, ThreadPoolExecutor(1))
+        batcher: NaturalBatcher[Item, int] = NaturalBatcher(work, 8, ThreadPoolExecutor(LANES))
         with pytest.raises(RuntimeError, match="broken"):
             await batcher(Item(0))
         assert await batcher(Item(1)) == 1
 
     asyncio.run(scenario())
+
+
+class TestTheLaneOfTheHighestPriority:
+    """While a batch of others runs, as long as its gate is closed."""
+
+    @staticmethod
+    def batches(items: Sequence[Item], passing: int) -> tuple[list[list[int]], list[list[int]]]:
+        """The batches of ``items`` before the gate is opened, when ``passing`` have their results, and after."""
+        gate = threading.Event()
+        batches: list[list[int]] = []
+
+        def work(batch: Sequence[Item]) -> list[Outcome[int]]:
+            if batch[0].value == 0:
+                gate.wait(10)
+            else:
+                batches.append([item.value for item in batch])
+            return [Worker._advance(item) for item in batch]
+
+        async def scenario() -> list[list[int]]:
+            batcher: NaturalBatcher[Item, int] = NaturalBatcher(work, 8, ThreadPoolExecutor(LANES))
+            before = asyncio.create_task(batcher(Item(0)))
+            await asyncio.sleep(0.01)
+            calls = [asyncio.create_task(batcher(item)) for item in items]
+            for passed in itertools.islice(asyncio.as_completed(calls), passing):
+                await passed
+            await asyncio.sleep(0.01)
+            first = list(batches)
+            gate.set()
+            await asyncio.gather(before, *calls)
+            return first
+
+        first = asyncio.run(scenario())
+        return first, batches[len(first) :]
+
+    def test_it_passes_the_others_and_takes_none_of_them_with_it(self) -> None:
+        items = [Item(1), Item(2, priority=0), Item(3), Item(4, priority=0)]
+        assert self.batches(items, 2) == ([[2, 4]], [[1, 3]])
+
+    def test_its_batches_are_of_one_kind_too(self) -> None:
+        items = [Item(1, ["text", "beam"], priority=0), Item(2, priority=0), Item(3, ["beam"], priority=0, asked=1)]
+        assert self.batches(items, 3) == ([[1, 2], [1, 3]], [])
+
+    def test_nobody_else_enters_it(self) -> None:
+        assert self.batches([Item(1), Item(2, ["beam"])], 0) == ([], [[1], [2]])
+
+
+def test_items_of_the_highest_priority_take_both_lanes() -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def work(items: Sequence[Item]) -> list[Outcome[int]]:
+        if items[0].kind != "text":
+            both.wait()
+        return [Worker._advance(item) for item in items]
+
+    async def scenario() -> list[int]:
+        batcher: NaturalBatcher[Item, int] = NaturalBatcher(work, 8, ThreadPoolExecutor(LANES))
+        items = [Item(1, ["text", "beam"], priority=0), Item(2, ["text", "align"], priority=0)]
+        return await asyncio.gather(*(batcher(item) for item in items))
+
+    assert asyncio.run(scenario()) == [1, 2]
+
+
+def test_in_the_other_lane_the_others_go_first() -> None:
+    gates = {10: threading.Event(), 20: threading.Event()}
+    done: list[int] = []
+
+    def work(items: Sequence[Item]) -> list[Outcome[int]]:
+        for item in items:
+            if item.value in gates:
+                gates[item.value].wait(10)
+            done.append(item.value)
+        return [item.value for item in items]
+
+    async def scenario() -> None:
+        batcher: NaturalBatcher[Item, int] = NaturalBatcher(work, 8, ThreadPoolExecutor(LANES))
+        calls = [asyncio.create_task(batcher(item)) for item in (Item(10), Item(20, priority=0))]
+        await asyncio.sleep(0.01)
+        calls += [asyncio.create_task(batcher(item)) for item in (Item(2, priority=0), Item(1))]
+        await asyncio.sleep(0.01)
+        gates[10].set()
+        await asyncio.gather(*calls[2:])
+        gates[20].set()
+        await asyncio.gather(*calls)
+
+    asyncio.run(scenario())
+    assert done == [10, 1, 2, 20]
