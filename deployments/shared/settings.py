@@ -241,7 +241,7 @@ class Settings(BaseSettings):
         "reserved for short files",
     )
     decoder_replicas: Positive = Field(1, description="number of Decoder replicas")
-    decoder_threads: Positive = Field(1, description="CPU threads of one Decoder replica")
+    decoder_threads: Positive = Field(1, description="CPU threads of each of the two lanes of a Decoder replica")
     max_decoder_replicas: NotNegative = Field(
         default_factory=lambda given: _limit_above(
             given["decoder_replicas"], _by_cores().max_decoder_replicas // given["decoder_threads"]

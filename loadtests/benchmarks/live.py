@@ -4,7 +4,8 @@
 with silence between them, over OpenAI's realtime protocol. First the same recordings are transcribed as files: their
 word times say when a word was said, and their texts what a live text should be. DIR is what ``amanuensis bench
 accuracy`` takes; the environment variable ``SPEECH_CORPUS`` may name it. Without ``--url`` the service is started.
-With ``--whisperlivekit PROGRAM`` the same is then said to a peer, after the service has stopped:
+With ``--http-clients N`` so many clients of it transcribe the recordings as files meanwhile, one after the other. With
+``--whisperlivekit PROGRAM`` the same is then said to a peer, after the service has stopped:
 
     python3.11 -m venv PEER && PEER/bin/pip install whisperlivekit    # PEER/bin/whisperlivekit-server
 """
@@ -14,10 +15,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 
 import aiohttp
@@ -33,7 +35,7 @@ from loadtests.benchmarks.parts.live_peer import whisperlivekit
 from loadtests.benchmarks.parts.live_speaker import Spoken, Stream, speak
 from loadtests.benchmarks.parts.output import publish, say
 from loadtests.benchmarks.parts.words import word_error_rate
-from loadtests.common.client import PATH, make_upload
+from loadtests.common.client import PATH, UnansweredError, Upload, make_upload, transcribe
 from loadtests.common.clips import Clip
 from loadtests.common.cpu_time import cpu_s_of, family_of
 from loadtests.common.machine import describe_commit, describe_machine
@@ -91,16 +93,16 @@ def main() -> None:
         f"{describe_machine()}, {describe_commit(ROOT)}; {clips.description}, {options.seconds:g} s per speaker. "
         "Delays in seconds, from the end of a word to its text.\n\n"
         "| server | speakers | words | p50 | p95 | longest | told while spoken | errors against the files' texts | "
-        "against what is spoken | files' texts against that | failed | CPU s per s of speech |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "against what is spoken | files' texts against that | failed | CPU s per s of speech | HTTP requests beside |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
     )
     publish(head + "".join(rows), options.output)
 
 
 def row_of(
-    server: str, streams: Sequence[Stream], spoken: Sequence[Spoken], texts: Mapping[str, FileText], cpu: str
+    server: str, streams: Sequence[Stream], spoken: Sequence[Spoken], texts: Mapping[str, FileText], *costs: str
 ) -> str:
-    """Return the row of the table for speakers who spoke at the same time."""
+    """Return the row of the table for speakers who spoke at the same time; it ends with ``costs``."""
     found = [delay for stream, told in zip(streams, spoken, strict=True) for delay in delays_of(stream, told, texts)]
     from_files = [" ".join(texts[clip.name].text for clip in stream.clips) for stream in streams]
     references = [" ".join(clip.spoken for clip in stream.clips) for stream in streams]
@@ -117,7 +119,7 @@ def row_of(
         f"{100 * word_error_rate([*zip(references, live, strict=True)]):.1f}%",
         f"{100 * word_error_rate([*zip(references, from_files, strict=True)]):.1f}%",
         ", ".join(f"{errors.count(code)} {code}" for code in sorted(set(errors))) or "0",
-        cpu,
+        *costs,
     )
     return f"| {' | '.join(columns)} |\n"
 
@@ -158,7 +160,10 @@ async def _transcribe_file(session: aiohttp.ClientSession, url: str, clip: Clip)
 def _rows(server: Server, clips: ClipSet, texts: Mapping[str, FileText], options: argparse.Namespace) -> list[str]:
     """Measure each number of speakers, round after round."""
     rounds = product(options.speakers, range(options.rounds))
-    return [_measure(server, texts, streams_of(clips.clips, *each, options.seconds)) for each in rounds]
+    uploads = [make_upload(clip.wav) for clip in clips.clips]
+    clients = options.http_clients if server.name == OURS else 0
+    beside = [uploads[number:] + uploads[:number] for number in range(clients)]
+    return [_measure(server, texts, streams_of(clips.clips, *each, options.seconds), beside) for each in rounds]
 
 
 def streams_of(clips: Sequence[Clip], speakers: int, round_: int, seconds: float) -> list[Stream]:
@@ -167,18 +172,60 @@ def streams_of(clips: Sequence[Clip], speakers: int, round_: int, seconds: float
     return [Stream.of(clips, first, seconds) for first in firsts]
 
 
-def _measure(server: Server, texts: Mapping[str, FileText], streams: Sequence[Stream]) -> str:
+def _measure(
+    server: Server, texts: Mapping[str, FileText], streams: Sequence[Stream], beside: Sequence[Sequence[Upload]]
+) -> str:
     say(f"{server.name}: {len(streams)} speakers")
-    before = _used_s(server)
-    spoken = asyncio.run(_speak_all(server, streams))
+    before, began = _used_s(server), time.monotonic()
+    spoken, answers_s = asyncio.run(_speak_beside(server, streams, beside))
     speech_s = sum(clip.seconds for stream in streams for clip in stream.clips)
     cpu = "-" if server.process is None else f"{(_used_s(server) - before) / speech_s:.2f}"
-    return row_of(server.name, streams, spoken, texts, cpu)
+    return row_of(server.name, streams, spoken, texts, cpu, _http(answers_s, time.monotonic() - began))
+
+
+def _http(answers_s: Sequence[float], seconds: float) -> str:
+    if not answers_s:
+        return "-"
+    p50, p95 = np.percentile(answers_s, (50, 95))
+    return f"{len(answers_s) / seconds:.2f}/s, p50 {p50:.2f}, p95 {p95:.2f}"
 
 
 def _used_s(server: Server) -> float:
     """Return the CPU seconds that all processes of a server have used so far; 0 where they are not ours."""
     return 0.0 if server.process is None else sum(cpu_s_of(family_of(server.process)).values())
+
+
+async def _speak_beside(
+    server: Server, streams: Sequence[Stream], beside: Sequence[Sequence[Upload]]
+) -> tuple[list[Spoken], list[float]]:
+    """Let all speak while clients ask over HTTP; return what was told, and the seconds until each answer.
+
+    Args:
+        server: for both.
+        streams: one per speaker.
+        beside: what each client sends, one after the other.
+
+    Raises:
+        UnansweredError: a request got no transcript.
+    """
+    answers_s: list[float] = []
+
+    async def ask(uploads: Sequence[Upload]) -> None:
+        for upload in cycle(uploads):
+            began = time.monotonic()
+            await transcribe(session, server.url, upload)
+            answers_s.append(time.monotonic() - began)
+
+    async with aiohttp.ClientSession() as session:
+        asking = [asyncio.create_task(ask(uploads)) for uploads in beside]
+        spoken = await _speak_all(server, streams)
+        for task in asking:
+            task.cancel()
+        ends = await asyncio.gather(*asking, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, UnansweredError):
+            raise end
+    return spoken, answers_s
 
 
 async def _speak_all(server: Server, streams: Sequence[Stream]) -> list[Spoken]:
@@ -207,6 +254,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--speakers", type=int, nargs="+", default=[1, 2, 4], help="how many speak at the same time")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each speaks, at least")
     parser.add_argument("--rounds", type=int, default=1, help="of each, with other recordings in each round")
+    parser.add_argument("--http-clients", type=int, default=0, help="clients that transcribe files meanwhile")
     parser.add_argument("--files", nargs="+", default=(), metavar="PATTERN", help="recordings of the corpus")
     parser.add_argument("--model", default="base", help="of the service that is started")
     parser.add_argument("--url", help="of a service that runs; else one is started")
