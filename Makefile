@@ -10,20 +10,25 @@ INSTALLED := .venv/.installed
 # Without bytecode on disk every process compiles all that it imports: Ray alone takes 4 s then, not 1.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test check format bench wheel lock clean
+.PHONY: serve test check lint format bench wheel lock clean
 
 serve: $(INSTALLED)
 	$(BIN)/amanuensis serve serve_config.yaml
 
-test: check
+# The types are checked beside the tests: half a minute of one core, while the tests' service starts.
+test: lint
 	@command -v promtool >/dev/null || echo 'Prometheus is not installed (Debian: apt-get install prometheus):' \
 		'the tests of alerts and dashboard will be skipped.'
-	$(BIN)/python -m pytest --numprocesses 3 tests/service tests/unit tests/fuzz
+	$(BIN)/mypy & types=$$!; \
+	$(BIN)/python -m pytest --numprocesses 3 tests/service tests/unit tests/fuzz; tests=$$?; \
+	wait $$types && exit $$tests
 
-check: $(INSTALLED)
+check: lint
+	$(BIN)/mypy
+
+lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
