@@ -160,7 +160,6 @@ class TextGenerator:
             [decoding.item.states for decoding in decodings],
             [decoding.prompt for decoding in decodings],
             self._vocabulary.suppressed,
-            with_logits=any(decoding.item.options.draft for decoding in decodings),
         )
         for decoding, result in zip(decodings, results, strict=True):
             self._take(decoding, self._attempt(decoding, result, step))
@@ -171,7 +170,7 @@ class TextGenerator:
         text = self._vocabulary.text(tokens)
         search, options = decoding.searches[0], decoding.item.options
         # Where tokens were left out in the middle, nobody can say which of the others they made doubtful.
-        has_logprobs = options.draft and tokens == tuple(generated)
+        has_logprobs = step.logits and tokens == tuple(generated)
         return Attempt(
             text=text,
             tokens=tokens,

@@ -65,13 +65,7 @@ class WhisperModel:
         return rankings
 
     def generate(
-        self,
-        step: Generate,
-        states: Sequence[States],
-        prompts: list[list[int]],
-        suppressed: list[int],
-        *,
-        with_logits: bool = False,
+        self, step: Generate, states: Sequence[States], prompts: list[list[int]], suppressed: list[int]
     ) -> list[Any]:
         """Return for each window CTranslate2's ``WhisperGenerationResult`` with scores.
 
@@ -80,7 +74,6 @@ class WhisperModel:
             states: encoder states, one array per window.
             prompts: token ids that the texts begin with, one list per window.
             suppressed: token ids that are never generated; -1 stands for the model's own list.
-            with_logits: whether the results hold those of all tokens at each step: 0.2 MB each.
         """
         with self._for(step, states) as whisper:
             results: list[Any] = whisper.generate(
@@ -91,7 +84,7 @@ class WhisperModel:
                 suppress_tokens=suppressed,
                 return_scores=True,
                 return_no_speech_prob=True,
-                return_logits_vocab=with_logits,
+                return_logits_vocab=step.logits,
                 **_search_options(step),
             )
         return results

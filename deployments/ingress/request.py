@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.time_limit import TimeLimit
 from deployments.shared.contracts import Task
+from deployments.shared.urgency import HIGHEST
 
 
 class Priority(enum.IntEnum):
     """Who gets the next free slot: the lower number is served first."""
 
-    HIGH = 0
+    HIGH = HIGHEST
     NORMAL = 1
     LOW = 2
 

@@ -15,7 +15,7 @@ from deployments.ingress.transcript.language_choice import spoken_languages
 from deployments.ingress.transcript.segments import Segment, split_segments
 from deployments.ingress.transcript.speakers import Speakers
 from deployments.ingress.work import answer_language
-from deployments.shared.contracts import Task, Word
+from deployments.shared.contracts import Task, TokenLogprob, Word
 from deployments.shared.model.description import Model
 
 Seen: TypeAlias = Callable[[AudioReady, Sequence[WindowDone]], None]
@@ -113,6 +113,11 @@ class Transcription:
     def has_speakers(self) -> bool:
         """Whether it is known who says what."""
         return any(segment.speaker for segment in self.segments)
+
+    @property
+    def logprobs(self) -> tuple[TokenLogprob, ...]:
+        """The log probabilities of all tokens, in the order of their windows; empty unless these were asked for."""
+        return tuple(token for window in self.windows for token in window.transcript.logprobs)
 
     @property
     def words(self) -> list[tuple[Word, str | None]]:

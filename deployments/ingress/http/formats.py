@@ -7,10 +7,9 @@ from typing import Final
 
 from deployments.ingress.form import TranscriptionForm
 from deployments.ingress.http import answers
-from deployments.ingress.scheduling.pipeline import WindowDone
 from deployments.ingress.transcript.segments import Segment
 from deployments.ingress.transcription import Transcription
-from deployments.shared.contracts import Word
+from deployments.shared.contracts import TokenLogprob, Word
 from deployments.shared.languages import LANGUAGES
 
 FIRST_SPEAKER: Final = "A"
@@ -23,7 +22,7 @@ def as_json(transcription: Transcription, form: TranscriptionForm) -> answers.Tr
     if form.asks_for_languages:
         document["languages"] = languages(transcription)
     if form.wants_logprobs:
-        document["logprobs"] = logprobs(transcription.windows)
+        document["logprobs"] = logprobs(transcription.logprobs)
     return document
 
 
@@ -31,12 +30,8 @@ def languages(transcription: Transcription) -> list[answers.TranscriptionLanguag
     return [{"code": code} for code in transcription.languages]
 
 
-def logprobs(windows: Iterable[WindowDone]) -> list[answers.TokenLogprob]:
-    return [
-        {"token": token.text, "bytes": list(token.text.encode()), "logprob": token.logprob}
-        for window in windows
-        for token in window.transcript.logprobs
-    ]
+def logprobs(tokens: Iterable[TokenLogprob]) -> list[answers.TokenLogprob]:
+    return [{"token": token.text, "bytes": list(token.text.encode()), "logprob": token.logprob} for token in tokens]
 
 
 def usage(duration_s: float) -> answers.Usage:

@@ -110,7 +110,7 @@ def _delta(request: Request, before: str, event: WindowDone, duration_s: float) 
         "duration": round(duration_s, 3),
     }
     if request.form.wants_logprobs:
-        document["logprobs"] = logprobs([event])
+        document["logprobs"] = logprobs(event.transcript.logprobs)
     return document
 
 
@@ -125,7 +125,7 @@ def _done(request: Request, whole: Transcription) -> answers.TextDone | answers.
     if request.form.asks_for_languages:
         document["languages"] = languages(whole)
     if request.form.wants_logprobs:
-        document["logprobs"] = logprobs(whole.windows)
+        document["logprobs"] = logprobs(whole.logprobs)
     if whole.warnings:
         document["warnings"] = list(whole.warnings)
     return document

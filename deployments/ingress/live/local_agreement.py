@@ -87,10 +87,7 @@ class LocalAgreement:
         is_third = self._is_last_agreed and agreed == 1
         self._is_last_agreed = may_be_cut and 0 < agreed == len(words) and not is_third
         agreed -= self._is_last_agreed
-        logprobs = word_logprobs(split_words(text.strip()), tokens)[-len(words) :] if words else []
-        last = len(words) - 1 if may_be_cut else len(words)
-        while agreed < len(words) and logprobs[agreed] > (SURE_AT_CUT if agreed == last else SURE):
-            agreed += 1
+        agreed += _count_sure(_logprobs_of_last(len(words), text, tokens)[agreed:], may_be_cut=may_be_cut)
         self._doubtful = words[agreed:]
         if not agreed:
             return ""
@@ -117,3 +114,23 @@ class LocalAgreement:
             last = words[length - 1]
             return _Rest(last[len(without_marks_behind(last)) :], following)
         return _Rest(separator(self.stable, following[0]) if following else "", following)
+
+
+def _logprobs_of_last(count: int, text: str, tokens: Sequence[TokenLogprob]) -> list[float]:
+    """Return how sure the last words of a transcription are."""
+    words = split_words(text.strip())
+    return word_logprobs(words, tokens)[len(words) - count :]
+
+
+def _count_sure(logprobs: Sequence[float], *, may_be_cut: bool) -> int:
+    """Return how many words from the first on are sure.
+
+    Args:
+        logprobs: how sure each of the last words of a transcription is.
+        may_be_cut: whether the last one may be cut.
+    """
+    for index, logprob in enumerate(logprobs):
+        is_cut = may_be_cut and index == len(logprobs) - 1
+        if logprob <= (SURE_AT_CUT if is_cut else SURE):
+            return index
+    return len(logprobs)

@@ -74,8 +74,7 @@ class Transcriber:
         transcription = await self._attempt(request, self._record(request_id))
         if transcription is None:
             return None
-        tokens = tuple(token for window in transcription.windows for token in window.transcript.logprobs)
-        return Draft(transcription.text, _sure_language(transcription), tokens)
+        return Draft(transcription.text, _sure_language(transcription), transcription.logprobs)
 
     async def early(self, request_id: str, form: UtteranceForm, pcm: bytes) -> EarlyText | None:
         """Return what was said in an utterance that may be complete; None as for ``partial``.

@@ -283,8 +283,7 @@ class Utterance:
 
 
 def _logprobs(whole: Transcription) -> list[Logprob]:
-    tokens = [token for window in whole.windows for token in window.transcript.logprobs]
-    return [{"token": each.text, "bytes": [*each.text.encode()], "logprob": each.logprob} for each in tokens]
+    return [{"token": each.text, "bytes": [*each.text.encode()], "logprob": each.logprob} for each in whole.logprobs]
 
 
 def _words(whole: Transcription, start_s: float, labels: Mapping[str, str]) -> list[LiveWord]:
